@@ -1,0 +1,1 @@
+"""What the registry believes: per-cluster facts, joined into services, merged over clusters. No IO."""

@@ -1,0 +1,52 @@
+"""How a source speaks: one list per kind, then its changes.
+
+Per kind a source says ``Init``, any number of ``InitApply``, ``InitDone``; after that ``Apply`` and ``Delete``. A new
+``Init`` starts a relist. A listener keeps showing the old state until ``InitDone``, then swaps: what the list lacked is
+gone. A source in trouble says nothing here (that goes to ``registry.model.status``): silence never removes anything.
+An ``Init`` followed by another ``Init`` is a list that was abandoned; nothing of it counts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from registry.model.facts import Fact
+from registry.model.names import Kind, ObjectRef
+
+
+@dataclass(frozen=True, slots=True)
+class Init:
+    """A list of ``kind`` begins."""
+
+    kind: Kind
+
+
+@dataclass(frozen=True, slots=True)
+class InitApply:
+    """One object of the list in progress."""
+
+    fact: Fact
+
+
+@dataclass(frozen=True, slots=True)
+class InitDone:
+    """The list of ``kind`` is complete: swap."""
+
+    kind: Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Apply:
+    """An object was added or changed after the list."""
+
+    fact: Fact
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """An object was deleted, and somebody said so. Deleting what is not held is no error."""
+
+    ref: ObjectRef
+
+
+SourceEvent = Init | InitApply | InitDone | Apply | Delete

@@ -1,0 +1,152 @@
+"""What one cluster says: the Kubernetes objects, cut down to the fields the registry uses.
+
+Two facts are equal when they say the same; ``resource_version`` is remembered but never compared, since an object
+rewritten without a change of these fields is no news.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from registry.model.names import Kind, ObjectRef, ServiceKey
+
+Labels = tuple[tuple[str, str], ...]
+"""Labels as pairs sorted by key: hashable, and in the same order everywhere."""
+
+
+class Protocol(StrEnum):
+    """The transport protocol of a port (``v1.Protocol``)."""
+
+    TCP = "TCP"
+    UDP = "UDP"
+    SCTP = "SCTP"
+
+
+class AddressType(StrEnum):
+    """``discovery.k8s.io/v1`` ``EndpointSlice.addressType``."""
+
+    IPV4 = "IPv4"
+    IPV6 = "IPv6"
+    FQDN = "FQDN"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ServicePort:
+    """A port a Service offers. ``name`` is empty on a Service with one unnamed port."""
+
+    port: int
+    name: str = ""
+    protocol: Protocol = Protocol.TCP
+    app_protocol: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A ``v1`` Service. ``external_name`` is set only on the type ExternalName, which has no endpoints here."""
+
+    namespace: str
+    name: str
+    ports: tuple[ServicePort, ...] = ()
+    labels: Labels = ()
+    headless: bool = False
+    external_name: str = ""
+    resource_version: str = field(default="", compare=False)
+
+    @property
+    def ref(self) -> ObjectRef:
+        return ObjectRef(Kind.SERVICE, self.namespace, self.name)
+
+    @property
+    def key(self) -> ServiceKey:
+        return ServiceKey(self.namespace, self.name)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class SlicePort:
+    """A port of an EndpointSlice: the target behind the Service port of the same name. ``port`` None: every port."""
+
+    name: str = ""
+    port: int | None = None
+    protocol: Protocol = Protocol.TCP
+
+
+@dataclass(frozen=True, slots=True)
+class SliceEndpoint:
+    """One endpoint of a slice, its conditions already resolved as the API defines them.
+
+    ``ready`` unset means true, ``serving`` unset means ``ready``, ``terminating`` unset means false. ``address`` is
+    the first of ``addresses``: the API gives no meaning to the others. ``pod`` is the name of the Pod it targets, in
+    the slice's namespace, or empty.
+    """
+
+    address: str
+    ready: bool = True
+    serving: bool = True
+    terminating: bool = False
+    node: str = ""
+    zone: str = ""
+    pod: str = ""
+    hostname: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointSlice:
+    """A ``discovery.k8s.io/v1`` EndpointSlice; ``service`` is its label ``kubernetes.io/service-name`` or empty."""
+
+    namespace: str
+    name: str
+    service: str
+    address_type: AddressType = AddressType.IPV4
+    ports: tuple[SlicePort, ...] = ()
+    endpoints: tuple[SliceEndpoint, ...] = ()
+    resource_version: str = field(default="", compare=False)
+
+    @property
+    def ref(self) -> ObjectRef:
+        return ObjectRef(Kind.ENDPOINT_SLICE, self.namespace, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """A ``v1`` Pod: what its endpoints borrow from it."""
+
+    namespace: str
+    name: str
+    labels: Labels = ()
+    service_account: str = ""
+    resource_version: str = field(default="", compare=False)
+
+    @property
+    def ref(self) -> ObjectRef:
+        return ObjectRef(Kind.POD, self.namespace, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A ``v1`` Node: its labels ``topology.kubernetes.io/region`` and ``topology.kubernetes.io/zone``."""
+
+    name: str
+    region: str = ""
+    zone: str = ""
+    resource_version: str = field(default="", compare=False)
+
+    @property
+    def ref(self) -> ObjectRef:
+        return ObjectRef(Kind.NODE, "", self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """A ``v1`` Namespace: that it exists, and its labels."""
+
+    name: str
+    labels: Labels = ()
+    resource_version: str = field(default="", compare=False)
+
+    @property
+    def ref(self) -> ObjectRef:
+        return ObjectRef(Kind.NAMESPACE, "", self.name)
+
+
+Fact = Service | EndpointSlice | Pod | Node | Namespace

@@ -1,0 +1,68 @@
+"""Names: of clusters, of services, of objects, of places."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NewType
+
+ClusterId = NewType("ClusterId", str)
+"""The operator's name for a member cluster, as in Istio's ``CLUSTER_ID``. Unique within one registry."""
+
+
+class Kind(StrEnum):
+    """The Kubernetes kinds the registry reads; the value is the ``kind`` of the object."""
+
+    SERVICE = "Service"
+    ENDPOINT_SLICE = "EndpointSlice"
+    POD = "Pod"
+    NODE = "Node"
+    NAMESPACE = "Namespace"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ServiceKey:
+    """Namespace and name: the same pair means the same service in every cluster (KEP-1645, namespace sameness)."""
+
+    namespace: str
+    name: str
+
+    @classmethod
+    def parse(cls, text: str) -> ServiceKey:
+        """The key written as ``NS/NAME``.
+
+        Raises:
+            ValueError: the text is not two non-empty parts around one slash.
+        """
+        namespace, slash, name = text.partition("/")
+        if not slash or not namespace or not name or "/" in name:
+            raise ValueError(f"{text!r} is not a service: write NAMESPACE/NAME")
+        return cls(namespace, name)
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ObjectRef:
+    """One object of one cluster. ``namespace`` is empty for a kind without namespaces (Node, Namespace)."""
+
+    kind: Kind
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Locality:
+    """Where an endpoint runs: region, zone, and the cluster as sub-zone. Unknown parts are empty."""
+
+    region: str = ""
+    zone: str = ""
+    sub_zone: str = ""
+
+    def __str__(self) -> str:
+        """``region/zone/sub_zone`` as Istio writes it, without empty parts at the end."""
+        return "/".join((self.region, self.zone, self.sub_zone)).rstrip("/")

@@ -1,0 +1,84 @@
+"""What the registry believes over all clusters: services and their endpoints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from registry.model.facts import Labels, ServicePort
+from registry.model.names import ClusterId, Locality, ServiceKey
+
+
+class Health(StrEnum):
+    """Whether an endpoint takes traffic. An endpoint that is neither is not in the list.
+
+    ``HEALTHY``: ready. ``DRAINING``: serving and terminating (KEP-1669): it finishes what it has and takes new work
+    only when nobody else can.
+    """
+
+    HEALTHY = "HEALTHY"
+    DRAINING = "DRAINING"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class TargetPort:
+    """The port ``target`` of an endpoint that stands behind the Service's port number ``port``."""
+
+    port: int
+    target: int
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Endpoint:
+    """One place that answers for a service. The field order is the order of endpoints wherever they are listed.
+
+    ``address`` is an IPv4 or IPv6 address in its canonical text form. ``weight`` is at least 1.
+    """
+
+    locality: Locality
+    address: str
+    ports: tuple[TargetPort, ...]
+    cluster: ClusterId
+    health: Health = Health.HEALTHY
+    pod: str = ""
+    node: str = ""
+    service_account: str = ""
+    network: str = ""
+    weight: int = 1
+    labels: Labels = ()
+
+    def target(self, port: int) -> int | None:
+        """The endpoint's own port behind the Service port ``port``; None where it does not offer that."""
+        for pair in self.ports:
+            if pair.port == port:
+                return pair.target
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class MergedService:
+    """One service over all clusters that have it.
+
+    ``ports`` are ordered by number and ``endpoints`` by their fields, each once; ``clusters`` are those that have the
+    Service object, in order, whether or not they have endpoints of it. ``unready`` counts the endpoints left out
+    because they are not ready.
+    """
+
+    key: ServiceKey
+    ports: tuple[ServicePort, ...]
+    endpoints: tuple[Endpoint, ...]
+    clusters: tuple[ClusterId, ...]
+    unready: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One service before and after. ``old`` None: it appeared; ``new`` None: it is gone."""
+
+    key: ServiceKey
+    old: MergedService | None
+    new: MergedService | None
+
+
+ChangeSet = tuple[Change, ...]
+"""What one commit of the index changed, ordered by key, without services that came out the same."""

@@ -1,0 +1,60 @@
+"""How a source is doing, apart from what it says, and the seam between sources and the rest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from registry.model.events import SourceEvent
+from registry.model.names import ClusterId, Kind
+
+
+class SourceState(StrEnum):
+    """The three things worth knowing about a source."""
+
+    CONNECTING = "Connecting"
+    """It has not listed everything yet and knows no reason why it should not."""
+    SYNCED = "Synced"
+    """Every kind is listed and being followed."""
+    FAILING = "Failing"
+    """Something is wrong; ``reason`` and ``message`` say what. What was listed before still counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceStatus:
+    """One source's state.
+
+    ``reason`` is one CamelCase word from a small fixed set (``Unauthorized``, ``Forbidden``, ``Unreachable``, ...), fit
+    for a metric label; ``message`` is for people and names the place (verb, resource, file, line) and the mend. Both
+    are empty unless FAILING. ``listed`` are the kinds whose first list is complete.
+    """
+
+    state: SourceState
+    reason: str = ""
+    message: str = ""
+    listed: frozenset[Kind] = frozenset()
+
+
+class Sink(Protocol):
+    """Where a source puts what it learns. Calls never block and never raise."""
+
+    def event(self, cluster: ClusterId, event: SourceEvent) -> None:
+        """One fact. A burst of calls without an ``await`` in between is seen by listeners as one change."""
+
+    def status(self, cluster: ClusterId, status: SourceStatus) -> None:
+        """The source's state changed. Equal consecutive statuses may be reported; the listener ignores them."""
+
+
+class Source(Protocol):
+    """A place facts come from: one member cluster."""
+
+    @property
+    def cluster(self) -> ClusterId: ...
+
+    @property
+    def origin(self) -> str:
+        """Where it reads, for people: ``kubernetes https://10.0.0.1:6443`` or ``manifests /path``. No secrets."""
+
+    async def run(self, sink: Sink) -> None:
+        """Follow the cluster until cancelled. Faults are reported as status and retried, never raised."""

@@ -1,0 +1,1 @@
+"""Sockets: the gRPC services (xDS, lookup) and the HTTP API, over ``views``, ``xds`` and ``rpc``."""

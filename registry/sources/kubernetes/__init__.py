@@ -1,0 +1,1 @@
+"""A member cluster behind a kube-apiserver: list, then watch, per kind."""

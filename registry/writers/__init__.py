@@ -1,0 +1,1 @@
+"""What the registry writes into member clusters."""

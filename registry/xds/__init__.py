@@ -1,0 +1,1 @@
+"""The xDS protocol: named versioned resources, subscriptions, SotW and Delta sessions. No IO, nothing of Kubernetes."""
