@@ -56,6 +56,7 @@ def main(output: Path) -> None:
     wanted = "\n".join(modules)
     if stamp.exists() and stamp.read_text() == wanted:
         return
+    output.mkdir(parents=True, exist_ok=True)
     files = closure([importlib.import_module(name).DESCRIPTOR for name in modules])
     request = plugin_pb2.CodeGeneratorRequest(parameter="quiet")
     for name, file in files.items():
