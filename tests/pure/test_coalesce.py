@@ -17,7 +17,7 @@ def test_change_after_a_quiet_time_is_due_at_once() -> None:
     coalescer = Coalescer(QUIET, LONGEST)
     coalescer.changed(5.0)
     coalescer.sent()
-    assert coalescer.changed(5.010) == 5.010
+    assert coalescer.changed(5.011) == 5.011
 
 
 def test_changes_in_the_same_instant_as_the_first_go_with_it() -> None:
