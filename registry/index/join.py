@@ -1,0 +1,135 @@
+"""One cluster's part of a service: its Service object joined with slices, Pods and Nodes. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from ipaddress import ip_address
+
+from registry.index.lookup import node_ref, pod_ref
+from registry.model.facts import (
+    AddressType,
+    EndpointSlice,
+    Fact,
+    Node,
+    Pod,
+    Protocol,
+    Service,
+    ServicePort,
+    SliceEndpoint,
+)
+from registry.model.names import ClusterId, Locality, ObjectRef
+from registry.model.services import Endpoint, Health, TargetPort
+
+
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """What one cluster gives to a service.
+
+    ``ports`` are ordered by number, each number once. ``endpoints`` are in no order and may repeat (one endpoint in
+    two slices, during a slice move). ``unready`` counts addresses that are neither in ``endpoints`` nor terminating.
+    """
+
+    cluster: ClusterId
+    ports: tuple[ServicePort, ...]
+    endpoints: tuple[Endpoint, ...]
+    unready: int
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The cluster a join happens in, and its objects by reference."""
+
+    cluster: ClusterId
+    network: str
+    get: Callable[[ObjectRef], Fact | None]
+
+    def endpoint(
+        self, fact: EndpointSlice, raw: SliceEndpoint, *, address: str, ports: tuple[TargetPort, ...], health: Health
+    ) -> Endpoint:
+        """The slice's endpoint ``raw`` with what its Pod and Node add; the slice's own zone comes before the Node's."""
+        pod = self.get(pod_ref(fact, raw.pod)) if raw.pod else None
+        node = self.get(node_ref(raw.node)) if raw.node else None
+        region, node_zone = (node.region, node.zone) if isinstance(node, Node) else ("", "")
+        labels, service_account = (pod.labels, pod.service_account) if isinstance(pod, Pod) else ((), "")
+        return Endpoint(
+            locality=Locality(region, raw.zone or node_zone, self.cluster),
+            address=address,
+            ports=ports,
+            cluster=self.cluster,
+            health=health,
+            pod=raw.pod,
+            node=raw.node,
+            service_account=service_account,
+            network=self.network,
+            labels=labels,
+        )
+
+
+def join(place: Place, service: Service, slices: Iterable[EndpointSlice]) -> Contribution:
+    """The part of ``place`` in ``service``.
+
+    Slices of the address type FQDN are left out, and so is an endpoint whose address is none or that offers none of
+    the Service's ports.
+    """
+    ports = distinct_ports(service.ports)
+    endpoints: list[Endpoint] = []
+    unready: set[str] = set()
+    for each in slices:
+        if each.address_type is AddressType.FQDN:
+            continue
+        targets = target_ports(ports, each)
+        if ports and not targets:
+            continue
+        for endpoint, address in _addressed(each):
+            health = health_of(endpoint)
+            if health is not None:
+                endpoints.append(place.endpoint(each, endpoint, address=address, ports=targets, health=health))
+            elif not endpoint.terminating:
+                unready.add(address)
+    unready.difference_update(endpoint.address for endpoint in endpoints)
+    return Contribution(place.cluster, ports, tuple(endpoints), len(unready))
+
+
+def distinct_ports(ports: Iterable[ServicePort]) -> tuple[ServicePort, ...]:
+    """The ports ordered by number, each number once: of TCP and another protocol on one number, TCP."""
+    best: dict[int, ServicePort] = {}
+    for port in sorted(ports, key=lambda port: (port.port, port.protocol is not Protocol.TCP, port)):
+        best.setdefault(port.port, port)
+    return tuple(best.values())
+
+
+def target_ports(ports: Iterable[ServicePort], fact: EndpointSlice) -> tuple[TargetPort, ...]:
+    """What stands behind the Service's ``ports`` in this slice.
+
+    The two sides meet by port name (``discovery.k8s.io/v1`` ``EndpointPort.name``), so a named target port may have
+    another number in every slice. A slice port without a number means every port: then the Service's own.
+    """
+    named = {port.name: port for port in fact.ports}
+    return tuple(TargetPort(port.port, named[port.name].port or port.port) for port in ports if port.name in named)
+
+
+def health_of(endpoint: SliceEndpoint) -> Health | None:
+    """Ready is HEALTHY, serving and terminating is DRAINING (KEP-1669), everything else is out of the list."""
+    if endpoint.ready:
+        return Health.HEALTHY
+    if endpoint.serving and endpoint.terminating:
+        return Health.DRAINING
+    return None
+
+
+def _addressed(fact: EndpointSlice) -> Iterator[tuple[SliceEndpoint, str]]:
+    for endpoint in fact.endpoints:
+        address = canonical_address(endpoint.address)
+        if address is not None:
+            yield endpoint, address
+
+
+@lru_cache(maxsize=1 << 17)
+def canonical_address(text: str) -> str | None:
+    """The one text form of an IPv4 or IPv6 address (RFC 5952); None for what is no address."""
+    try:
+        return ip_address(text).compressed
+    except ValueError:
+        return None

@@ -1,0 +1,96 @@
+"""The parts of all clusters as one service. Pure; the order in which parts are given does not matter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from registry.index.join import Contribution
+from registry.model.facts import ServicePort
+from registry.model.names import ServiceKey
+from registry.model.services import Endpoint, Health, MergedService, TargetPort
+
+
+def merge(key: ServiceKey, contributions: Iterable[Contribution]) -> MergedService | None:
+    """One service out of the parts of its clusters; None when there are none."""
+    parts = sorted(contributions, key=lambda part: part.cluster)
+    if not parts:
+        return None
+    ports = merge_ports(parts)
+    offered = {port.port: port for port in ports}
+    candidates = [endpoint for part in parts for endpoint in _routable(part, offered)]
+    return MergedService(
+        key=key,
+        ports=ports,
+        endpoints=distinct_endpoints(candidates),
+        clusters=tuple(part.cluster for part in parts),
+        unready=sum(part.unready for part in parts),
+    )
+
+
+def merge_ports(parts: Sequence[Contribution]) -> tuple[ServicePort, ...]:
+    """The union of the ports, by number. Where clusters differ about one number, the first cluster's word counts.
+
+    This is the one place where a conflict between clusters is decided (KEP-1645 has the rules that come next).
+    """
+    union: dict[int, ServicePort] = {}
+    for part in parts:
+        for port in part.ports:
+            union.setdefault(port.port, port)
+    return tuple(union[number] for number in sorted(union))
+
+
+def distinct_endpoints(candidates: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
+    """The endpoints in their order, no two of which stand for one address and port of one network.
+
+    Of two that do, the healthy one stays, then the first in order. An endpoint that loses all its ports to others is
+    gone; one without ports at all is told apart by its address.
+    """
+    taken: set[tuple[str, str, TargetPort | None]] = set()
+    kept: list[Endpoint] = []
+    for endpoint in sorted(candidates, key=_preference):
+        wanted: tuple[TargetPort | None, ...] = endpoint.ports or (None,)
+        free = [port for port in wanted if (endpoint.network, endpoint.address, port) not in taken]
+        if not free:
+            continue
+        taken.update((endpoint.network, endpoint.address, port) for port in free)
+        ports = tuple(port for port in free if port is not None)
+        kept.append(endpoint if ports == endpoint.ports else replace(endpoint, ports=ports))
+    kept.sort(key=endpoint_order)
+    return tuple(kept)
+
+
+def endpoint_order(endpoint: Endpoint) -> tuple[object, ...]:
+    """The order ``Endpoint`` itself has, as a tuple that compares without calling back into Python."""
+    locality = endpoint.locality
+    return (
+        locality.region,
+        locality.zone,
+        locality.sub_zone,
+        endpoint.address,
+        tuple([(port.port, port.target) for port in endpoint.ports]),
+        endpoint.cluster,
+        endpoint.health,
+        endpoint.pod,
+        endpoint.node,
+        endpoint.service_account,
+        endpoint.network,
+        endpoint.weight,
+        endpoint.labels,
+    )
+
+
+def _preference(endpoint: Endpoint) -> tuple[object, ...]:
+    return (endpoint.health is not Health.HEALTHY, *endpoint_order(endpoint))
+
+
+def _routable(part: Contribution, offered: dict[int, ServicePort]) -> Iterable[Endpoint]:
+    """The part's endpoints without ports of another transport protocol than the merged service offers there."""
+    foreign = {port.port for port in part.ports if offered[port.port].protocol is not port.protocol}
+    if not foreign:
+        return part.endpoints
+    stripped = (
+        replace(endpoint, ports=tuple(port for port in endpoint.ports if port.port not in foreign))
+        for endpoint in part.endpoints
+    )
+    return [endpoint for endpoint in stripped if endpoint.ports]

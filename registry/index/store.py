@@ -1,0 +1,88 @@
+"""One cluster's objects, and the lists in progress that will replace them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from registry.model.events import Apply, Delete, Init, InitApply, InitDone, SourceEvent
+from registry.model.facts import Fact
+from registry.model.names import Kind, ObjectRef
+
+
+class Difference(NamedTuple):
+    """One object before and after. At least one side is not None, and the two are not equal."""
+
+    old: Fact | None
+    new: Fact | None
+
+
+class FactStore:
+    """The objects of one cluster, by kind.
+
+    Objects of a list are set apart until ``InitDone`` swaps them in, so a relist is one step: what it lacks is gone,
+    what it has anew is there, and the difference comes out once. ``Init`` again abandons the list before it. A change
+    told while its kind is being listed counts for both the objects held and the list.
+    """
+
+    def __init__(self) -> None:
+        self._held: dict[Kind, dict[ObjectRef, Fact]] = {kind: {} for kind in Kind}
+        self._lists: dict[Kind, dict[ObjectRef, Fact]] = {}
+        self._listed: set[Kind] = set()
+
+    @property
+    def synced(self) -> bool:
+        """Every kind was listed at least once."""
+        return len(self._listed) == len(Kind)
+
+    def held(self, kind: Kind) -> Mapping[ObjectRef, Fact]:
+        """The objects of ``kind``, without those of a list in progress."""
+        return self._held[kind]
+
+    def get(self, ref: ObjectRef) -> Fact | None:
+        return self._held[ref.kind].get(ref)
+
+    def apply(self, event: SourceEvent) -> Iterator[Difference]:
+        """Take in one event; yields what it changed. Exhaust the iterator before the next call."""
+        match event:
+            case Init(kind):
+                self._lists[kind] = {}
+            case InitApply(fact):
+                self._list_of(fact.ref.kind)[fact.ref] = fact
+            case InitDone(kind):
+                fresh = self._list_of(kind)
+                del self._lists[kind]
+                self._listed.add(kind)
+                yield from self._swap(kind, fresh)
+            case Apply(fact):
+                if fact.ref.kind in self._lists:
+                    self._lists[fact.ref.kind][fact.ref] = fact
+                yield from self._put(fact.ref, fact)
+            case Delete(ref):
+                if ref.kind in self._lists:
+                    self._lists[ref.kind].pop(ref, None)
+                yield from self._put(ref, None)
+
+    def _list_of(self, kind: Kind) -> dict[ObjectRef, Fact]:
+        try:
+            return self._lists[kind]
+        except KeyError:
+            raise ValueError(f"no list of {kind} is in progress: Init comes before InitApply and InitDone") from None
+
+    def _put(self, ref: ObjectRef, new: Fact | None) -> Iterator[Difference]:
+        held = self._held[ref.kind]
+        old = held.pop(ref, None) if new is None else held.get(ref)
+        if new is not None:
+            held[ref] = new
+        if old != new:
+            yield Difference(old, new)
+
+    def _swap(self, kind: Kind, fresh: dict[ObjectRef, Fact]) -> Iterator[Difference]:
+        before, self._held[kind] = self._held[kind], fresh
+        for ref, old in before.items():
+            new = fresh.get(ref)
+            if old != new:
+                yield Difference(old, new)
+        for ref, new in fresh.items():
+            if ref not in before:
+                yield Difference(None, new)
