@@ -1,0 +1,57 @@
+"""Cluster: how a client balances over the endpoints of one service port."""
+
+from __future__ import annotations
+
+from envoy.config.cluster.v3 import cluster_pb2
+from envoy.config.core.v3 import config_source_pb2, protocol_pb2
+from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
+from google.protobuf import duration_pb2
+
+from registry.model.facts import ServicePort
+from registry.model.names import ServiceKey
+from registry.views.names import Names
+from registry.views.protocol import speaks_http2
+from registry.views.rendered import packed, serialized
+
+CONNECT_TIMEOUT_SECONDS = 5
+PANIC_PERCENT = 1.0
+"""Below this share of healthy endpoints Envoy uses all of them.
+
+Envoy counts a DRAINING endpoint as unhealthy, and unready ones are not in the list at all: so this is the point where
+only draining endpoints are left, and they take the requests. The default of 50 % would send new requests to draining
+endpoints during every larger roll-out.
+"""
+
+HTTP_PROTOCOL_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+
+
+def encode_cluster(key: ServiceKey, port: ServicePort, names: Names) -> bytes:
+    """The bytes of the Cluster of ``port``: endpoints over EDS from the same stream, round robin."""
+    name = names.cluster(key, port.port)
+    message = cluster_pb2.Cluster(
+        name=name,
+        type=cluster_pb2.Cluster.EDS,
+        eds_cluster_config=cluster_pb2.Cluster.EdsClusterConfig(eds_config=ads(), service_name=name),
+        connect_timeout=duration_pb2.Duration(seconds=CONNECT_TIMEOUT_SECONDS),
+        lb_policy=cluster_pb2.Cluster.ROUND_ROBIN,
+    )
+    message.common_lb_config.healthy_panic_threshold.value = PANIC_PERCENT
+    if speaks_http2(port):
+        message.typed_extension_protocol_options[HTTP_PROTOCOL_OPTIONS].CopyFrom(_HTTP2_OPTIONS)
+    return serialized(message)
+
+
+def ads() -> config_source_pb2.ConfigSource:
+    """ "Ask on the stream this came from": the config source of everything the registry serves."""
+    return config_source_pb2.ConfigSource(
+        ads=config_source_pb2.AggregatedConfigSource(), resource_api_version=config_source_pb2.V3
+    )
+
+
+_HTTP2_OPTIONS = packed(
+    http_protocol_options_pb2.HttpProtocolOptions(
+        explicit_http_config=http_protocol_options_pb2.HttpProtocolOptions.ExplicitHttpConfig(
+            http2_protocol_options=protocol_pb2.Http2ProtocolOptions()
+        )
+    )
+)

@@ -1,0 +1,35 @@
+"""The names under which services are served: Istio's for clusters, the multi-cluster services API's for hosts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from registry.model.names import ServiceKey
+
+DEFAULT_DOMAIN = "clusterset.local"
+OUTBOUND_HTTP = "outbound_http"
+"""Envoy's outbound listener, and its route configuration."""
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Names in one ``domain``: a service's host is ``<service>.<namespace>.svc.<domain>`` (KEP-1645, DNS)."""
+
+    domain: str = DEFAULT_DOMAIN
+
+    def host(self, key: ServiceKey) -> str:
+        return f"{key.name}.{key.namespace}.svc.{self.domain}"
+
+    def cluster(self, key: ServiceKey, port: int) -> str:
+        """The CDS and EDS resource of one port: Istio's ``outbound|<port>|<subset>|<host>``, the subset empty."""
+        return f"outbound|{port}||{self.host(key)}"
+
+    def authority(self, key: ServiceKey, port: int) -> str:
+        """``<host>:<port>``: the virtual host in Envoy's route, and a gRPC client's LDS and RDS resource."""
+        return f"{self.host(key)}:{port}"
+
+    def domains(self, key: ServiceKey, port: int, *, default: bool) -> tuple[str, ...]:
+        """Every name a client may use for the port, the full one first; those without a port only where ``default``."""
+        short = f"{key.name}.{key.namespace}"
+        with_port = (self.authority(key, port), f"{short}:{port}")
+        return (*with_port, self.host(key), short) if default else with_port

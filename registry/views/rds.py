@@ -1,0 +1,87 @@
+"""RouteConfiguration: which cluster a request for a host goes to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from envoy.config.route.v3 import route_components_pb2, route_pb2
+from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2
+
+from registry.model.facts import Protocol, ServicePort
+from registry.model.names import ServiceKey
+from registry.views.names import OUTBOUND_HTTP, Names
+from registry.views.protocol import default_port, routes_http
+from registry.views.rendered import packed, serialized
+
+RETRY_ON = "connect-failure,refused-stream,reset-before-request"
+"""Retried are only requests that cannot have reached the application."""
+
+RETRIES = 2
+HOST_SELECTION_ATTEMPTS = 5
+
+
+def encode_virtual_hosts(key: ServiceKey, ports: Iterable[ServicePort], names: Names) -> bytes:
+    """One service's part of ``outbound_http``: a virtual host per port that HTTP can be sent to.
+
+    The result is a run of fields of a RouteConfiguration. Protobuf lets fields of one message be concatenated, so
+    ``assemble_routes`` joins such runs without encoding them again (protobuf.dev, "Encoding", "Last One Wins").
+    """
+    http = [port for port in ports if routes_http(port)]
+    default = default_port(http)
+    return serialized(
+        route_pb2.RouteConfiguration(
+            virtual_hosts=[
+                _virtual_host(key, port.port, names, default=port.port == default, retry=True) for port in http
+            ]
+        )
+    )
+
+
+def assemble_routes(virtual_hosts: Iterable[bytes]) -> bytes:
+    """The RouteConfiguration ``outbound_http`` out of the services' parts, in the order given."""
+    return serialized(route_pb2.RouteConfiguration(name=OUTBOUND_HTTP)) + b"".join(virtual_hosts)
+
+
+def encode_grpc_route(key: ServiceKey, port: int, ports: Iterable[ServicePort], names: Names) -> bytes:
+    """The route of gRPC clients of one port, named ``<host>:<port>``; its domains are every name they may dial."""
+    default = port == default_port(each for each in ports if each.protocol is Protocol.TCP)
+    return serialized(
+        route_pb2.RouteConfiguration(
+            name=names.authority(key, port),
+            virtual_hosts=[_virtual_host(key, port, names, default=default, retry=False)],
+        )
+    )
+
+
+def _virtual_host(
+    key: ServiceKey, port: int, names: Names, *, default: bool, retry: bool
+) -> route_components_pb2.VirtualHost:
+    """Everything for one port's names goes to its cluster.
+
+    No timeout but the client's own. gRPC retries by itself what never left the client, so ``retry`` is for Envoy.
+    """
+    action = route_components_pb2.RouteAction(cluster=names.cluster(key, port))
+    action.timeout.SetInParent()
+    message = route_components_pb2.VirtualHost(
+        name=names.authority(key, port),
+        domains=names.domains(key, port, default=default),
+        routes=[route_components_pb2.Route(match=route_components_pb2.RouteMatch(prefix="/"), route=action)],
+    )
+    if retry:
+        message.retry_policy.CopyFrom(_RETRY_POLICY)
+    return message
+
+
+def _retry_policy() -> route_components_pb2.RetryPolicy:
+    policy = route_components_pb2.RetryPolicy(
+        retry_on=RETRY_ON, host_selection_retry_max_attempts=HOST_SELECTION_ATTEMPTS
+    )
+    policy.num_retries.value = RETRIES
+    policy.retry_host_predicate.add(
+        name="envoy.retry_host_predicates.previous_hosts",
+        typed_config=packed(previous_hosts_pb2.PreviousHostsPredicate()),
+    )
+    return policy
+
+
+_RETRY_POLICY = _retry_policy()

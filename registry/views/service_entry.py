@@ -1,0 +1,98 @@
+"""Istio's ServiceEntry (``networking.istio.io/v1``): the list for meshes that read it from the API server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from registry.model.facts import Protocol, ServicePort
+from registry.model.services import Endpoint, Health, MergedService
+from registry.views.names import Names
+from registry.views.protocol import AppProtocol, app_protocol
+
+API_VERSION = "networking.istio.io/v1"
+KIND = "ServiceEntry"
+NAME_PREFIX = "mesh-registry-"
+MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
+MANAGED_BY = "mesh-registry"
+MAX_ENDPOINTS = 4096
+"""How many endpoints the custom resource definition allows."""
+
+Document = dict[str, object]
+
+
+def entry_name(service_name: str) -> str:
+    """The object's name; the prefix keeps clear of entries that people write themselves."""
+    return f"{NAME_PREFIX}{service_name}"
+
+
+def service_entry(service: MergedService, names: Names) -> Document:
+    """The service as a ServiceEntry, its keys and lists in a fixed order.
+
+    SCTP ports are left out: Istio has no such protocol. A ServiceEntry has no health either, so draining endpoints are
+    left out as long as there are others. Where an endpoint lacks a port that others have, its ``ports`` lack it too;
+    Istio then takes the service's own number, which a ServiceEntry cannot prevent.
+    """
+    ports = tuple(port for port in service.ports if port.protocol is not Protocol.SCTP)
+    port_names = unique_port_names(ports)
+    return {
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "metadata": {
+            "name": entry_name(service.key.name),
+            "namespace": service.key.namespace,
+            "labels": {MANAGED_BY_LABEL: MANAGED_BY},
+        },
+        "spec": {
+            "hosts": [names.host(service.key)],
+            "ports": [_port(port, port_names[port.port]) for port in ports],
+            "location": "MESH_INTERNAL",
+            "resolution": "STATIC",
+            "endpoints": [_endpoint(endpoint, port_names) for endpoint in preferred_endpoints(service)],
+        },
+    }
+
+
+def preferred_endpoints(service: MergedService) -> Sequence[Endpoint]:
+    """The healthy endpoints; all of them where none is healthy."""
+    return [each for each in service.endpoints if each.health is Health.HEALTHY] or service.endpoints
+
+
+def unique_port_names(ports: Sequence[ServicePort]) -> Mapping[int, str]:
+    """A name for each port number, no name twice: a ServiceEntry's ports and its endpoints' meet by name.
+
+    A port without a name is called ``<protocol>-<number>``; of ports that clusters call the same, the lowest number
+    keeps the name and the others get theirs behind it.
+    """
+    found: dict[int, str] = {}
+    for port in sorted(ports):
+        name = port.name or f"{(app_protocol(port) or AppProtocol.TCP).lower()}-{port.port}"
+        while name in found.values():
+            name = f"{name}-{port.port}"
+        found[port.port] = name
+    return found
+
+
+def _port(port: ServicePort, name: str) -> Document:
+    """Without ``protocol`` where nobody said it: then Istio detects it, as it does for such a Service."""
+    document: Document = {"number": port.port, "name": name}
+    if protocol := app_protocol(port):
+        document["protocol"] = str(protocol)
+    return document
+
+
+def _endpoint(endpoint: Endpoint, port_names: Mapping[int, str]) -> Document:
+    """One WorkloadEntry; what is unknown is left out. A locality needs a region to begin with."""
+    document: Document = {"address": endpoint.address}
+    ports = {port_names[pair.port]: pair.target for pair in endpoint.ports if pair.port in port_names}
+    if ports:
+        document["ports"] = ports
+    if endpoint.locality.region:
+        document["locality"] = str(endpoint.locality)
+    if endpoint.labels:
+        document["labels"] = dict(endpoint.labels)
+    if endpoint.network:
+        document["network"] = endpoint.network
+    if endpoint.service_account:
+        document["serviceAccount"] = endpoint.service_account
+    document["weight"] = endpoint.weight
+    return document
