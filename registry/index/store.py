@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from registry.model.events import Apply, Delete, Init, InitApply, InitDone, SourceEvent
+from registry.model.events import Apply, Delete, Init, InitApply, InitDone, InitKeep, SourceEvent
 from registry.model.facts import Fact
 from registry.model.names import Kind, ObjectRef
 
@@ -49,6 +49,10 @@ class FactStore:
                 self._lists[kind] = {}
             case InitApply(fact):
                 self._list_of(fact.ref.kind)[fact.ref] = fact
+            case InitKeep(ref):
+                kept = self._held[ref.kind].get(ref)
+                if kept is not None:
+                    self._list_of(ref.kind)[ref] = kept
             case InitDone(kind):
                 fresh = self._list_of(kind)
                 del self._lists[kind]

@@ -1,9 +1,9 @@
 """How a source speaks: one list per kind, then its changes.
 
-Per kind a source says ``Init``, any number of ``InitApply``, ``InitDone``; after that ``Apply`` and ``Delete``. A new
-``Init`` starts a relist. A listener keeps showing the old state until ``InitDone``, then swaps: what the list lacked is
-gone. A source in trouble says nothing here (that goes to ``registry.model.status``): silence never removes anything.
-An ``Init`` followed by another ``Init`` is a list that was abandoned; nothing of it counts.
+Per kind a source says ``Init``, any number of ``InitApply`` or ``InitKeep``, ``InitDone``; after that ``Apply`` and
+``Delete``. A new ``Init`` starts a relist. A listener keeps showing the old state until ``InitDone``, then swaps: what
+the list lacked is gone. A source in trouble says nothing here (that goes to ``registry.model.status``): silence never
+removes anything. An ``Init`` followed by another ``Init`` is a list that was abandoned; nothing of it counts.
 """
 
 from __future__ import annotations
@@ -29,6 +29,13 @@ class InitApply:
 
 
 @dataclass(frozen=True, slots=True)
+class InitKeep:
+    """The list in progress has this object, but it could not be read: what is held of it, if anything, still counts."""
+
+    ref: ObjectRef
+
+
+@dataclass(frozen=True, slots=True)
 class InitDone:
     """The list of ``kind`` is complete: swap."""
 
@@ -49,4 +56,4 @@ class Delete:
     ref: ObjectRef
 
 
-SourceEvent = Init | InitApply | InitDone | Apply | Delete
+SourceEvent = Init | InitApply | InitKeep | InitDone | Apply | Delete

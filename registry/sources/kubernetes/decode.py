@@ -1,0 +1,354 @@
+"""From Kubernetes JSON to the model's facts. Pure; only the fields used are read.
+
+The structs mirror ``v1`` and ``discovery.k8s.io/v1`` as far as the registry uses them; unknown fields are skipped
+without being built. An object that does not fit raises ``DecodeError`` with the path of the field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+
+from registry.model.facts import (
+    AddressType,
+    EndpointSlice,
+    Fact,
+    Labels,
+    Namespace,
+    Node,
+    Pod,
+    Protocol,
+    Service,
+    ServicePort,
+    SliceEndpoint,
+    SlicePort,
+)
+from registry.model.names import Kind, ObjectRef
+
+SERVICE_NAME_LABEL = "kubernetes.io/service-name"
+REGION_LABEL = "topology.kubernetes.io/region"
+ZONE_LABEL = "topology.kubernetes.io/zone"
+
+PortNumber = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
+LabelName = Annotated[str, msgspec.Meta(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
+
+
+class DecodeError(ValueError):
+    """An object that is not what its kind says. The text names the field, as ``$.spec.ports[0].port``."""
+
+
+class _Struct(msgspec.Struct, frozen=True, rename="camel"):
+    """Fields are named as in the API, in camel case."""
+
+
+class _Metadata(_Struct, frozen=True):
+    name: Name
+    namespace: LabelName | None = None
+    labels: dict[str, str] | None = None
+    resource_version: str | None = None
+
+
+class _ServiceMetadata(_Metadata, frozen=True):
+    name: LabelName
+
+
+class _ServicePort(_Struct, frozen=True):
+    port: PortNumber
+    name: str | None = None
+    protocol: Protocol | None = None
+    app_protocol: str | None = None
+
+
+class _ServiceSpec(_Struct, frozen=True):
+    ports: list[_ServicePort] | None = None
+    cluster_ip: str | None = msgspec.field(default=None, name="clusterIP")
+    type: str | None = None
+    external_name: str | None = None
+
+
+class _Service(_Struct, frozen=True):
+    metadata: _ServiceMetadata
+    spec: _ServiceSpec = _ServiceSpec()
+
+    def fact(self) -> Service:
+        external = (self.spec.external_name or "unnamed") if self.spec.type == "ExternalName" else ""
+        return Service(
+            namespace=self.metadata.namespace or "",
+            name=self.metadata.name,
+            ports=tuple(
+                ServicePort(each.port, each.name or "", each.protocol or Protocol.TCP, each.app_protocol or "")
+                for each in self.spec.ports or ()
+            ),
+            labels=_labels(self.metadata.labels),
+            headless=self.spec.cluster_ip == "None",
+            external_name=external,
+            resource_version=self.metadata.resource_version or "",
+        )
+
+
+class _SlicePort(_Struct, frozen=True):
+    name: str | None = None
+    port: PortNumber | None = None
+    protocol: Protocol | None = None
+
+
+class _Conditions(_Struct, frozen=True):
+    ready: bool | None = None
+    serving: bool | None = None
+    terminating: bool | None = None
+
+
+class _TargetRef(_Struct, frozen=True):
+    kind: str = ""
+    name: str = ""
+
+
+class _SliceEndpoint(_Struct, frozen=True):
+    addresses: Annotated[list[str], msgspec.Meta(min_length=1)]
+    conditions: _Conditions | None = None
+    hostname: str | None = None
+    node_name: str | None = None
+    zone: str | None = None
+    target_ref: _TargetRef | None = None
+
+    def fact(self) -> SliceEndpoint:
+        """The conditions resolved as ``EndpointConditions`` documents: each unset one has its own meaning."""
+        conditions = self.conditions or _Conditions()
+        ready = conditions.ready is not False
+        target = self.target_ref
+        return SliceEndpoint(
+            address=self.addresses[0],
+            ready=ready,
+            serving=ready if conditions.serving is None else conditions.serving,
+            terminating=conditions.terminating is True,
+            node=self.node_name or "",
+            zone=self.zone or "",
+            pod=target.name if target is not None and target.kind == Kind.POD else "",
+            hostname=self.hostname or "",
+        )
+
+
+class _EndpointSlice(_Struct, frozen=True):
+    metadata: _Metadata
+    address_type: AddressType
+    endpoints: list[_SliceEndpoint] | None = None
+    ports: list[_SlicePort] | None = None
+
+    def fact(self) -> EndpointSlice:
+        return EndpointSlice(
+            namespace=self.metadata.namespace or "",
+            name=self.metadata.name,
+            service=(self.metadata.labels or {}).get(SERVICE_NAME_LABEL, ""),
+            address_type=self.address_type,
+            ports=tuple(
+                SlicePort(each.name or "", each.port, each.protocol or Protocol.TCP) for each in self.ports or ()
+            ),
+            endpoints=tuple(each.fact() for each in self.endpoints or ()),
+            resource_version=self.metadata.resource_version or "",
+        )
+
+
+class _PodSpec(_Struct, frozen=True):
+    service_account_name: str | None = None
+
+
+class _Pod(_Struct, frozen=True):
+    metadata: _Metadata
+    spec: _PodSpec = _PodSpec()
+
+    def fact(self) -> Pod:
+        return Pod(
+            namespace=self.metadata.namespace or "",
+            name=self.metadata.name,
+            labels=_labels(self.metadata.labels),
+            service_account=self.spec.service_account_name or "",
+            resource_version=self.metadata.resource_version or "",
+        )
+
+
+class _Node(_Struct, frozen=True):
+    metadata: _Metadata
+
+    def fact(self) -> Node:
+        labels = self.metadata.labels or {}
+        return Node(
+            name=self.metadata.name,
+            region=labels.get(REGION_LABEL, ""),
+            zone=labels.get(ZONE_LABEL, ""),
+            resource_version=self.metadata.resource_version or "",
+        )
+
+
+class _Namespace(_Struct, frozen=True):
+    metadata: _Metadata
+
+    def fact(self) -> Namespace:
+        return Namespace(
+            name=self.metadata.name,
+            labels=_labels(self.metadata.labels),
+            resource_version=self.metadata.resource_version or "",
+        )
+
+
+_Object = _Service | _EndpointSlice | _Pod | _Node | _Namespace
+
+_STRUCTS: Mapping[Kind, type[_Object]] = {
+    Kind.SERVICE: _Service,
+    Kind.ENDPOINT_SLICE: _EndpointSlice,
+    Kind.POD: _Pod,
+    Kind.NODE: _Node,
+    Kind.NAMESPACE: _Namespace,
+}
+_DECODERS = {kind: msgspec.json.Decoder(struct) for kind, struct in _STRUCTS.items()}
+
+
+def decode_object(kind: Kind, document: Mapping[str, Any] | bytes) -> Fact:
+    """One object, as JSON or as a mapping already read.
+
+    Raises:
+        DecodeError: a field has the wrong type or an impossible value.
+    """
+    try:
+        if isinstance(document, bytes | msgspec.Raw):
+            return _DECODERS[kind].decode(document).fact()
+        return msgspec.convert(document, _STRUCTS[kind]).fact()
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise DecodeError(str(error)) from error
+
+
+class _ListMetadata(_Struct, frozen=True):
+    resource_version: str = ""
+    continue_: str = msgspec.field(default="", name="continue")
+
+
+class _ListPage(_Struct, frozen=True):
+    metadata: _ListMetadata
+    items: list[msgspec.Raw] | None = None
+
+
+class Page(msgspec.Struct, frozen=True):
+    """One page of a list. ``broken`` are the objects of it that could not be read, each with its error.
+
+    ``continue_token`` is empty on the last page; ``resource_version`` is where a watch begins after it.
+    """
+
+    facts: tuple[Fact, ...]
+    broken: tuple[tuple[ObjectRef | None, str], ...]
+    resource_version: str
+    continue_token: str
+
+
+_PAGE = msgspec.json.Decoder(_ListPage)
+
+
+def decode_page(kind: Kind, body: bytes) -> Page:
+    """A list response.
+
+    Raises:
+        DecodeError: the body is no list. A single object that cannot be read does not spoil the others.
+    """
+    page = _decode(_PAGE, body)
+    facts: list[Fact] = []
+    broken: list[tuple[ObjectRef | None, str]] = []
+    for raw in page.items or ():
+        try:
+            facts.append(decode_object(kind, bytes(raw)))
+        except DecodeError as error:
+            broken.append((_ref_of(kind, bytes(raw)), str(error)))
+    return Page(tuple(facts), tuple(broken), page.metadata.resource_version, page.metadata.continue_)
+
+
+class _AnyMetadata(_Struct, frozen=True):
+    name: str = ""
+    namespace: str | None = None
+    resource_version: str = ""
+
+
+class _AnyObject(_Struct, frozen=True):
+    metadata: _AnyMetadata = _AnyMetadata()
+
+
+class _Status(_Struct, frozen=True):
+    code: int = 0
+    reason: str = ""
+    message: str = ""
+
+
+class _Event(_Struct, frozen=True):
+    type: str
+    object: msgspec.Raw
+
+
+class WatchEvent(msgspec.Struct, frozen=True):
+    """One line of a watch.
+
+    ``type`` is ADDED, MODIFIED, DELETED, BOOKMARK, ERROR, or a word that is not known yet. ``fact`` is set on ADDED and
+    MODIFIED, ``ref`` on DELETED; both are None where the object could not be read, and ``error`` says why. ``code``,
+    ``reason`` and ``error`` are those of the Status on ERROR.
+    """
+
+    type: str
+    resource_version: str = ""
+    fact: Fact | None = None
+    ref: ObjectRef | None = None
+    code: int = 0
+    reason: str = ""
+    error: str = ""
+
+
+_EVENT = msgspec.json.Decoder(_Event)
+_ANY = msgspec.json.Decoder(_AnyObject)
+_STATUS = msgspec.json.Decoder(_Status)
+_Decoded = TypeVar("_Decoded")
+
+
+def decode_event(kind: Kind, line: bytes) -> WatchEvent:
+    """One line of a watch of ``kind``.
+
+    Raises:
+        DecodeError: the line is no watch event. An event whose object cannot be read is an event all the same.
+    """
+    event = _decode(_EVENT, line)
+    body = bytes(event.object)
+    if event.type == "ERROR":
+        status = _decode(_STATUS, body)
+        return WatchEvent("ERROR", code=status.code, reason=status.reason, error=status.message)
+    meta = _decode(_ANY, body).metadata
+    ref = ObjectRef(kind, meta.namespace or "", meta.name)
+    if event.type not in ("ADDED", "MODIFIED"):
+        return WatchEvent(event.type, meta.resource_version, ref=ref)
+    try:
+        return WatchEvent(event.type, meta.resource_version, fact=decode_object(kind, body), ref=ref)
+    except DecodeError as error:
+        return WatchEvent(event.type, meta.resource_version, ref=ref, error=str(error))
+
+
+def decode_status_message(body: bytes) -> str:
+    """The message of a ``v1`` Status an API server answers errors with; what there is of the text where it is none."""
+    try:
+        message = _STATUS.decode(body).message
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        message = ""
+    return message or body[:200].decode(errors="replace").strip()
+
+
+def _decode(decoder: msgspec.json.Decoder[_Decoded], body: bytes) -> _Decoded:
+    try:
+        return decoder.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise DecodeError(str(error)) from error
+
+
+def _ref_of(kind: Kind, body: bytes) -> ObjectRef | None:
+    try:
+        meta = _decode(_ANY, body).metadata
+    except DecodeError:
+        return None
+    return ObjectRef(kind, meta.namespace or "", meta.name)
+
+
+def _labels(labels: Mapping[str, str] | None) -> Labels:
+    return tuple(sorted(labels.items())) if labels else ()

@@ -1,0 +1,247 @@
+"""List, then watch, one kind: the state machine. No IO; a driver performs ``step`` and tells what came of it.
+
+====================  =====================================  =================================================
+step                  what came of it                        next step
+====================  =====================================  =================================================
+GetPage               a page with a continue token           GetPage of the next
+GetPage               the last page                          OpenWatch from the list's resourceVersion
+GetPage of a token    410: the token is too old              Wait, then the list from its beginning
+GetPage               another status, or no answer           Wait, then the same page
+OpenWatch             an event, a bookmark                   (the same; resume from its resourceVersion)
+OpenWatch             410, as a status or as an event        GetPage from the beginning, never that version again
+OpenWatch             another status or error event          Wait, then OpenWatch from the last resourceVersion
+OpenWatch             its end                                OpenWatch from the last resourceVersion; Wait before,
+                                                             if it brought nothing
+OpenWatch             it broke off                           Wait, then OpenWatch from the last resourceVersion
+Wait                  it is over                             what it was to wait for
+====================  =====================================  =================================================
+
+Sources: Kubernetes API concepts, "Efficient detection of changes", "410 Gone responses", "Retrieving large results sets
+in chunks"; KEP-956 (bookmarks); RFC 9110 section 10.2.3 (Retry-After).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from registry.model.events import Apply, Delete, Init, InitApply, InitDone, InitKeep, SourceEvent
+from registry.model.names import Kind
+from registry.sources.kubernetes.conditions import Condition, Reason, refused
+from registry.sources.kubernetes.decode import DecodeError, WatchEvent, decode_event, decode_page, decode_status_message
+
+PAGE_SIZE = 500
+WATCH_SECONDS = (300, 600)
+"""A watch is asked to last a random time between these, so that watches of many clusters do not end together."""
+
+BACKOFF_SECONDS = (0.5, 30.0)
+"""The first wait after a failure, and the longest; each is twice the one before, less a random part of up to half."""
+
+MAX_RETRY_AFTER_SECONDS = 300.0
+LOST_WATCHES = 2
+"""How many watches in a row may break off without bringing anything before that is said to be a fault."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """How the API calls a kind: its path, and the name RBAC knows it by."""
+
+    path: str
+    name: str
+
+
+RESOURCES: Mapping[Kind, Resource] = {
+    Kind.SERVICE: Resource("/api/v1/services", "services"),
+    Kind.ENDPOINT_SLICE: Resource("/apis/discovery.k8s.io/v1/endpointslices", "endpointslices.discovery.k8s.io"),
+    Kind.POD: Resource("/api/v1/pods", "pods"),
+    Kind.NODE: Resource("/api/v1/nodes", "nodes"),
+    Kind.NAMESPACE: Resource("/api/v1/namespaces", "namespaces"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class GetPage:
+    """GET this; then ``page`` or ``refused`` or ``failed``."""
+
+    path: str
+    query: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenWatch:
+    """GET this as a stream of at most ``seconds``; then ``line`` for each, and ``ended``, ``lost`` or ``refused``."""
+
+    path: str
+    query: Mapping[str, str]
+    seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Let ``seconds`` pass; then ``waited``."""
+
+    seconds: float
+    then: GetPage | OpenWatch
+
+
+Step = GetPage | OpenWatch | Wait
+
+
+class ListWatch:
+    """Follows one kind. ``random`` gives numbers in [0, 1).
+
+    ``condition`` is what is wrong now, None when nothing is; ``listed`` whether a list was ever complete.
+    """
+
+    def __init__(self, kind: Kind, random: Callable[[], float], page_size: int = PAGE_SIZE) -> None:
+        self._kind = kind
+        self._resource = RESOURCES[kind]
+        self._random = random
+        self._page_size = page_size
+        self._failures = 0
+        self._expiries = 0
+        self._version = ""
+        self._heard = False
+        """The open watch brought something, so its end is an ordinary one."""
+        self._list_begun = False
+        self.listed = False
+        self.condition: Condition | None = None
+        self.step: Step = self._first_page()
+
+    @property
+    def verb(self) -> str:
+        """What the present step does, as RBAC and conditions call it."""
+        step = self.step.then if isinstance(self.step, Wait) else self.step
+        return "list" if isinstance(step, GetPage) else "watch"
+
+    def page(self, body: bytes) -> Iterator[SourceEvent]:
+        """The page that was asked for. Exhaust the iterator."""
+        try:
+            page = decode_page(self._kind, body)
+        except DecodeError as error:
+            self.failed(Condition(Reason.BAD_RESPONSE, f"list {self._resource.name}: {error}"))
+            return
+        if not self._list_begun:
+            self._list_begun = True
+            self.condition = None
+            yield Init(self._kind)
+        for fact in page.facts:
+            yield InitApply(fact)
+        for ref, reason in page.broken:
+            self._broken("list", str(ref or f"a {self._kind} without a name"), reason)
+            if ref is not None:
+                yield InitKeep(ref)
+        self._failures = 0
+        if page.continue_token:
+            self.step = self._list_page(page.continue_token)
+            return
+        self._version = page.resource_version
+        self._list_begun = False
+        self.listed = True
+        self.step = self._watch()
+        yield InitDone(self._kind)
+
+    def opened(self) -> None:
+        """The API server accepted the watch."""
+        self._heard = False
+        if self.condition is not None and self.condition.reason is not Reason.BAD_OBJECT:
+            self.condition = None
+
+    def line(self, line: bytes) -> Iterator[SourceEvent]:
+        """One line of the watch. Exhaust the iterator; stop reading when ``step`` is no longer the watch."""
+        try:
+            event = decode_event(self._kind, line)
+        except DecodeError as error:
+            self.failed(Condition(Reason.BAD_RESPONSE, f"watch {self._resource.name}: {error}"))
+            return
+        if event.type == "ERROR":
+            self._error_event(event)
+            return
+        self._heard = True
+        self._failures = self._expiries = 0
+        if event.resource_version:
+            self._version = event.resource_version
+        if event.fact is not None:
+            yield Apply(event.fact)
+        elif event.type == "DELETED" and event.ref is not None:
+            yield Delete(event.ref)
+        elif event.error:
+            self._broken("watch", str(event.ref), event.error)
+
+    def ended(self) -> None:
+        """The watch came to its end, as watches do."""
+        if isinstance(self.step, OpenWatch):
+            self.step = self._watch() if self._heard else self._wait(self._watch())
+
+    def lost(self, condition: Condition) -> None:
+        """The open watch broke off. Proxies do that; it is a condition only when it happens again and again."""
+        if self._failures >= LOST_WATCHES:
+            self.condition = condition
+        self.step = self._wait(self._watch())
+
+    def refused(self, status: int, body: bytes, retry_after: float | None = None) -> None:
+        """An answer other than 200; ``retry_after`` is the header of that name, in seconds."""
+        watching = isinstance(self.step, OpenWatch)
+        continuing = isinstance(self.step, GetPage) and "continue" in self.step.query
+        if status == HTTPStatus.GONE and (watching or continuing):
+            self._expired()
+            return
+        condition = refused(self.verb, self._resource.name, status, decode_status_message(body))
+        self.failed(condition, retry_after)
+
+    def failed(self, condition: Condition, retry_after: float | None = None) -> None:
+        """No usable answer: try the same again after a while."""
+        self.condition = condition
+        step = self.step.then if isinstance(self.step, Wait) else self.step
+        self.step = self._wait(self._watch() if isinstance(step, OpenWatch) else step, retry_after)
+
+    def waited(self) -> None:
+        """The wait is over."""
+        if isinstance(self.step, Wait):
+            self.step = self.step.then
+
+    def _error_event(self, event: WatchEvent) -> None:
+        if event.code == HTTPStatus.GONE or event.reason in ("Expired", "Gone"):
+            self._expired()
+        else:
+            text = f"watch {self._resource.name}: {event.code} {event.error}"
+            self.failed(Condition(Reason.SERVER_ERROR, text))
+
+    def _expired(self) -> None:
+        """410: what we know of is too old to go on from. A fresh list, at once the first time, then with a pause."""
+        self._expiries += 1
+        self._list_begun = False
+        self.step = self._first_page() if self._expiries == 1 else self._wait(self._first_page())
+
+    def _broken(self, verb: str, name: str, error: str) -> None:
+        text = f"{verb} {self._resource.name}: {name} cannot be read: {error}; what was read of it before still counts"
+        self.condition = Condition(Reason.BAD_OBJECT, text)
+
+    def _wait(self, then: GetPage | OpenWatch, retry_after: float | None = None) -> Wait:
+        first, longest = BACKOFF_SECONDS
+        backoff = min(longest, first * 2.0 ** min(self._failures, 16)) * (1 - self._random() / 2)
+        self._failures += 1
+        if retry_after is not None:
+            backoff = max(backoff, min(retry_after, MAX_RETRY_AFTER_SECONDS))
+        return Wait(backoff, then)
+
+    def _first_page(self) -> GetPage:
+        return self._list_page("")
+
+    def _list_page(self, token: str) -> GetPage:
+        query = {"limit": str(self._page_size)}
+        if token:
+            query["continue"] = token
+        return GetPage(self._resource.path, query)
+
+    def _watch(self) -> OpenWatch:
+        shortest, longest = WATCH_SECONDS
+        seconds = shortest + int(self._random() * (longest - shortest))
+        query = {
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": self._version,
+            "timeoutSeconds": str(seconds),
+        }
+        return OpenWatch(self._resource.path, query, seconds)

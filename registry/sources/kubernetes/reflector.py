@@ -1,0 +1,170 @@
+"""A member cluster behind an API server: one list-watch per kind, driven over one client."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+
+from registry.model.events import SourceEvent
+from registry.model.names import ClusterId, Kind
+from registry.model.status import Sink, SourceState, SourceStatus
+from registry.sources.kubernetes.client import KubernetesClient, TransportError
+from registry.sources.kubernetes.conditions import Condition, Reason
+from registry.sources.kubernetes.framing import LineFramer, LineTooLongError
+from registry.sources.kubernetes.listwatch import RESOURCES, GetPage, ListWatch, OpenWatch, Wait
+
+log = logging.getLogger(__name__)
+
+PATIENCE_SECONDS = 30
+"""How much longer than asked for a watch may go on without a byte before it is given up."""
+
+CONNECT_RETRY_SECONDS = 10.0
+RESTART_SECONDS = 5.0
+
+Connect = Callable[[], Awaitable[KubernetesClient]]
+Sleep = Callable[[float], Awaitable[None]]
+
+
+class KubernetesSource:
+    """The facts of one cluster. ``connect`` makes its client; ``random`` gives numbers in [0, 1)."""
+
+    def __init__(
+        self,
+        cluster: ClusterId,
+        origin: str,
+        connect: Connect,
+        *,
+        random: Callable[[], float],
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
+        self.cluster = cluster
+        self._origin = origin
+        self._connect = connect
+        self._random = random
+        self._sleep = sleep
+        self._machines: dict[Kind, ListWatch] = {}
+        self._crashed: dict[Kind, Condition] = {}
+
+    @property
+    def origin(self) -> str:
+        return f"kubernetes {self._origin}"
+
+    async def run(self, sink: Sink) -> None:
+        """Follow every kind until cancelled."""
+        client = await self._connected(sink)
+        self._origin = client.server
+        self._machines = {kind: ListWatch(kind, self._random) for kind in Kind}
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for kind in Kind:
+                    tasks.create_task(self._follow(kind, client, sink), name=f"{self.cluster} {kind}")
+        finally:
+            await client.close()
+
+    async def _connected(self, sink: Sink) -> KubernetesClient:
+        """A client, as soon as one can be made: a kubeconfig that is wrong may be mended."""
+        while True:
+            try:
+                return await self._connect()
+            except TransportError as error:
+                sink.status(self.cluster, SourceStatus(SourceState.FAILING, error.reason, str(error)))
+            await self._sleep(CONNECT_RETRY_SECONDS)
+
+    async def _follow(self, kind: Kind, client: KubernetesClient, sink: Sink) -> None:
+        """Drive one kind. A bug in it is told and the kind begun anew; the other kinds never notice."""
+        while True:
+            try:
+                await self._perform(kind, client, sink)
+                self._crashed.pop(kind, None)
+            except Exception as error:
+                log.exception("cluster %s: following %s failed", self.cluster, kind)
+                self._crashed[kind] = Condition(Reason.INTERNAL_ERROR, f"{kind}: {error!r}; the log has the details")
+                listed = self._machines[kind].listed
+                self._machines[kind] = ListWatch(kind, self._random)
+                self._machines[kind].listed = listed
+                self._report(sink)
+                await self._sleep(RESTART_SECONDS)
+            self._report(sink)
+
+    async def _perform(self, kind: Kind, client: KubernetesClient, sink: Sink) -> None:
+        """One step of the kind's machine."""
+        machine = self._machines[kind]
+        match machine.step:
+            case Wait(seconds):
+                await self._sleep(seconds)
+                machine.waited()
+            case GetPage(path, query):
+                try:
+                    response = await client.request("GET", path, query=query)
+                except TransportError as error:
+                    machine.failed(Condition(error.reason, str(error)))
+                    return
+                if response.status == HTTPStatus.OK:
+                    self._emit(sink, machine.page(response.body))
+                else:
+                    machine.refused(response.status, response.body, retry_after(response.headers))
+            case OpenWatch() as step:
+                await self._watch(step, machine, client, sink)
+
+    async def _watch(self, step: OpenWatch, machine: ListWatch, client: KubernetesClient, sink: Sink) -> None:
+        framer = LineFramer()
+        opened = False
+        try:
+            async with client.stream(step.path, step.query, silence=step.seconds + PATIENCE_SECONDS) as stream:
+                if stream.status != HTTPStatus.OK:
+                    machine.refused(stream.status, await stream.read(), retry_after(stream.headers))
+                    return
+                opened = True
+                machine.opened()
+                self._report(sink)
+                async for chunk in stream.chunks():
+                    for line in framer.feed(chunk):
+                        self._emit(sink, machine.line(line))
+                        if machine.step is not step:
+                            return
+                    self._report(sink)
+        except TransportError as error:
+            condition = Condition(error.reason, str(error))
+            if opened:
+                machine.lost(condition)
+            else:
+                machine.failed(condition)
+        except LineTooLongError as error:
+            machine.failed(Condition(Reason.BAD_RESPONSE, f"watch {step.path}: {error}"))
+        else:
+            machine.ended()
+
+    def _emit(self, sink: Sink, events: Iterable[SourceEvent]) -> None:
+        for event in events:
+            sink.event(self.cluster, event)
+
+    def _report(self, sink: Sink) -> None:
+        """One status for all kinds: what is wrong with any of them, each thing said once."""
+        conditions = [self._crashed.get(kind) or self._machines[kind].condition for kind in Kind]
+        wrong = list(dict.fromkeys(each for each in conditions if each is not None))
+        listed = frozenset(kind for kind, machine in self._machines.items() if machine.listed)
+        if wrong:
+            message = "; ".join(each.message for each in wrong)
+            status = SourceStatus(SourceState.FAILING, wrong[0].reason, message, listed)
+        else:
+            state = SourceState.SYNCED if len(listed) == len(RESOURCES) else SourceState.CONNECTING
+            status = SourceStatus(state, listed=listed)
+        sink.status(self.cluster, status)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """The header ``Retry-After`` in seconds, None without a usable one (RFC 9110 section 10.2.3).
+
+    A date is taken relative to the answer's own ``Date``, so that neither clock has to be right.
+    """
+    value = headers.get("Retry-After", "").strip()
+    if value.isascii() and value.isdigit():
+        return float(value)
+    try:
+        until = parsedate_to_datetime(value) - parsedate_to_datetime(headers.get("Date", ""))
+    except (ValueError, TypeError):
+        return None
+    return max(0.0, until.total_seconds())
