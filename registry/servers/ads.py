@@ -1,0 +1,149 @@
+"""The xDS services, aggregated and per type, and who is connected to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from registry.rpc.seam import CallInfo, Code, RpcError, Service, Stream, StreamHandler, StreamMethod
+from registry.xds.errors import InvalidRequestError, TooManyNamesError
+from registry.xds.session import DeltaSession, SessionOptions, SotwSession
+from registry.xds.status import Node, TypeStatus
+from registry.xds.store import ResourceStore
+from registry.xds.types import ADS_DELTA_METHOD, ADS_SERVICE, ADS_SOTW_METHOD, MAKE_ORDER, ResourceType
+
+AnySession = SotwSession | DeltaSession
+OPTIONS = SessionOptions(identifier="mesh-registry")
+
+SessionFactory = Callable[[ResourceStore, Sequence[ResourceType], Callable[[], None], SessionOptions], AnySession]
+
+
+@dataclass(frozen=True, slots=True)
+class ClientStatus:
+    """One open xDS stream.
+
+    ``service`` is ``ADS`` or the short name of the one type it carries, ``protocol`` ``SotW`` or ``Delta``.
+    ``connected_at`` is in the time of the server's clock. ``types`` are those asked for so far, in the order CDS, EDS,
+    LDS, RDS; ``unknown_types`` were asked for and are not served.
+    """
+
+    peer: str
+    service: str
+    protocol: str
+    connected_at: float
+    node: Node
+    types: tuple[TypeStatus, ...]
+    unknown_types: tuple[str, ...] = ()
+
+    @property
+    def cluster_id(self) -> str:
+        """The member cluster the client runs in, as Istio's proxies say it."""
+        return self.node.metadata.get("CLUSTER_ID", "")
+
+    @property
+    def namespace(self) -> str:
+        return self.node.metadata.get("NAMESPACE", "")
+
+    @property
+    def network(self) -> str:
+        return self.node.metadata.get("NETWORK", "")
+
+
+class XdsServer:
+    """Serves ``store`` over xDS. ``clock`` says when a client connected."""
+
+    def __init__(
+        self,
+        store: ResourceStore,
+        clock: Callable[[], float],
+        options: SessionOptions = OPTIONS,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._options = options
+        self._open: dict[_XdsStream, None] = {}
+
+    def services(self) -> tuple[Service, ...]:
+        """ADS, then the service of each type; every one in both protocol variants."""
+        aggregated = Service(
+            ADS_SERVICE,
+            streams={
+                ADS_SOTW_METHOD: self._method("ADS", MAKE_ORDER, SotwSession),
+                ADS_DELTA_METHOD: self._method("ADS", MAKE_ORDER, DeltaSession),
+            },
+        )
+        single = (
+            Service(
+                kind.service,
+                streams={
+                    kind.sotw_method: self._method(kind.short, (kind,), SotwSession),
+                    kind.delta_method: self._method(kind.short, (kind,), DeltaSession),
+                },
+            )
+            for kind in MAKE_ORDER
+        )
+        return (aggregated, *single)
+
+    def clients(self) -> tuple[ClientStatus, ...]:
+        """The open streams, oldest first."""
+        return tuple(stream.status() for stream in self._open)
+
+    def _method(self, service: str, types: Sequence[ResourceType], session: SessionFactory) -> StreamMethod:
+        def opened(stream: Stream, call: CallInfo) -> StreamHandler:
+            handler = _XdsStream(
+                stream=stream,
+                session=session(self._store, types, stream.wake, self._options),
+                service=service,
+                peer=call.peer,
+                connected_at=self._clock(),
+                gone=self._gone,
+            )
+            self._open[handler] = None
+            return handler
+
+        return opened
+
+    def _gone(self, stream: _XdsStream) -> None:
+        del self._open[stream]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _XdsStream:
+    """Carries one session on one gRPC stream."""
+
+    stream: Stream
+    session: AnySession
+    service: str
+    peer: str
+    connected_at: float
+    gone: Callable[[_XdsStream], None]
+
+    def received(self, message: bytes) -> None:
+        try:
+            self.session.receive(message)
+        except InvalidRequestError as error:
+            raise RpcError(Code.INVALID_ARGUMENT, str(error)) from error
+        except TooManyNamesError as error:
+            raise RpcError(Code.RESOURCE_EXHAUSTED, str(error)) from error
+
+    def half_closed(self) -> None:
+        self.stream.finish()
+
+    def next_message(self) -> bytes | None:
+        return self.session.next_response()
+
+    def closed(self) -> None:
+        self.session.close()
+        self.gone(self)
+
+    def status(self) -> ClientStatus:
+        status = self.session.status()
+        return ClientStatus(
+            peer=self.peer,
+            service=self.service,
+            protocol=status.protocol,
+            connected_at=self.connected_at,
+            node=status.node,
+            types=status.types,
+            unknown_types=status.unknown_types,
+        )

@@ -1,0 +1,244 @@
+"""One type on one stream: what the client has, what it lacks, and whether it may be sent more.
+
+At most one response per type waits for its ACK or NACK. Until that comes further changes only add names to a set, so a
+client that never reads, or never answers, costs no queue; what it misses goes out as one response when it answers.
+
+A NACK says that something in a response was wrong, not what. The same version of a single resource is not sent again;
+a response with several is sent again in two halves, and so on, so that one bad resource keeps no good one back. That
+ends after less than twice as many responses as there were resources.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import IntEnum
+
+from registry.xds.resources import Entry, SentVersions
+from registry.xds.status import TypeStatus
+from registry.xds.store import Partition
+from registry.xds.subscription import Subscription, SubscriptionChange
+from registry.xds.types import ResourceType
+
+RESPONSE_BYTES = 2 << 20
+"""A response of EDS or RDS is closed at this size and the rest follows; gRPC clients accept 4 MiB by default. LDS and
+CDS are never split: a client takes the first response for the complete list."""
+
+
+class Scope(IntEnum):
+    """How much a response may say. Each scope includes the ones before it."""
+
+    ASKED = 1
+    """What requests asked for and were not answered yet."""
+    MAKE = 2
+    """Resources the client lacks or has in another version."""
+    BREAK = 3
+    """Resources that are gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """What a channel needs of its stream.
+
+    ``server`` is an encoded ``ControlPlane``; ``next_nonce`` never gives the same nonce twice; ``wake`` says that there
+    may be something to send.
+    """
+
+    server: bytes
+    next_nonce: Callable[[], str]
+    wake: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """An encoded response; ``added`` are new to the client, ``updated`` it was sent before."""
+
+    data: bytes
+    added: tuple[str, ...] = ()
+    updated: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """The names of one response: the resources of those that exist, and those that do not."""
+
+    entries: list[Entry]
+    missing: list[str]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (*(entry.name for entry in self.entries), *self.missing)
+
+
+class Channel(ABC):
+    """What both protocol variants have in common. It is a ``Watcher`` of its partition of the store."""
+
+    def __init__(self, kind: ResourceType, partition: Partition, stream: Stream) -> None:
+        self.kind = kind
+        self.subscription = Subscription(kind)
+        self.waiting = False
+        self._partition = partition
+        self._stream = stream
+        self._sent = SentVersions()
+        self._owed = False
+        self._asked: dict[str, None] = {}
+        self._fresh: set[str] = set()
+        self._gone: set[str] = set()
+        self._unanswered: tuple[str, ...] = ()
+        self._retries: list[tuple[str, ...]] = []
+        self._nonce = self._version = ""
+        self._acked = self._nacked = self._error = ""
+
+    @property
+    def answering(self) -> bool:
+        """A request is still to be answered."""
+        return self._owed or bool(self._asked)
+
+    @property
+    def making(self) -> bool:
+        """There are additions or changes to send."""
+        return bool(self._fresh or self._retries)
+
+    @property
+    def breaking(self) -> bool:
+        """There are removals to send."""
+        return bool(self._gone)
+
+    @abstractmethod
+    def respond(self, scope: Scope) -> Response | None:
+        """The next response within ``scope``, or None when on a closer look there is nothing to say.
+
+        May be called when nothing waits for an answer.
+        """
+
+    def changed(self, name: str) -> None:
+        entry = self._visible(name)
+        if entry is None:
+            self._fresh.discard(name)
+            if name in self._sent:
+                self._removed(name)
+            return
+        self._gone.discard(name)
+        if self._sent.get(name) == entry.version:
+            self._fresh.discard(name)
+        else:
+            self._fresh.add(name)
+
+    def wake(self) -> None:
+        self._stream.wake()
+
+    def renew(self, names: Iterable[str]) -> None:
+        """Take these as asked for again, those of them that are subscribed to and exist."""
+        self._asked.update((name, None) for name in names if self._visible(name) is not None)
+
+    def close(self) -> None:
+        """Take no part any more: changes of the store are not seen."""
+        self._partition.unwatch_everything(self)
+        for name in self.subscription.names:
+            self._partition.unwatch(name, self)
+
+    def status(self) -> TypeStatus:
+        return TypeStatus(
+            type_url=self.kind.url,
+            short=self.kind.short,
+            wildcard=self.subscription.wildcard,
+            names=len(self.subscription.names),
+            sent_version=self._version,
+            sent_nonce=self._nonce,
+            acked_version=self._acked,
+            nacked_version=self._nacked,
+            nack_error=self._error,
+            waiting=self.waiting,
+        )
+
+    def _removed(self, name: str) -> None:
+        """A resource the client was sent is gone."""
+        self._gone.add(name)
+
+    def _visible(self, name: str) -> Entry | None:
+        """The resource of that name, if it exists and is subscribed to."""
+        entry = self._partition.get(name)
+        if entry is None or name in self.subscription.names or (self.subscription.wildcard and entry.listed):
+            return entry
+        return None
+
+    def _subscribed(self, name: str) -> bool:
+        return self.subscription.wildcard or name in self.subscription.names
+
+    def _follow(self, change: SubscriptionChange) -> None:
+        """Watch what is subscribed to now, and forget what is no longer."""
+        for name in change.added:
+            self._partition.watch(name, self)
+        for name in change.dropped:
+            self._partition.unwatch(name, self)
+            if self._visible(name) is None:
+                self._forget(name)
+        if change.wildcard_asked:
+            self._partition.watch_everything(self)
+        if change.wildcard_stopped:
+            self._partition.unwatch_everything(self)
+            for name in {*self._sent.names(), *self._asked, *self._fresh, *self._gone}:
+                if name not in self.subscription.names:
+                    self._forget(name)
+
+    def _forget(self, name: str) -> None:
+        self._sent.forget(name)
+        self._asked.pop(name, None)
+        self._fresh.discard(name)
+        self._gone.discard(name)
+
+    def _answered(self, error: str | None) -> None:
+        """The client ACKed the response that waits, or NACKed it with ``error``."""
+        if not self.waiting:
+            return
+        self.waiting = False
+        names, self._unanswered = self._unanswered, ()
+        if error is None:
+            self._acked = self._version
+            return
+        self._nacked, self._error = self._version, error
+        if len(names) > 1:
+            half = len(names) // 2
+            self._retries += [names[half:], names[:half]]
+
+    def _await_answer(self, version: str, names: tuple[str, ...] = ()) -> str:
+        """A response goes out; ``names`` are tried again in parts if it is rejected. Returns its nonce."""
+        self._version, self._nonce = version, self._stream.next_nonce()
+        self._unanswered = names
+        self.waiting = True
+        return self._nonce
+
+    def _pick(self, scope: Scope) -> Pick:
+        """Take the names of the next response off what is pending, in order, up to the size limit."""
+        if scope is Scope.ASKED or (self._asked and not self._fresh):
+            names = sorted(self._asked)
+        elif self._asked or not self._retries:
+            names = sorted({*self._asked, *self._fresh})
+        else:
+            names = [name for name in self._retries.pop() if name not in self._fresh and self._subscribed(name)]
+        pick = Pick([], [])
+        size = 0
+        for taken, name in enumerate(names):
+            entry = self._visible(name)
+            if entry is None:
+                pick.missing.append(name)
+            else:
+                pick.entries.append(entry)
+                size += len(entry.resource.body)
+            self._asked.pop(name, None)
+            self._fresh.discard(name)
+            if size >= RESPONSE_BYTES and not self.kind.whole:
+                self._fresh.update(name for name in names[taken + 1 :] if name not in self._asked)
+                break
+        self._owed = False
+        return pick
+
+    def _record(self, entries: Iterable[Entry]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Note that ``entries`` are sent; returns the names new to the client, and those sent before."""
+        added: list[str] = []
+        updated: list[str] = []
+        for entry in entries:
+            (updated if entry.name in self._sent else added).append(entry.name)
+            self._sent.record(entry)
+        return tuple(added), tuple(updated)

@@ -1,0 +1,87 @@
+"""Incremental xDS: requests and responses say what is different.
+
+The rules are those of the xDS protocol (envoyproxy docs api-docs/xds_protocol), section "Incremental xDS", parts
+"Subscribing to Resources", "Unsubscribing from Resources" and "Knowing When a Requested Resource Does Not Exist".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from envoy.service.discovery.v3 import discovery_pb2
+
+from registry.xds import wire
+from registry.xds.channel import Channel, Response, Scope, Stream
+from registry.xds.store import Partition
+from registry.xds.subscription import SubscriptionChange
+from registry.xds.types import ResourceType
+
+
+class DeltaChannel(Channel):
+    """One type on a Delta stream. The version of a response is for people; the client goes by each resource's own."""
+
+    def __init__(self, kind: ResourceType, partition: Partition, stream: Stream) -> None:
+        super().__init__(kind, partition, stream)
+        self._first = True
+
+    def receive(self, request: discovery_pb2.DeltaDiscoveryRequest) -> None:
+        """A request of the client: the first, an ACK, a NACK, or names it came to want or no longer wants.
+
+        The nonce only tells which response is answered; what a request says of the subscription counts whatever its
+        nonce.
+        """
+        if request.response_nonce and request.response_nonce == self._nonce:
+            self._answered(request.error_detail.message if request.HasField("error_detail") else None)
+        change = self.subscription.adjust(request.resource_names_subscribe, request.resource_names_unsubscribe)
+        self._follow(change)
+        known: Mapping[str, str] = request.initial_resource_versions if self._first else {}
+        self._first = False
+        self._assume(known)
+        self._ask(change, known)
+
+    def respond(self, scope: Scope) -> Response | None:
+        owed = self._owed
+        pick = self._pick(scope)
+        added, updated = self._record(pick.entries)
+        removed = set(pick.missing)
+        if scope is Scope.BREAK:
+            removed |= self._gone
+        for name in removed:
+            self._forget(name)
+        if not (pick.entries or removed or owed):
+            return None
+        version = self._sent.version
+        nonce = self._await_answer(version, pick.names)
+        resources = [entry.delta for entry in pick.entries]
+        data = wire.delta_response(
+            version, resources, self.kind.url, nonce, self._stream.server, removed=sorted(removed)
+        )
+        return Response(data, added, updated)
+
+    def _assume(self, known: Mapping[str, str]) -> None:
+        """Take the client's word for what it has from an earlier stream; what of that is gone will be removed."""
+        for name, version in known.items():
+            if not self._subscribed(name):
+                continue
+            self._sent.assume(name, version)
+            if self._visible(name) is None:
+                self._gone.add(name)
+
+    def _ask(self, change: SubscriptionChange, known: Mapping[str, str]) -> None:
+        """Note what has to be answered: all that was asked for, apart from what the client said it has.
+
+        A subscription to the wildcard is answered in any case, so that a client with nothing to get knows it. A name
+        unsubscribed under a wildcard is answered too, since the client cannot tell whether the wildcard has it.
+        """
+        names = [*change.asked]
+        if self.subscription.wildcard:
+            names += change.dropped
+        if change.wildcard_asked:
+            self._owed = True
+            names += (entry.name for entry in self._partition.listing())
+        for name in names:
+            entry = self._visible(name)
+            if name in self._gone:
+                continue
+            if entry is None or known.get(name) != entry.version:
+                self._asked[name] = None

@@ -1,0 +1,125 @@
+"""Named resources, encoded once for everybody who gets them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
+
+from registry.xds import wire
+
+_VERSION_BYTES = 8
+
+
+class Resource:
+    """The content of one resource: encoded when first needed, then kept.
+
+    ``encode`` gives the bytes of the resource message itself, not wrapped in an Any; it is called at most once and
+    must give the same bytes for the same facts. An ``on_demand`` resource is not part of a wildcard subscription but
+    can be subscribed to by its name.
+    """
+
+    def __init__(self, encode: Callable[[], bytes], on_demand: bool = False) -> None:
+        self._encode = encode
+        self.on_demand = on_demand
+
+    @cached_property
+    def body(self) -> bytes:
+        return self._encode()
+
+    @cached_property
+    def version(self) -> str:
+        """A short hash of the content: equal bytes have equal versions, in every process."""
+        return blake2b(self.body, digest_size=_VERSION_BYTES).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceChange:
+    """What becomes of one resource. ``resource`` None removes it. Groups are partitions that share nothing."""
+
+    type_url: str
+    name: str
+    resource: Resource | None
+    group: str = ""
+
+
+class Entry:
+    """A resource under its name in the store, with its bytes as each protocol variant sends them."""
+
+    def __init__(self, type_url: str, name: str, resource: Resource) -> None:
+        self._type_url = type_url
+        self.name = name
+        self.resource = resource
+
+    @property
+    def version(self) -> str:
+        return self.resource.version
+
+    @property
+    def listed(self) -> bool:
+        """Whether a wildcard subscription includes it."""
+        return not self.resource.on_demand
+
+    @cached_property
+    def digest(self) -> int:
+        return digest(self.name, self.version)
+
+    @cached_property
+    def sotw(self) -> bytes:
+        """The field of a ``DiscoveryResponse`` that holds it."""
+        return wire.sotw_resource(self._type_url, self.resource.body)
+
+    @cached_property
+    def delta(self) -> bytes:
+        """The field of a ``DeltaDiscoveryResponse`` that holds it."""
+        return wire.delta_resource(self._type_url, self.name, self.version, self.resource.body)
+
+
+def digest(name: str, version: str) -> int:
+    """Name and version as one number."""
+    return int.from_bytes(blake2b(f"{name}\0{version}".encode(), digest_size=_VERSION_BYTES).digest())
+
+
+class SentVersions:
+    """Which version of each resource a client was sent last, and the version of them all together.
+
+    The exclusive or of the digests identifies the set, whatever the order it was sent in, and one resource more or
+    less changes it at the same small cost however many there are.
+    """
+
+    def __init__(self) -> None:
+        self._versions: dict[str, str] = {}
+        self._digest = 0
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._versions
+
+    def get(self, name: str) -> str | None:
+        return self._versions.get(name)
+
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._versions)
+
+    def record(self, entry: Entry) -> None:
+        """``entry`` was sent."""
+        self.forget(entry.name)
+        self._versions[entry.name] = entry.version
+        self._digest ^= entry.digest
+
+    def assume(self, name: str, version: str) -> None:
+        """The client says it has this."""
+        self.forget(name)
+        self._versions[name] = version
+        self._digest ^= digest(name, version)
+
+    def forget(self, name: str) -> None:
+        """The client has it no longer, or never mind."""
+        version = self._versions.pop(name, None)
+        if version is not None:
+            self._digest ^= digest(name, version)
+
+    @property
+    def version(self) -> str:
+        """The version of the whole set: equal sets have equal versions, in every process."""
+        return f"{self._digest:0{2 * _VERSION_BYTES}x}"

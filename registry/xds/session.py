@@ -1,0 +1,216 @@
+"""One stream of a client: requests in, responses out, no IO.
+
+``receive`` takes the bytes of a request, ``next_response`` gives the bytes of a response or None. In between the
+session calls ``wake`` when a change of the store may have given it something to say. Whoever carries the bytes calls
+``next_response`` until it gives None, after each request and each wake, as fast as the client reads.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from envoy.config.core.v3 import base_pb2
+from envoy.service.discovery.v3 import discovery_pb2
+from google.protobuf.message import DecodeError
+
+from registry.xds import wire
+from registry.xds.channel import Channel, Response, Stream
+from registry.xds.delta import DeltaChannel
+from registry.xds.errors import InvalidRequestError, TooManyNamesError
+from registry.xds.order import next_turn
+from registry.xds.sotw import PartsChannel, SotwChannel, WholeChannel
+from registry.xds.status import Node, SessionStatus, decode_node
+from registry.xds.store import ResourceStore
+from registry.xds.types import CDS, EDS, MAKE_ORDER, ResourceType
+
+UNKNOWN_TYPES_KEPT = 16
+
+
+def _one_group(_node: Node) -> str:
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOptions:
+    """What all sessions of a server share.
+
+    ``identifier`` names the server in every response. ``max_names`` bounds the names one stream subscribes to over all
+    types. ``group`` says which group of the store a node sees.
+    """
+
+    identifier: str = "xds"
+    max_names: int = 200_000
+    group: Callable[[Node], str] = field(default=_one_group)
+
+
+Request = TypeVar("Request", discovery_pb2.DiscoveryRequest, discovery_pb2.DeltaDiscoveryRequest)
+AnyChannel = TypeVar("AnyChannel", bound=Channel)
+
+
+class Session(ABC, Generic[Request, AnyChannel]):
+    """A stream of one protocol variant, for all types (aggregated) or for one.
+
+    On an aggregated stream a type that is not served is noted in the status and not answered, and the other types go
+    on. On a stream of one type, requests may leave the type out.
+    """
+
+    protocol: str
+
+    def __init__(
+        self,
+        store: ResourceStore,
+        types: Sequence[ResourceType],
+        wake: Callable[[], None],
+        options: SessionOptions = SessionOptions(),
+    ) -> None:
+        self._store = store
+        self._types = {kind.url: kind for kind in types}
+        self._options = options
+        self._stream = Stream(wire.control_plane(options.identifier), self._next_nonce, wake)
+        self._nonces = 0
+        self._node: Node | None = None
+        self._group = ""
+        self._channels: dict[str, AnyChannel] = {}
+        self._ordered: tuple[AnyChannel, ...] = ()
+        self._unknown: dict[str, None] = {}
+
+    def receive(self, data: bytes) -> None:
+        """A request of the client.
+
+        Raises:
+            InvalidRequestError: not a discovery request, or of a type that has no business on this stream.
+            TooManyNamesError: more names than ``max_names``.
+        """
+        try:
+            request = self._decode(data)
+        except DecodeError as error:
+            raise InvalidRequestError(f"the message is not a discovery request: {error}") from error
+        if self._node is None:
+            self._meet(request.node)
+        kind = self._kind(request.type_url)
+        if kind is None:
+            if len(self._unknown) < UNKNOWN_TYPES_KEPT:
+                self._unknown[request.type_url] = None
+            return
+        channel = self._channels.get(kind.url) or self._open(kind)
+        self._hand_over(request, channel)
+        if sum(len(each.subscription.names) for each in self._ordered) > self._options.max_names:
+            raise self._too_many()
+
+    def next_response(self) -> bytes | None:
+        """The next response, or None: nothing more until the next request or wake."""
+        while (turn := next_turn(self._ordered)) is not None:
+            channel, scope = turn
+            response = channel.respond(scope)
+            if response is not None:
+                if channel.kind is CDS:
+                    self._warm(response)
+                return response.data
+        return None
+
+    def close(self) -> None:
+        """The stream is over."""
+        for channel in self._ordered:
+            channel.close()
+        self._channels.clear()
+        self._ordered = ()
+
+    def status(self) -> SessionStatus:
+        return SessionStatus(
+            node=self._node or Node(),
+            protocol=self.protocol,
+            types=tuple(channel.status() for channel in self._ordered),
+            unknown_types=tuple(self._unknown),
+        )
+
+    @abstractmethod
+    def _decode(self, data: bytes) -> Request: ...
+
+    @abstractmethod
+    def _make_channel(self, kind: ResourceType) -> AnyChannel: ...
+
+    @abstractmethod
+    def _hand_over(self, request: Request, channel: AnyChannel) -> None: ...
+
+    def _too_many(self) -> TooManyNamesError:
+        return TooManyNamesError(f"a stream may name {self._options.max_names} resources, and this one names more")
+
+    def _meet(self, node: base_pb2.Node) -> None:
+        self._node = decode_node(node)
+        self._group = self._options.group(self._node)
+
+    def _kind(self, type_url: str) -> ResourceType | None:
+        kind = self._types.get(type_url)
+        if kind is not None:
+            return kind
+        if len(self._types) == 1:
+            (only,) = self._types.values()
+            if type_url:
+                raise InvalidRequestError(f"this stream is for {only.url}, the request is for {type_url}")
+            return only
+        if not type_url:
+            raise InvalidRequestError("a request on an aggregated stream needs a type_url")
+        return None
+
+    def _open(self, kind: ResourceType) -> AnyChannel:
+        channel = self._channels[kind.url] = self._make_channel(kind)
+        opened = [self._channels.get(each.url) for each in MAKE_ORDER]
+        self._ordered = tuple(each for each in opened if each is not None)
+        return channel
+
+    def _next_nonce(self) -> str:
+        self._nonces += 1
+        return str(self._nonces)
+
+    def _warm(self, clusters: Response) -> None:
+        """Send the endpoints of the clusters in a CDS response again.
+
+        Envoy warms a cluster that is new or changed, and that ends only with an EDS response after it, though no
+        endpoint changed ("Resource warming"). Where Envoy still holds a subscription to the same name it does not
+        ask again (Delta), or asks in a way that looks like an ACK (SotW). A cluster's EDS resource has its name, or
+        one that cannot be known here; then all that are subscribed to are sent.
+        """
+        endpoints = self._channels.get(EDS.url)
+        if endpoints is None:
+            return
+        names = endpoints.subscription.names
+        if all(name in names for name in clusters.updated):
+            endpoints.renew(name for name in (*clusters.added, *clusters.updated) if name in names)
+        else:
+            endpoints.renew(names)
+
+
+class SotwSession(Session[discovery_pb2.DiscoveryRequest, SotwChannel]):
+    """A State of the World stream."""
+
+    protocol = "SotW"
+
+    def _decode(self, data: bytes) -> discovery_pb2.DiscoveryRequest:
+        return discovery_pb2.DiscoveryRequest.FromString(data)
+
+    def _make_channel(self, kind: ResourceType) -> SotwChannel:
+        channel = WholeChannel if kind.whole else PartsChannel
+        return channel(kind, self._store.partition(kind.url, self._group), self._stream)
+
+    def _hand_over(self, request: discovery_pb2.DiscoveryRequest, channel: SotwChannel) -> None:
+        channel.receive(request)
+
+
+class DeltaSession(Session[discovery_pb2.DeltaDiscoveryRequest, DeltaChannel]):
+    """An incremental stream."""
+
+    protocol = "Delta"
+
+    def _decode(self, data: bytes) -> discovery_pb2.DeltaDiscoveryRequest:
+        return discovery_pb2.DeltaDiscoveryRequest.FromString(data)
+
+    def _make_channel(self, kind: ResourceType) -> DeltaChannel:
+        return DeltaChannel(kind, self._store.partition(kind.url, self._group), self._stream)
+
+    def _hand_over(self, request: discovery_pb2.DeltaDiscoveryRequest, channel: DeltaChannel) -> None:
+        if len(request.initial_resource_versions) > self._options.max_names:
+            raise self._too_many()
+        channel.receive(request)

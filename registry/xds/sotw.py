@@ -1,0 +1,109 @@
+"""State of the World: every request names all the client wants.
+
+The rules are those of the xDS protocol (envoyproxy docs api-docs/xds_protocol): "ACK/NACK and resource type instance
+version", "Resource updates" (nonces), "Grouping Resources into Responses" and "Deleting Resources".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from envoy.service.discovery.v3 import discovery_pb2
+
+from registry.xds import wire
+from registry.xds.channel import Channel, Response, Scope, Stream
+from registry.xds.resources import Entry
+from registry.xds.store import Partition
+from registry.xds.subscription import SubscriptionChange
+from registry.xds.types import ResourceType
+
+
+class SotwChannel(Channel):
+    """What is common to types sent whole and in parts."""
+
+    def receive(self, request: discovery_pb2.DiscoveryRequest) -> None:
+        """A request of the client: the first, an ACK, a NACK, or a new list of names.
+
+        A request whose nonce is not that of the last response was written before the client saw that response. It is
+        ignored altogether: the answer to that response will carry the names then wanted. Before anything was sent
+        there is no nonce to compare with, and one from an earlier stream means nothing.
+        """
+        if self._nonce:
+            if request.response_nonce != self._nonce:
+                return
+            self._answered(request.error_detail.message if request.HasField("error_detail") else None)
+        change = self.subscription.replace(request.resource_names)
+        self._follow(change)
+        self._ask(change)
+
+    def _ask(self, change: SubscriptionChange) -> None:
+        """Note what a new list of names calls for."""
+        raise NotImplementedError
+
+    def _encode(self, entries: Iterable[Entry], names: tuple[str, ...] = ()) -> bytes:
+        version = self._sent.version
+        nonce = self._await_answer(version, names)
+        resources = [entry.sotw for entry in entries]
+        return wire.sotw_response(version, resources, self.kind.url, nonce, self._stream.server)
+
+
+class PartsChannel(SotwChannel):
+    """EDS and RDS: a response has the resources that changed; nothing can say that one is gone.
+
+    A name that does not exist is not answered until it does ("Knowing When a Requested Resource Does Not Exist").
+    """
+
+    def respond(self, scope: Scope) -> Response | None:
+        pick = self._pick(scope)
+        if not pick.entries:
+            return None
+        added, updated = self._record(pick.entries)
+        return Response(self._encode(pick.entries, pick.names), added, updated)
+
+    def _ask(self, change: SubscriptionChange) -> None:
+        self._asked.update(dict.fromkeys(change.asked))
+
+    def _removed(self, name: str) -> None:
+        self._sent.forget(name)
+
+
+class WholeChannel(SotwChannel):
+    """LDS and CDS: each response has everything the client subscribes to, and what it lacks is gone.
+
+    So that additions can go out before removals, a response that may not remove anything yet holds the resources that
+    are gone as the client was last sent them.
+    """
+
+    def __init__(self, kind: ResourceType, partition: Partition, stream: Stream) -> None:
+        super().__init__(kind, partition, stream)
+        self._had: tuple[Entry, ...] = ()
+
+    def respond(self, scope: Scope) -> Response:
+        if scope is Scope.BREAK:
+            for name in self._gone:
+                self._sent.forget(name)
+            self._gone.clear()
+        entries = self._entries()
+        changed = [entry for entry in entries if self._sent.get(entry.name) != entry.version]
+        added, updated = self._record(changed)
+        self._fresh.clear()
+        self._owed = False
+        self._had = entries
+        return Response(self._encode(entries), added, updated)
+
+    def _ask(self, change: SubscriptionChange) -> None:
+        if change.asked or change.wildcard_asked:
+            self._owed = True
+
+    def _entries(self) -> tuple[Entry, ...]:
+        """Everything subscribed to, ordered by name, with what is gone and may not be missed yet."""
+        listing = self._partition.listing() if self.subscription.wildcard else ()
+        if not self.subscription.names and not self._gone:
+            return listing
+        wanted = {entry.name: entry for entry in self._had if entry.name in self._gone}
+        wanted.update((entry.name, entry) for entry in listing)
+        for name in self.subscription.names:
+            entry = self._partition.get(name)
+            if entry is not None:
+                wanted[name] = entry
+        return tuple(wanted[name] for name in sorted(wanted))

@@ -1,0 +1,73 @@
+"""What is known of one client: who it says it is, and how far it has got."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from envoy.config.core.v3 import base_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """Who the client says it is. Everything is empty for a client that sent no node.
+
+    ``locality`` is region, zone and sub-zone; ``metadata`` has the top-level entries whose value is a string;
+    ``user_agent`` is name and version.
+    """
+
+    id: str = ""
+    cluster: str = ""
+    locality: tuple[str, str, str] = ("", "", "")
+    user_agent: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+def decode_node(node: base_pb2.Node) -> Node:
+    """The node of a stream's first request; later requests may leave it out ("Basic Protocol Overview")."""
+    values = node.metadata.fields
+    return Node(
+        id=node.id,
+        cluster=node.cluster,
+        locality=(node.locality.region, node.locality.zone, node.locality.sub_zone),
+        user_agent=f"{node.user_agent_name} {_user_agent_version(node)}".strip(),
+        metadata={key: values[key].string_value for key in sorted(values) if values[key].HasField("string_value")},
+    )
+
+
+def _user_agent_version(node: base_pb2.Node) -> str:
+    if node.HasField("user_agent_build_version"):
+        version = node.user_agent_build_version.version
+        return f"{version.major_number}.{version.minor_number}.{version.patch}"
+    return node.user_agent_version
+
+
+@dataclass(frozen=True, slots=True)
+class TypeStatus:
+    """One type on one stream.
+
+    ``names`` counts the names subscribed to, apart from the wildcard. ``acked_version`` is of the last response the
+    client accepted, ``nacked_version`` and ``nack_error`` of the last it rejected; the error stays after a later ACK.
+    ``waiting``: the last response is neither ACKed nor NACKed yet.
+    """
+
+    type_url: str
+    short: str
+    wildcard: bool
+    names: int
+    sent_version: str = ""
+    sent_nonce: str = ""
+    acked_version: str = ""
+    nacked_version: str = ""
+    nack_error: str = ""
+    waiting: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SessionStatus:
+    """One stream. ``protocol`` is ``SotW`` or ``Delta``; ``unknown_types`` were asked for and are not served."""
+
+    node: Node
+    protocol: str
+    types: tuple[TypeStatus, ...]
+    unknown_types: tuple[str, ...] = ()
