@@ -1,1 +1,276 @@
-"""Configuration."""
+"""The configuration: one file, the flags that add to it, and what is wrong with either."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from registry.documents import Document, DocumentError, parse
+from registry.errors import ConfigError
+from registry.index.export import DEFAULT_EXCLUDED_NAMESPACES, DEFAULT_EXCLUDED_SERVICES, ExportPolicy
+from registry.model.names import ServiceKey
+from registry.views.names import DEFAULT_DOMAIN
+
+MAX_PORT = 65535
+CLUSTER_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9._]{0,251}[A-Za-z0-9])?")
+DOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(?P<key>[^`]*)`")
+_AT_PATH = re.compile(r" - at `(?P<path>\$[^`]*)`$")
+
+
+class Address(NamedTuple):
+    """Where to listen or connect. Port 0: any free port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse_address(text: str) -> Address:
+    """``HOST:PORT``, an IPv6 host in brackets.
+
+    Raises:
+        ValueError: it is not that.
+    """
+    host, colon, port = text.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    if bracketed:
+        host = host[1:-1]
+    if not colon or not host or (":" in host and not bracketed):
+        raise ValueError(f"expected HOST:PORT, got {text!r} (an IPv6 address goes in brackets: [::1]:15010)")
+    if not (port.isascii() and port.isdigit()) or int(port) > MAX_PORT:
+        raise ValueError(f"expected a port from 0 to {MAX_PORT} after the last colon, got {text!r}")
+    return Address(host, int(port))
+
+
+class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """A mapping of the file: keys in camel case, no others allowed."""
+
+
+class ClusterConfig(_Section, frozen=True):
+    """One member cluster: exactly one of ``kubeconfig``, ``manifests`` and ``in_cluster`` is set.
+
+    ``context`` is the kubeconfig's context, by default its current one. ``network`` is where its endpoints are.
+    """
+
+    name: str
+    kubeconfig: str | None = None
+    context: str | None = None
+    manifests: str | None = None
+    in_cluster: bool = False
+    network: str = ""
+
+
+class ListenConfig(_Section, frozen=True):
+    """Where the registry listens, each HOST:PORT."""
+
+    grpc: str = "127.0.0.1:15010"
+    http: str = "127.0.0.1:15014"
+
+
+class ExportConfig(_Section, frozen=True):
+    """Which services are left out."""
+
+    exclude_namespaces: tuple[str, ...] = tuple(sorted(DEFAULT_EXCLUDED_NAMESPACES))
+    exclude_services: tuple[str, ...] = tuple(sorted(map(str, DEFAULT_EXCLUDED_SERVICES)))
+
+    def policy(self) -> ExportPolicy:
+        return ExportPolicy(frozenset(self.exclude_namespaces), frozenset(map(ServiceKey.parse, self.exclude_services)))
+
+
+class ServiceEntriesConfig(_Section, frozen=True):
+    """Whether ServiceEntries are written into the member clusters that have an API server."""
+
+    write: bool = False
+
+
+class EnvoyConfig(_Section, frozen=True):
+    """What sidecars are told: where ``outbound_http`` listens."""
+
+    listener: str = "127.0.0.1:15001"
+
+
+class CoalesceConfig(_Section, frozen=True):
+    """How changes are gathered: sent after ``quiet_ms`` of quiet, at the latest ``max_ms`` after the first."""
+
+    quiet_ms: float = 10
+    max_ms: float = 100
+
+
+class Config(_Section, frozen=True):
+    """Everything ``mesh-registry serve`` can be told. Paths are absolute or relative to the working directory."""
+
+    clusters: tuple[ClusterConfig, ...] = ()
+    domain: str = DEFAULT_DOMAIN
+    listen: ListenConfig = ListenConfig()
+    export: ExportConfig = ExportConfig()
+    service_entries: ServiceEntriesConfig = ServiceEntriesConfig()
+    envoy: EnvoyConfig = EnvoyConfig()
+    coalesce: CoalesceConfig = CoalesceConfig()
+
+
+_SECTIONS: dict[str, type[_Section]] = {
+    "$": Config,
+    "$.clusters[]": ClusterConfig,
+    "$.listen": ListenConfig,
+    "$.export": ExportConfig,
+    "$.serviceEntries": ServiceEntriesConfig,
+    "$.envoy": EnvoyConfig,
+    "$.coalesce": CoalesceConfig,
+}
+
+
+def load(path: Path) -> Config:
+    """The configuration file, its relative paths resolved against its own folder.
+
+    Raises:
+        ConfigError: ``FILE:LINE: where: what was expected``.
+    """
+    try:
+        documents = parse(path.read_bytes(), json=path.suffix == ".json")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}): name a file with --config") from error
+    except DocumentError as error:
+        raise ConfigError(f"{path}:{error.line}: {error}") from error
+    if not documents:
+        return Config()
+    if len(documents) > 1:
+        raise ConfigError(f"{path}:{documents[1].line()}: a second document: write one per file")
+    document = documents[0]
+    try:
+        config = msgspec.convert(document.value, Config)
+    except msgspec.ValidationError as error:
+        raise _explained(path, document, str(error)) from error
+    for where, problem in _problems(config):
+        raise ConfigError(f"{path}:{document.line(where)}: {where.removeprefix('$.')}: {problem}")
+    return msgspec.structs.replace(
+        config, clusters=tuple(_anchored(cluster, path.parent) for cluster in config.clusters)
+    )
+
+
+def with_flags(
+    config: Config,
+    *,
+    kubeconfigs: Sequence[str] = (),
+    manifests: Sequence[str] = (),
+    grpc: str | None = None,
+    http: str | None = None,
+    write_service_entries: bool | None = None,
+) -> Config:
+    """``config`` with the clusters of the flags added, and what else they say instead.
+
+    Raises:
+        ConfigError: a flag is not what it should be, a cluster is named twice, or there is none at all.
+    """
+    added = [ClusterConfig(name, kubeconfig=path) for name, path in _named("--kubeconfig", "PATH", kubeconfigs)]
+    added += [ClusterConfig(name, manifests=path) for name, path in _named("--manifests", "DIR", manifests)]
+    flags = msgspec.structs.replace(
+        config,
+        clusters=(*config.clusters, *(_anchored(cluster, Path()) for cluster in added)),
+        listen=ListenConfig(grpc or config.listen.grpc, http or config.listen.http),
+        service_entries=ServiceEntriesConfig(
+            config.service_entries.write if write_service_entries is None else write_service_entries
+        ),
+    )
+    for where, problem in _problems(flags):
+        raise ConfigError(f"{_flag_of(where, len(config.clusters))}: {problem}")
+    if not flags.clusters:
+        raise ConfigError(
+            "no member cluster: name one with --kubeconfig NAME=PATH, --manifests NAME=DIR, or in a file with --config"
+        )
+    return flags
+
+
+def _named(flag: str, what: str, values: Sequence[str]) -> Iterator[tuple[str, str]]:
+    for value in values:
+        name, equals, path = value.partition("=")
+        if not equals or not name or not path:
+            raise ConfigError(f"{flag} {value!r}: expected NAME={what}, the cluster's name first")
+        yield name, path
+
+
+def _flag_of(where: str, from_file: int) -> str:
+    """How a user who wrote flags knows the place at ``where``."""
+    known = {"$.listen.grpc": "--grpc", "$.listen.http": "--http"}
+    cluster = re.match(r"\$\.clusters\[(\d+)\]", where)
+    if cluster and int(cluster[1]) >= from_file:
+        return "--kubeconfig or --manifests"
+    return known.get(where, where.removeprefix("$."))
+
+
+def _anchored(cluster: ClusterConfig, folder: Path) -> ClusterConfig:
+    def anchor(path: str | None) -> str | None:
+        return None if path is None else str((folder / Path(path).expanduser()).absolute())
+
+    return msgspec.structs.replace(cluster, kubeconfig=anchor(cluster.kubeconfig), manifests=anchor(cluster.manifests))
+
+
+def _problems(config: Config) -> Iterator[tuple[str, str]]:
+    """What the types alone cannot say, each with its path."""
+    seen: dict[str, int] = {}
+    for position, cluster in enumerate(config.clusters):
+        where = f"$.clusters[{position}]"
+        if cluster.name in seen:
+            yield f"{where}.name", f"the cluster {cluster.name!r} is named twice: give each a name of its own"
+        seen[cluster.name] = position
+        yield from _cluster_problems(where, cluster)
+    addresses = {
+        "$.listen.grpc": config.listen.grpc,
+        "$.listen.http": config.listen.http,
+        "$.envoy.listener": config.envoy.listener,
+    }
+    for where, text in addresses.items():
+        try:
+            parse_address(text)
+        except ValueError as error:
+            yield where, str(error)
+    for position, service in enumerate(config.export.exclude_services):
+        try:
+            ServiceKey.parse(service)
+        except ValueError as error:
+            yield f"$.export.excludeServices[{position}]", str(error)
+    if not DOMAIN.fullmatch(config.domain):
+        yield "$.domain", f"expected a DNS name in lower case, got {config.domain!r}"
+    if not 0 <= config.coalesce.quiet_ms <= config.coalesce.max_ms:
+        yield "$.coalesce", "expected 0 <= quietMs <= maxMs"
+
+
+def _cluster_problems(where: str, cluster: ClusterConfig) -> Iterator[tuple[str, str]]:
+    if not CLUSTER_NAME.fullmatch(cluster.name):
+        yield (
+            f"{where}.name",
+            f"expected letters, digits, '-', '_' and '.', at most 253 of them, got {cluster.name!r}",
+        )
+    ways = [cluster.kubeconfig is not None, cluster.manifests is not None, cluster.in_cluster]
+    if sum(ways) != 1:
+        yield where, f"expected exactly one of kubeconfig, manifests and inCluster, got {sum(ways)}"
+    if cluster.context is not None and cluster.kubeconfig is None:
+        yield f"{where}.context", "a context is one of a kubeconfig, and there is none"
+
+
+def _explained(path: Path, document: Document, text: str) -> ConfigError:
+    """msgspec's error with the line, and with the key that was probably meant."""
+    at = _AT_PATH.search(text)
+    where = at["path"] if at else "$"
+    message = _AT_PATH.sub("", text)
+    unknown = _UNKNOWN_FIELD.match(message)
+    if unknown:
+        key = unknown["key"]
+        known = _known_keys(where)
+        near = get_close_matches(key, known, n=1)
+        message = f"unknown key; did you mean {near[0]!r}?" if near else f"unknown key; known are {', '.join(known)}"
+        where = f"{where}.{key}"
+    shown = where.removeprefix("$").removeprefix(".") or "the file"
+    return ConfigError(f"{path}:{document.line(where)}: {shown}: {message[0].lower()}{message[1:]}")
+
+
+def _known_keys(where: str) -> tuple[str, ...]:
+    section: Any = _SECTIONS.get(re.sub(r"\[\d+\]", "[]", where), Config)
+    return tuple(field.encode_name for field in msgspec.structs.fields(section))
