@@ -12,6 +12,8 @@ import yaml
 MAX_NODES = 5_000_000
 """Values one document may come to once its aliases are expanded."""
 
+MAX_DEPTH = 100
+
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
 
 
@@ -61,6 +63,7 @@ def parse(content: bytes, *, json: bool = False) -> list[Document]:
             "\t", " "
         )  # between tokens JSON allows tabs, which YAML does not; inside strings neither does
     try:
+        _check_depth(text)
         return [
             Document(_Constructor().construct_document(_checked(node)), node)
             for node in yaml.compose_all(text, Loader=yaml.CSafeLoader)
@@ -77,15 +80,25 @@ def parse(content: bytes, *, json: bool = False) -> list[Document]:
         raise DocumentError(f"a character YAML does not allow: U+{ord(text[error.position]):04X}", line) from error
     except (yaml.YAMLError, ValueError) as error:
         raise DocumentError(str(error), 1) from error
-    except RecursionError as error:
-        raise DocumentError("nested too deeply", 1) from error
 
 
 class _Constructor(yaml.constructor.SafeConstructor):
     """Plain values; what YAML 1.1 would make a date of is the string it was written as."""
 
 
-_Constructor.add_constructor("tag:yaml.org,2002:timestamp", _Constructor.construct_yaml_str)
+_Constructor.add_constructor("tag:yaml.org,2002:timestamp", _Constructor.construct_yaml_str)  # type: ignore[type-var]
+
+
+def _check_depth(text: str) -> None:
+    """Refuse deep nesting before anything recurses into it: the C library would run out of its stack."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise DocumentError(f"nested deeper than {MAX_DEPTH} levels", event.start_mark.line + 1)
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
 
 
 def _character(text: str, mark: yaml.Mark) -> str:
