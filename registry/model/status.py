@@ -27,7 +27,8 @@ class SourceStatus:
 
     ``reason`` is one CamelCase word from a small fixed set (``Unauthorized``, ``Forbidden``, ``Unreachable``, ...), fit
     for a metric label; ``message`` is for people and names the place (verb, resource, file, line) and the mend. Both
-    are empty unless FAILING. ``listed`` are the kinds whose first list is complete.
+    are empty when all is well; while SYNCED they are a warning, no fault. ``listed`` are the kinds whose first list is
+    complete.
     """
 
     state: SourceState
