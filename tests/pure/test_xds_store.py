@@ -1,0 +1,115 @@
+"""The store: batches, groups, and who is told."""
+
+from __future__ import annotations
+
+from support.xds_client import resource
+from support.xds_session import Dialogue
+
+from registry.xds.resources import Resource, ResourceChange
+from registry.xds.session import SessionOptions
+from registry.xds.store import ResourceStore
+from registry.xds.types import CDS, EDS
+
+
+class Recorder:
+    """A watcher that notes what it is told, and what the store holds at that moment."""
+
+    def __init__(self, store: ResourceStore) -> None:
+        self.store = store
+        self.calls: list[str] = []
+
+    def changed(self, name: str) -> None:
+        self.calls.append(name)
+
+    def wake(self) -> None:
+        held = sorted(entry.name for entry in self.store.partition(CDS.url).listing())
+        self.calls.append(f"wake with {held}")
+
+
+def test_a_batch_wakes_each_watcher_once_with_all_of_it_done() -> None:
+    store = ResourceStore()
+    recorder = Recorder(store)
+    store.partition(CDS.url).watch_everything(recorder)
+    store.partition(CDS.url).watch("a", recorder)
+    store.apply([ResourceChange(CDS.url, name, resource(CDS, name)) for name in ("a", "b")])
+    assert recorder.calls == ["a", "b", "wake with ['a', 'b']"]
+
+
+def test_only_those_who_subscribe_to_a_name_are_told_of_it() -> None:
+    store = ResourceStore()
+    concerned, other = Recorder(store), Recorder(store)
+    partition = store.partition(EDS.url)
+    partition.watch("a", concerned)
+    partition.watch("b", other)
+    store.set(EDS.url, "a", resource(EDS, "a"))
+    assert concerned.calls
+    assert not other.calls
+    partition.unwatch("a", concerned)
+    concerned.calls.clear()
+    store.remove(EDS.url, "a")
+    assert not concerned.calls
+
+
+def test_what_nobody_subscribes_to_is_not_encoded() -> None:
+    store = ResourceStore()
+    encoded: list[str] = []
+
+    def encode() -> bytes:
+        encoded.append("a")
+        return b"body"
+
+    for _ in range(3):
+        store.set(EDS.url, "a", Resource(encode))
+    assert not encoded
+
+
+def test_removing_what_is_not_there_tells_nobody() -> None:
+    store = ResourceStore()
+    recorder = Recorder(store)
+    store.partition(CDS.url).watch("a", recorder)
+    store.remove(CDS.url, "a")
+    assert not recorder.calls
+
+
+def test_the_last_of_two_changes_to_one_name_counts() -> None:
+    store = ResourceStore()
+    client = Dialogue(store, delta=True)
+    client.subscribe(EDS, "a")
+    client.take()
+    changes = [ResourceChange(EDS.url, "a", resource(EDS, "a", content)) for content in ("1", "2")]
+    store.apply([*changes, ResourceChange(EDS.url, "b", None)])
+    assert client.take().resources == {"a": "2"}
+    assert client.pull() is None
+
+
+def test_groups_share_nothing() -> None:
+    store = ResourceStore()
+    options = SessionOptions(group=lambda node: node.locality[1])
+    client = Dialogue(store, delta=False, options=options)
+    store.set(CDS.url, "here", resource(CDS, "here"), group="z1")
+    store.set(CDS.url, "there", resource(CDS, "there"), group="z2")
+    client.subscribe(CDS)
+    assert client.take().resources == {"here": "1"}
+    store.remove(CDS.url, "there", group="z2")
+    assert client.wakes == 0
+
+
+def test_a_closed_session_leaves_nothing_behind() -> None:
+    store = ResourceStore()
+    for delta in (False, True):
+        client = Dialogue(store, delta)
+        client.subscribe(CDS)
+        client.subscribe(EDS, "a")
+        client.session.close()
+        store.set(CDS.url, "c", resource(CDS, "c", str(delta)))
+        store.set(EDS.url, "a", resource(EDS, "a", str(delta)))
+        assert client.wakes == 0
+        assert client.session.next_response() is None
+
+
+def test_the_store_reads_back_what_it_holds() -> None:
+    store = ResourceStore()
+    held = resource(CDS, "a")
+    store.set(CDS.url, "a", held)
+    assert store.get(CDS.url, "a") is held
+    assert store.get(CDS.url, "a", group="other") is None
