@@ -59,12 +59,26 @@ class Response:
     updated: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
 class Pick:
-    """The names of one response: the resources of those that exist, and those that do not."""
+    """The names of one response as they are picked: the resources of those that exist, and those that do not."""
 
-    entries: list[Entry]
-    missing: list[str]
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.missing: list[str] = []
+        self._bytes = 0
+
+    def take(self, name: str, entry: Entry | None) -> None:
+        if entry is None:
+            self.missing.append(name)
+            self._bytes += len(name)
+        else:
+            self.entries.append(entry)
+            self._bytes += len(entry.resource.body)
+
+    @property
+    def full(self) -> bool:
+        """The response has the size at which it is closed."""
+        return self._bytes >= RESPONSE_BYTES
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -217,18 +231,12 @@ class Channel(ABC):
             names = sorted({*self._asked, *self._fresh})
         else:
             names = [name for name in self._retries.pop() if name not in self._fresh and self._subscribed(name)]
-        pick = Pick([], [])
-        size = 0
+        pick = Pick()
         for taken, name in enumerate(names):
-            entry = self._visible(name)
-            if entry is None:
-                pick.missing.append(name)
-            else:
-                pick.entries.append(entry)
-                size += len(entry.resource.body)
+            pick.take(name, self._visible(name))
             self._asked.pop(name, None)
             self._fresh.discard(name)
-            if size >= RESPONSE_BYTES and not self.kind.whole:
+            if pick.full and not self.kind.whole:
                 self._fresh.update(name for name in names[taken + 1 :] if name not in self._asked)
                 break
         self._owed = False

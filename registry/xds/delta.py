@@ -43,18 +43,21 @@ class DeltaChannel(Channel):
         owed = self._owed
         pick = self._pick(scope)
         added, updated = self._record(pick.entries)
-        removed = set(pick.missing)
+        names = pick.names
         if scope is Scope.BREAK:
-            removed |= self._gone
-        for name in removed:
+            for name in sorted(self._gone.difference(pick.missing)):
+                if pick.full:
+                    break
+                pick.take(name, None)
+        for name in pick.missing:
             self._forget(name)
-        if not (pick.entries or removed or owed):
+        if not (pick.entries or pick.missing or owed):
             return None
         version = self._sent.version
-        nonce = self._await_answer(version, pick.names)
+        nonce = self._await_answer(version, names)
         resources = [entry.delta for entry in pick.entries]
         data = wire.delta_response(
-            version, resources, self.kind.url, nonce, self._stream.server, removed=sorted(removed)
+            version, resources, self.kind.url, nonce, self._stream.server, removed=sorted(pick.missing)
         )
         return Response(data, added, updated)
 
