@@ -96,7 +96,9 @@ def _check_depth(text: str) -> None:
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > MAX_DEPTH:
-                raise DocumentError(f"nested deeper than {MAX_DEPTH} levels", event.start_mark.line + 1 if event.start_mark else 1)
+                raise DocumentError(
+                    f"nested deeper than {MAX_DEPTH} levels", event.start_mark.line + 1 if event.start_mark else 1
+                )
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
 

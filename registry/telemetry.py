@@ -1,1 +1,124 @@
-"""Metrics and logs."""
+"""Metrics and logs: what is counted, under which names, and how a log line looks."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections import Counter as Tally
+from collections.abc import Iterator
+from typing import TextIO
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
+from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from registry import __version__
+from registry.model.names import Kind
+from registry.model.status import SourceState
+from registry.servers.reports import Reports
+
+PREFIX = "mesh_registry"
+
+
+class Metrics:
+    """The counters the program adds to, and the exposition of everything."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        ProcessCollector(namespace=PREFIX, registry=self._registry)
+        self.events = Counter(
+            f"{PREFIX}_source_events",
+            "Objects listed, changed or deleted, as member clusters told them.",
+            ["cluster"],
+            registry=self._registry,
+        )
+        self.changes = Counter(
+            f"{PREFIX}_service_changes", "Services changed by commits of the index.", registry=self._registry
+        )
+        self.publish_seconds = Histogram(
+            f"{PREFIX}_publish_seconds",
+            "Time from the start of a commit until every subscriber of what it changed was marked, in seconds.",
+            buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5),
+            registry=self._registry,
+        )
+        self.faults = Counter(
+            f"{PREFIX}_cluster_faults",
+            "Times a member cluster's source began to fail, by reason.",
+            ["cluster", "reason"],
+            registry=self._registry,
+        )
+
+    def observe(self, reports: Reports) -> None:
+        """Expose the registry's present state as gauges, read when scraped."""
+        self._registry.register(_State(reports))
+
+    def exposition(self) -> bytes:
+        """Everything in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+
+class _State(Collector):
+    """Gauges read from the running registry at each scrape."""
+
+    def __init__(self, reports: Reports) -> None:
+        self._reports = reports
+
+    def describe(self) -> list[Metric]:
+        """Nothing is known before the registry runs, so nothing is collected to check for duplicates."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        yield InfoMetricFamily(PREFIX, "The running program.", {"version": __version__})
+        yield GaugeMetricFamily(
+            f"{PREFIX}_ready", "1 when every cluster is accounted for and clients are served.", self._reports.ready()
+        )
+        yield from self._clusters()
+        yield from self._services()
+        yield from self._clients()
+
+    def _clusters(self) -> Iterator[Metric]:
+        listed = GaugeMetricFamily(f"{PREFIX}_cluster_listed", "1 once all kinds were listed.", labels=["cluster"])
+        failing = GaugeMetricFamily(
+            f"{PREFIX}_cluster_failing", "1 while the source fails, for this reason.", labels=["cluster", "reason"]
+        )
+        objects = GaugeMetricFamily(f"{PREFIX}_cluster_objects", "Objects held.", labels=["cluster", "kind"])
+        written = GaugeMetricFamily(
+            f"{PREFIX}_service_entries", "ServiceEntries of ours in the cluster.", labels=["cluster"]
+        )
+        for report in self._reports.clusters():
+            listed.add_metric([report.cluster], report.status.listed == frozenset(Kind))
+            if report.status.state is SourceState.FAILING:
+                failing.add_metric([report.cluster, report.status.reason], 1)
+            for kind, count in sorted(report.objects.items()):
+                objects.add_metric([report.cluster, kind], count)
+            if report.writer is not None:
+                written.add_metric([report.cluster], report.writer.entries)
+        yield from (listed, failing, objects, written)
+
+    def _services(self) -> Iterator[Metric]:
+        services = self._reports.services()
+        endpoints = Tally((endpoint.cluster, endpoint.health) for service in services for endpoint in service.endpoints)
+        yield GaugeMetricFamily(f"{PREFIX}_services", "Services in the merged list.", len(services))
+        family = GaugeMetricFamily(f"{PREFIX}_endpoints", "Endpoints in the merged list.", labels=["cluster", "health"])
+        for (cluster, health), count in sorted(endpoints.items()):
+            family.add_metric([cluster, health], count)
+        yield family
+
+    def _clients(self) -> Iterator[Metric]:
+        clients = self._reports.clients()
+        yield GaugeMetricFamily(f"{PREFIX}_xds_clients", "Open xDS streams.", len(clients))
+        yield GaugeMetricFamily(
+            f"{PREFIX}_xds_clients_nacking",
+            "Open xDS streams whose last answer for some type was a NACK.",
+            sum(any(each.nacked for each in client.types) for client in clients),
+        )
+
+
+def start_logging(level: str, stream: TextIO = sys.stderr) -> None:
+    """Log this program's messages of ``level`` and above, and other libraries' warnings, one line each."""
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+    logging.getLogger("registry").setLevel(level.upper())

@@ -1,1 +1,1 @@
-"""The ``mesh-registry`` command."""
+"""The ``mesh-registry`` command: one module per subcommand, ``main`` joins them."""

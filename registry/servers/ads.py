@@ -50,7 +50,11 @@ class ClientStatus:
 
 
 class XdsServer:
-    """Serves ``store`` over xDS. ``clock`` says when a client connected."""
+    """Serves ``store`` over xDS. ``clock`` says when a client connected.
+
+    Until ``open`` is called clients may connect and subscribe, but nothing is sent: what is not read yet must not look
+    deleted to a client that still has it.
+    """
 
     def __init__(
         self,
@@ -61,7 +65,8 @@ class XdsServer:
         self._store = store
         self._clock = clock
         self._options = options
-        self._open: dict[_XdsStream, None] = {}
+        self._streams: dict[_XdsStream, None] = {}
+        self.is_open = False
 
     def services(self) -> tuple[Service, ...]:
         """ADS, then the service of each type; every one in both protocol variants."""
@@ -84,9 +89,15 @@ class XdsServer:
         )
         return (aggregated, *single)
 
+    def open(self) -> None:
+        """The store is complete: answer."""
+        self.is_open = True
+        for stream in self._streams:
+            stream.stream.wake()
+
     def clients(self) -> tuple[ClientStatus, ...]:
         """The open streams, oldest first."""
-        return tuple(stream.status() for stream in self._open)
+        return tuple(stream.status() for stream in self._streams)
 
     def _method(self, service: str, types: Sequence[ResourceType], session: SessionFactory) -> StreamMethod:
         def opened(stream: Stream, call: CallInfo) -> StreamHandler:
@@ -96,15 +107,16 @@ class XdsServer:
                 service=service,
                 peer=call.peer,
                 connected_at=self._clock(),
-                gone=self._gone,
+                server=self,
             )
-            self._open[handler] = None
+            self._streams[handler] = None
             return handler
 
         return opened
 
-    def _gone(self, stream: _XdsStream) -> None:
-        del self._open[stream]
+    def remove(self, stream: _XdsStream) -> None:
+        """The stream is closed."""
+        del self._streams[stream]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,7 +128,7 @@ class _XdsStream:
     service: str
     peer: str
     connected_at: float
-    gone: Callable[[_XdsStream], None]
+    server: XdsServer
 
     def received(self, message: bytes) -> None:
         try:
@@ -130,11 +142,11 @@ class _XdsStream:
         self.stream.finish()
 
     def next_message(self) -> bytes | None:
-        return self.session.next_response()
+        return self.session.next_response() if self.server.is_open else None
 
     def closed(self) -> None:
         self.session.close()
-        self.gone(self)
+        self.server.remove(self)
 
     def status(self) -> ClientStatus:
         status = self.session.status()

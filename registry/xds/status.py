@@ -62,6 +62,11 @@ class TypeStatus:
     nack_error: str = ""
     waiting: bool = False
 
+    @property
+    def nacked(self) -> bool:
+        """The client rejected what it was sent last."""
+        return bool(self.nack_error) and not self.waiting and self.nacked_version == self.sent_version
+
 
 @dataclass(frozen=True, slots=True)
 class SessionStatus:

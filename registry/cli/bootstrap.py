@@ -1,0 +1,50 @@
+"""``mesh-registry bootstrap``: the file a client starts from."""
+
+from __future__ import annotations
+
+import click
+
+from registry.cli.options import AddressOption, Command, grpc_server_address
+from registry.cli.output import JSON, YAML, print_document
+from registry.config import Address
+from registry.views.bootstrap import DEFAULT_NODE_ID, Node, envoy_bootstrap, grpc_bootstrap
+
+
+def _node_options(command: Command) -> Command:
+    options = (
+        click.option("--node-id", metavar="ID", default=DEFAULT_NODE_ID, show_default=True, help="The client's id."),
+        click.option("--cluster", metavar="NAME", default="", help="The member cluster the client runs in."),
+        click.option("--region", metavar="R", default="", help="The client's region."),
+        click.option("--zone", metavar="Z", default="", help="The client's zone."),
+        grpc_server_address,
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@click.group()
+def bootstrap() -> None:
+    """Print the file from which an Envoy or a gRPC client gets its endpoints from the registry."""
+
+
+@bootstrap.command()
+@_node_options
+@click.option(
+    "--admin",
+    type=AddressOption(),
+    metavar="HOST:PORT",
+    default="127.0.0.1:15000",
+    show_default=True,
+    help="Envoy's admin interface.",
+)
+def envoy(node_id: str, cluster: str, region: str, zone: str, server: Address, admin: Address) -> None:
+    """Bootstrap of an Envoy sidecar (YAML): start it with `envoy -c FILE`."""
+    print_document(envoy_bootstrap(Node(node_id, cluster, region, zone), server, admin), YAML)
+
+
+@bootstrap.command()
+@_node_options
+def grpc(node_id: str, cluster: str, region: str, zone: str, server: Address) -> None:
+    """Bootstrap of a gRPC xDS client (JSON): name the file in GRPC_XDS_BOOTSTRAP and dial xds:///HOST:PORT."""
+    print_document(grpc_bootstrap(Node(node_id, cluster, region, zone), server), JSON)

@@ -1,0 +1,117 @@
+"""``mesh-registry get``: what the registry holds, as columns or as documents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import click
+
+from registry.cli.api import fetch
+from registry.cli.options import ServiceArgument, http_server_address
+from registry.cli.output import JSON, TABLE, WIDE, YAML, print_document, table
+from registry.config import Address
+from registry.model.names import ServiceKey
+
+Document = Mapping[str, Any]
+
+
+@click.command()
+@click.argument("what", type=click.Choice(["services", "endpoints", "clusters", "clients"]))
+@click.argument("service", type=ServiceArgument(), required=False)
+@click.option("-o", "--output", type=click.Choice([TABLE, WIDE, JSON, YAML]), default=TABLE, show_default=True)
+@click.option("-n", "--namespace", metavar="NS", help="Only services of this namespace.")
+@http_server_address
+def get(what: str, service: ServiceKey | None, output: str, namespace: str | None, server: Address) -> None:
+    """List services, endpoints, member clusters or connected xDS clients.
+
+    NS/NAME picks one service, of services and endpoints.
+    """
+    if what in ("clusters", "clients"):
+        if service is not None or namespace is not None:
+            raise click.UsageError(f"`get {what}` takes no service and no namespace")
+        document = fetch(server, f"/api/v1/{what}")
+    elif service is not None:
+        document = {"services": [fetch(server, f"/api/v1/services/{service}")]}
+    else:
+        document = fetch(server, "/api/v1/services" + (f"?namespace={namespace}" if namespace else ""))
+    if output in (JSON, YAML):
+        print_document(document, output)
+        return
+    tables: dict[str, tuple[str, Callable[[Sequence[Document], bool], str]]] = {
+        "services": ("services", service_table),
+        "endpoints": ("services", endpoint_table),
+        "clusters": ("clusters", cluster_table),
+        "clients": ("clients", client_table),
+    }
+    key, render = tables[what]
+    click.echo(render(document[key], output == WIDE))
+
+
+def service_table(services: Sequence[Document], wide: bool) -> str:
+    """One row per service; ENDPOINTS are those in the list, whatever their health."""
+    header = ["NAMESPACE", "NAME", "PORTS", "CLUSTERS", "ENDPOINTS"]
+    rows = []
+    for service in services:
+        ports = ",".join(f"{port['port']}/{port['name'] or port['protocol']}" for port in service["ports"])
+        clusters = ",".join(service["clusters"])
+        row = [service["namespace"], service["name"], ports, clusters, len(service["endpoints"])]
+        if wide:
+            draining = sum(endpoint["health"] == "DRAINING" for endpoint in service["endpoints"])
+            row += [draining, service["unready"], service["host"]]
+        rows.append(row)
+    return table(header + (["DRAINING", "UNREADY", "HOST"] if wide else []), rows)
+
+
+def endpoint_table(services: Sequence[Document], wide: bool) -> str:
+    """One row per endpoint of each service."""
+    header = ["SERVICE", "ADDRESS", "PORTS", "HEALTH", "CLUSTER", "REGION", "ZONE", "POD"]
+    rows = []
+    for service in services:
+        for endpoint in service["endpoints"]:
+            locality = endpoint["locality"]
+            row = [
+                f"{service['namespace']}/{service['name']}",
+                endpoint["address"],
+                ",".join(f"{pair['port']}:{pair['target']}" for pair in endpoint["ports"]),
+                endpoint["health"],
+                endpoint["cluster"],
+                locality["region"],
+                locality["zone"],
+                endpoint["pod"],
+            ]
+            if wide:
+                labels = ",".join(f"{key}={value}" for key, value in endpoint["labels"].items())
+                row += [endpoint[name] for name in ("node", "network", "serviceAccount", "weight")] + [labels]
+            rows.append(row)
+    return table(header + (["NODE", "NETWORK", "SERVICEACCOUNT", "WEIGHT", "LABELS"] if wide else []), rows)
+
+
+def cluster_table(clusters: Sequence[Document], wide: bool) -> str:
+    """One row per member cluster."""
+    header = ["NAME", "STATE", "REASON", "SERVICES", "SLICES", "PODS", "NODES", "ORIGIN"]
+    rows = []
+    for cluster in clusters:
+        objects = cluster["objects"]
+        counts = [objects.get(kind, 0) for kind in ("Service", "EndpointSlice", "Pod", "Node")]
+        row = [cluster["name"], cluster["state"], cluster["reason"], *counts, cluster["origin"]]
+        if wide:
+            writer = cluster["serviceEntries"]
+            row += [cluster["network"], writer["entries"] if writer else "", cluster["message"]]
+        rows.append(row)
+    return table(header + (["NETWORK", "SERVICEENTRIES", "MESSAGE"] if wide else []), rows)
+
+
+def client_table(clients: Sequence[Document], wide: bool) -> str:
+    """One row per xDS stream; TYPES says for each type whether the client has what it was last sent."""
+    header = ["ID", "CLUSTER", "PROTOCOL", "TYPES", "PEER"]
+    rows = []
+    for client in clients:
+        types = ",".join(f"{each['type']}:{each['state']}" for each in client["types"])
+        row = [client["node"]["id"], client["node"]["metadata"].get("CLUSTER_ID", ""), client["protocol"]]
+        row += [types, client["peer"]]
+        if wide:
+            errors = "; ".join(f"{each['type']}: {each['error']}" for each in client["types"] if each["error"])
+            row += [client["node"]["userAgent"], errors]
+        rows.append(row)
+    return table(header + (["USERAGENT", "NACKED"] if wide else []), rows)

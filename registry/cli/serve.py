@@ -1,0 +1,76 @@
+"""``mesh-registry serve``: run the registry until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from pathlib import Path
+
+import click
+import uvloop
+
+from registry.app import Registry
+from registry.config import Config, load, with_flags
+from registry.telemetry import start_logging
+
+EPILOG = """\b
+Examples:
+  mesh-registry serve --kubeconfig a=~/.kube/a --kubeconfig b=~/.kube/b
+  mesh-registry serve --manifests a=clusters/a --kubeconfig b=~/.kube/b
+  mesh-registry serve --config registry.yaml
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.option("--config", "config_path", type=click.Path(path_type=Path), metavar="FILE", help="Configuration file.")
+@click.option("--kubeconfig", "kubeconfigs", multiple=True, metavar="NAME=PATH", help="A member cluster.")
+@click.option("--manifests", multiple=True, metavar="NAME=DIR", help="A member cluster as a folder of manifests.")
+@click.option("--grpc", metavar="HOST:PORT", help="xDS and lookup listen here.  [default: 127.0.0.1:15010]")
+@click.option("--http", metavar="HOST:PORT", help="The HTTP API listens here.  [default: 127.0.0.1:15014]")
+@click.option(
+    "--write-service-entries", is_flag=True, default=None, help="Write Istio ServiceEntries into the member clusters."
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+    help="Log messages of this level and above, on stderr.",
+)
+def serve(
+    config_path: Path | None,
+    kubeconfigs: tuple[str, ...],
+    manifests: tuple[str, ...],
+    grpc: str | None,
+    http: str | None,
+    write_service_entries: bool | None,
+    log_level: str,
+) -> None:
+    """Follow the member clusters and serve their services over xDS, gRPC and HTTP.
+
+    Member clusters come from flags, from a configuration file, or from both. SIGTERM and Ctrl-C stop it.
+    """
+    config = with_flags(
+        load(config_path) if config_path else Config(),
+        kubeconfigs=kubeconfigs,
+        manifests=manifests,
+        grpc=grpc,
+        http=http,
+        write_service_entries=write_service_entries,
+    )
+    start_logging(log_level)
+    uvloop.run(_serve(config))
+
+
+async def _serve(config: Config) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(signum, stop.set)
+    registry = Registry(config)
+    await registry.start()
+    try:
+        click.echo(f"mesh-registry: gRPC on {registry.grpc_address}, HTTP on http://{registry.http_address}", err=True)
+        await stop.wait()
+    finally:
+        await registry.stop()

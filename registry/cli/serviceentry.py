@@ -1,0 +1,32 @@
+"""``mesh-registry serviceentry``: the Istio ServiceEntry of one service, or of all."""
+
+from __future__ import annotations
+
+import click
+import yaml
+
+from registry.cli.api import fetch
+from registry.cli.options import ServiceArgument, http_server_address
+from registry.cli.output import JSON, YAML, print_document
+from registry.config import Address
+from registry.model.names import ServiceKey
+
+
+@click.command()
+@click.argument("service", type=ServiceArgument(), required=False)
+@click.option("-o", "--output", type=click.Choice([YAML, JSON]), default=YAML, show_default=True, help="Format.")
+@http_server_address
+def serviceentry(service: ServiceKey | None, output: str, server: Address) -> None:
+    """Print ServiceEntries as the registry writes them into its clusters.
+
+    Of all services without NS/NAME: YAML documents apart by ``---``, or a JSON list object.
+    """
+    if service is not None:
+        print_document(fetch(server, f"/api/v1/serviceentries/{service}"), output)
+        return
+    document = fetch(server, "/api/v1/serviceentries")
+    if output == JSON:
+        print_document(document, JSON)
+    else:
+        text = yaml.safe_dump_all(document["items"], sort_keys=False, allow_unicode=True, explicit_start=True)
+        click.echo(text, nl=False)

@@ -1,0 +1,93 @@
+"""``mesh-registry watch``: one service as it changes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+
+import click
+import grpc
+from google.protobuf.json_format import MessageToDict
+
+from registry.cli.options import ServiceArgument, grpc_server_address
+from registry.cli.output import JSON
+from registry.config import Address
+from registry.errors import ServerUnavailableError
+from registry.model.names import ServiceKey
+from registry.protos import registry_pb2 as pb
+
+METHOD = "/registry.v1.Registry/Watch"
+TEXT = "text"
+
+Endpoints = Mapping[tuple[str, str], str]
+"""Address and cluster -> the rest of the line."""
+
+
+@click.command()
+@click.argument("service", type=ServiceArgument())
+@click.option(
+    "-o", "--output", type=click.Choice([TEXT, JSON]), default=TEXT, show_default=True, help="JSON: one object a line."
+)
+@grpc_server_address
+def watch(service: ServiceKey, output: str, server: Address) -> None:
+    """Show the endpoints of a service, then every change of them, until Ctrl-C.
+
+    Endpoints that came are marked +, those that went -, those that changed ~.
+    """
+    held: Endpoints = {}
+    try:
+        for response in _responses(service, server):
+            if output == JSON:
+                click.echo(json.dumps(MessageToDict(response, preserving_proto_field_name=True)))
+                continue
+            endpoints = _endpoints(response)
+            state = "absent" if response.HasField("absent") else f"{len(endpoints)} endpoints"
+            click.echo(f"{datetime.now().astimezone():%H:%M:%S.%f}  {service}  {state}")
+            for line in difference(held, endpoints):
+                click.echo(f"  {line}")
+            held = endpoints
+    except KeyboardInterrupt:
+        return
+
+
+def difference(before: Endpoints, after: Endpoints) -> Iterator[str]:
+    """What came, changed and went, in the order of addresses."""
+    for key in sorted(before.keys() | after.keys()):
+        if before.get(key) == after.get(key):
+            continue
+        mark = "+" if key not in before else "~" if key in after else "-"
+        text = after[key] if key in after else before[key]
+        yield f"{mark} {key[0]}  {text}"
+
+
+def _responses(service: ServiceKey, server: Address) -> Iterator[pb.WatchResponse]:
+    request = pb.WatchRequest(services=[pb.ServiceName(namespace=service.namespace, name=service.name)])
+    with grpc.insecure_channel(str(server)) as channel:
+        call = channel.unary_stream(
+            METHOD,
+            request_serializer=pb.WatchRequest.SerializeToString,
+            response_deserializer=pb.WatchResponse.FromString,
+        )
+        try:
+            yield from call(request)
+        except grpc.RpcError as error:
+            raise ServerUnavailableError(
+                f"watching {service} at {server} ended: {error.details()} ({error.code().name}); "
+                "is that the gRPC address of a registry (--server)?"
+            ) from error
+    raise ServerUnavailableError(f"the registry at {server} ended the watch of {service}")
+
+
+def _endpoints(response: pb.WatchResponse) -> Endpoints:
+    return {
+        (endpoint.address, endpoint.cluster): "  ".join(
+            (
+                ",".join(f"{port}:{target}" for port, target in sorted(endpoint.ports.items())),
+                pb.Health.Name(endpoint.health).removeprefix("HEALTH_"),
+                f"{endpoint.locality.region}/{endpoint.locality.zone}/{endpoint.cluster}",
+                endpoint.pod or "-",
+            )
+        )
+        for endpoint in response.service.endpoints
+    }

@@ -1,0 +1,81 @@
+"""Clusters and clients as the plain documents that the HTTP API answers."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from registry.servers.ads import ClientStatus
+from registry.servers.reports import ClusterReport
+from registry.writers.status import WriterStatus
+from registry.xds.status import TypeStatus
+
+Document = dict[str, object]
+
+
+def cluster_document(report: ClusterReport) -> Document:
+    """One member cluster; ``serviceEntries`` is null where none are written."""
+    return {
+        "name": report.cluster,
+        "origin": report.origin,
+        "network": report.network,
+        "state": str(report.status.state),
+        "reason": report.status.reason,
+        "message": report.status.message,
+        "listed": sorted(map(str, report.status.listed)),
+        "objects": {str(kind): count for kind, count in sorted(report.objects.items())},
+        "serviceEntries": None if report.writer is None else _writer_document(report.writer),
+    }
+
+
+def client_document(client: ClientStatus) -> Document:
+    """One open xDS stream."""
+    node = client.node
+    region, zone, sub_zone = node.locality
+    return {
+        "peer": client.peer,
+        "service": client.service,
+        "protocol": client.protocol,
+        "connectedAt": datetime.fromtimestamp(client.connected_at, UTC).isoformat(timespec="milliseconds"),
+        "node": {
+            "id": node.id,
+            "cluster": node.cluster,
+            "locality": {"region": region, "zone": zone, "subZone": sub_zone},
+            "userAgent": node.user_agent,
+            "metadata": dict(node.metadata),
+        },
+        "types": [_type_document(each) for each in client.types],
+        "unknownTypes": list(client.unknown_types),
+    }
+
+
+def _type_document(status: TypeStatus) -> Document:
+    return {
+        "type": status.short,
+        "state": type_state(status),
+        "wildcard": status.wildcard,
+        "names": status.names,
+        "sentVersion": status.sent_version,
+        "ackedVersion": status.acked_version,
+        "nackedVersion": status.nacked_version,
+        "error": status.nack_error,
+    }
+
+
+def type_state(status: TypeStatus) -> str:
+    """NACKED: it rejected the last response. WAITING: it has not answered it. ACKED: it has it. IDLE: nothing sent."""
+    if not status.sent_version:
+        return "IDLE"
+    if status.waiting:
+        return "WAITING"
+    return "NACKED" if status.nacked else "ACKED"
+
+
+def _writer_document(status: WriterStatus) -> Document:
+    return {
+        "entries": status.entries,
+        "written": status.written,
+        "deleted": status.deleted,
+        "conflicts": list(status.conflicts),
+        "reason": status.reason,
+        "message": status.message,
+    }

@@ -1,0 +1,165 @@
+"""The HTTP side for operators: health, readiness, metrics and the read-only API under ``/api/v1``."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
+
+from aiohttp import web
+
+from registry.errors import StartError
+from registry.model.names import ServiceKey
+from registry.model.services import MergedService
+from registry.servers.documents import client_document, cluster_document
+from registry.servers.reports import Reports
+from registry.views.names import Names
+from registry.views.service_entry import service_entry
+from registry.views.summary import service_document
+
+log = logging.getLogger(__name__)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+SHUTDOWN_SECONDS = 2.0
+
+PATHS = {
+    "/healthz": "the process runs",
+    "/readyz": "every configured cluster is accounted for; the state of each",
+    "/metrics": "Prometheus metrics",
+    "/api/v1/services": "the merged services and their endpoints; ?namespace=NS for one namespace",
+    "/api/v1/services/{namespace}/{name}": "one of them",
+    "/api/v1/serviceentries": "the services as Istio ServiceEntries; ?namespace=NS for one namespace",
+    "/api/v1/serviceentries/{namespace}/{name}": "one of them",
+    "/api/v1/clusters": "the member clusters and how each is doing",
+    "/api/v1/clients": "the connected xDS clients: what they were sent, ACKed and NACKed",
+}
+
+
+class HttpServer:
+    """Serves ``reports`` and the ``exposition`` of metrics on ``host``:``port`` (port 0: any free one)."""
+
+    def __init__(self, reports: Reports, names: Names, exposition: Callable[[], bytes], host: str, port: int) -> None:
+        self._reports = reports
+        self._names = names
+        self._exposition = exposition
+        self._host = host
+        self._port = port
+        self._runner = web.AppRunner(self._application(), access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+
+    async def start(self) -> str:
+        """Listen; returns the bound address as HOST:PORT.
+
+        Raises:
+            StartError: the address cannot be had.
+        """
+        await self._runner.setup()
+        try:
+            await web.TCPSite(self._runner, self._host, self._port).start()
+        except OSError as error:
+            await self._runner.cleanup()
+            raise StartError(
+                f"HTTP cannot listen on {self._host}:{self._port} ({error.strerror}): choose another with --http"
+            ) from error
+        host, port, *_ = self._runner.addresses[0]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    async def stop(self) -> None:
+        """Finish what is being answered, then close."""
+        await self._runner.cleanup()
+
+    def _application(self) -> web.Application:
+        app = web.Application(middlewares=[_errors_as_json])
+        handlers = (
+            self._healthz,
+            self._readyz,
+            self._metrics,
+            self._services,
+            self._service,
+            self._service_entries,
+            self._service_entry,
+            self._clusters,
+            self._clients,
+        )
+        app.router.add_get("/", self._index)
+        for path, handler in zip(PATHS, handlers, strict=True):
+            app.router.add_get(path, handler)
+        return app
+
+    async def _index(self, _request: web.Request) -> web.Response:
+        width = max(map(len, PATHS))
+        lines = [f"{path.ljust(width)}  {meaning}" for path, meaning in PATHS.items()]
+        return web.Response(text="\n".join(["mesh-registry", "", *lines, ""]))
+
+    async def _healthz(self, _request: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def _readyz(self, _request: web.Request) -> web.Response:
+        ready = self._reports.ready()
+        clusters = [
+            {
+                "name": report.cluster,
+                "state": report.status.state,
+                "reason": report.status.reason,
+                "message": report.status.message,
+            }
+            for report in self._reports.clusters()
+        ]
+        status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
+        return _json({"ready": ready, "clusters": clusters}, status)
+
+    async def _metrics(self, _request: web.Request) -> web.Response:
+        content_type = "text/plain; version=0.0.4; charset=utf-8"
+        return web.Response(body=self._exposition(), headers={"Content-Type": content_type})
+
+    async def _services(self, request: web.Request) -> web.Response:
+        return _json({"services": [service_document(each, self._names) for each in self._selected(request)]})
+
+    async def _service(self, request: web.Request) -> web.Response:
+        return _json(service_document(self._named(request), self._names))
+
+    async def _service_entries(self, request: web.Request) -> web.Response:
+        items = [service_entry(each, self._names) for each in self._selected(request)]
+        return _json({"apiVersion": "v1", "kind": "List", "items": items})
+
+    async def _service_entry(self, request: web.Request) -> web.Response:
+        return _json(service_entry(self._named(request), self._names))
+
+    async def _clusters(self, _request: web.Request) -> web.Response:
+        return _json({"clusters": [cluster_document(report) for report in self._reports.clusters()]})
+
+    async def _clients(self, _request: web.Request) -> web.Response:
+        return _json({"clients": [client_document(client) for client in self._reports.clients()]})
+
+    def _selected(self, request: web.Request) -> list[MergedService]:
+        namespace = request.query.get("namespace")
+        return [each for each in self._reports.services() if namespace in (None, each.key.namespace)]
+
+    def _named(self, request: web.Request) -> MergedService:
+        key = ServiceKey(request.match_info["namespace"], request.match_info["name"])
+        service = self._reports.service(key)
+        if service is None:
+            text = f"no service {key}: `mesh-registry get services` lists those there are"
+            raise web.HTTPNotFound(text=text)
+        return service
+
+
+@web.middleware
+async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """An error is a JSON object too; a bug is logged and answered with 500, and the connection lives on."""
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        if error.status < HTTPStatus.BAD_REQUEST:
+            raise
+        text = error.text if error.text and not error.text.startswith(f"{error.status}:") else None
+        return _json(
+            {"error": text or f"{error.reason}: {request.method} {request.path}; / lists the paths"}, error.status
+        )
+    except Exception:
+        log.exception("%s %s failed", request.method, request.path)
+        return _json({"error": "internal error; the registry's log has the details"}, HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+def _json(document: Mapping[str, object], status: int = HTTPStatus.OK) -> web.Response:
+    return web.json_response(document, status=status, dumps=lambda value: json.dumps(value, indent=2) + "\n")

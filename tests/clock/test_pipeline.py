@@ -1,0 +1,148 @@
+"""The pipeline on a virtual clock: when it commits, who is told, and what is logged."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import pytest
+from support.clock import VirtualClock
+
+from registry.coalesce import Coalescer
+from registry.index import Index
+from registry.model.events import Apply, Delete, Init, InitApply, InitDone
+from registry.model.facts import EndpointSlice, Service, ServicePort, SliceEndpoint, SlicePort
+from registry.model.names import ClusterId, Kind, ServiceKey
+from registry.model.services import ChangeSet
+from registry.model.status import SourceState, SourceStatus
+from registry.pipeline import Pipeline
+from registry.telemetry import Metrics
+
+A, B = ClusterId("a"), ClusterId("b")
+ECHO = Service("shop", "echo", (ServicePort(80, "http"),))
+ALL = frozenset(Kind)
+
+
+def slice_of(*addresses: str) -> EndpointSlice:
+    endpoints = tuple(SliceEndpoint(address) for address in addresses)
+    return EndpointSlice("shop", "echo-1", "echo", ports=(SlicePort("http", 8080),), endpoints=endpoints)
+
+
+class Rig:
+    """A pipeline over one or two clusters, and what its audience was told when."""
+
+    def __init__(self, *clusters: ClusterId) -> None:
+        self.clock = VirtualClock()
+        self.told: list[tuple[float, ChangeSet]] = []
+        self.index = Index()
+        self.metrics = Metrics()
+        self.pipeline = Pipeline(
+            self.index, Coalescer(0.010, 0.100), self.clock, audiences=[self._hear], metrics=self.metrics
+        )
+        for cluster in clusters:
+            self.pipeline.add_cluster(cluster, "")
+
+    def _hear(self, changes: ChangeSet) -> None:
+        self.told.append((self.clock.time(), changes))
+
+    def list_all(self, cluster: ClusterId, *facts: Service | EndpointSlice) -> None:
+        for kind in Kind:
+            self.pipeline.event(cluster, Init(kind))
+            for fact in facts:
+                if fact.ref.kind is kind:
+                    self.pipeline.event(cluster, InitApply(fact))
+            self.pipeline.event(cluster, InitDone(kind))
+
+    def addresses(self) -> list[str]:
+        service = self.index.get(ServiceKey("shop", "echo"))
+        return [endpoint.address for endpoint in service.endpoints] if service else []
+
+
+def test_first_change_is_committed_in_the_same_instant() -> None:
+    rig = Rig(A)
+    rig.list_all(A, ECHO, slice_of("10.0.0.1"))
+    rig.clock.advance(0)
+    assert [when for when, _ in rig.told] == [0.0]
+    assert rig.addresses() == ["10.0.0.1"]
+
+
+def test_burst_is_committed_once_after_it_went_quiet() -> None:
+    rig = Rig(A)
+    rig.list_all(A, ECHO, slice_of("10.0.0.1"))
+    rig.clock.advance(0.001)
+    for last in range(2, 7):
+        rig.pipeline.event(A, Apply(slice_of(f"10.0.0.{last}")))
+        rig.clock.advance(0.005)
+    assert len(rig.told) == 1
+    rig.clock.advance(0.006)
+    assert len(rig.told) == 2
+    assert rig.addresses() == ["10.0.0.6"]
+
+
+def test_endless_burst_is_committed_at_least_every_longest_wait() -> None:
+    rig = Rig(A)
+    rig.list_all(A, ECHO, slice_of("10.0.0.1"))
+    rig.clock.advance(0.001)
+    for step in range(200):
+        rig.pipeline.event(A, Apply(slice_of(f"10.0.{step}.1")))
+        rig.clock.advance(0.005)
+    times = [when for when, _ in rig.told]
+    assert len(times) >= 10
+    assert max(after - before for before, after in zip(times, times[1:], strict=False)) <= 0.106
+
+
+def test_event_that_changes_no_service_tells_nobody() -> None:
+    rig = Rig(A)
+    rig.list_all(A, ECHO)
+    rig.clock.advance(1)
+    rig.pipeline.event(A, Delete(slice_of().ref))
+    rig.clock.advance(1)
+    assert len(rig.told) == 1
+
+
+def test_a_failing_source_changes_no_endpoint() -> None:
+    rig = Rig(A)
+    rig.list_all(A, ECHO, slice_of("10.0.0.1"))
+    rig.clock.advance(1)
+    rig.pipeline.status(A, SourceStatus(SourceState.FAILING, "Unreachable", "no route", ALL))
+    rig.clock.advance(1)
+    assert len(rig.told) == 1
+    assert rig.addresses() == ["10.0.0.1"]
+
+
+def accounted_calls(rig: Rig) -> Callable[[], int]:
+    calls: list[list[str]] = []
+    rig.pipeline.when_accounted(lambda: calls.append(rig.addresses()))
+    return lambda: len(calls)
+
+
+def test_clusters_are_accounted_for_when_each_has_listed_or_said_why_not() -> None:
+    rig = Rig(A, B)
+    calls = accounted_calls(rig)
+    rig.pipeline.status(A, SourceStatus(SourceState.SYNCED, listed=ALL))
+    assert calls() == 0
+    rig.pipeline.status(B, SourceStatus(SourceState.FAILING, "Unauthorized", "401"))
+    assert calls() == 1
+    rig.pipeline.status(B, SourceStatus(SourceState.SYNCED, listed=ALL))
+    assert calls() == 1
+
+
+def test_what_was_listed_is_committed_before_clients_are_let_in() -> None:
+    rig = Rig(A)
+    seen: list[list[str]] = []
+    rig.pipeline.when_accounted(lambda: seen.append(rig.addresses()))
+    rig.list_all(A, ECHO, slice_of("10.0.0.1"))
+    rig.pipeline.status(A, SourceStatus(SourceState.SYNCED, listed=ALL))
+    assert seen == [["10.0.0.1"]]
+
+
+def test_a_fault_is_logged_and_counted_once_while_it_lasts(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="registry")
+    rig = Rig(A)
+    failing = SourceStatus(SourceState.FAILING, "Forbidden", "list pods: forbidden")
+    for _ in range(3):
+        rig.pipeline.status(A, failing)
+    rig.pipeline.status(A, SourceStatus(SourceState.SYNCED, listed=ALL))
+    messages = [record.getMessage() for record in caplog.records]
+    assert messages == ["cluster a: Forbidden: list pods: forbidden", "cluster a: Synced"]
+    assert b'mesh_registry_cluster_faults_total{cluster="a",reason="Forbidden"} 1.0' in rig.metrics.exposition()
