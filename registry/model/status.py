@@ -1,4 +1,4 @@
-"""How a source is doing, apart from what it says, and the seam between sources and the rest."""
+"""How sources and writers are doing, and the seam between sources and the rest."""
 
 from __future__ import annotations
 
@@ -35,6 +35,22 @@ class SourceStatus:
     reason: str = ""
     message: str = ""
     listed: frozenset[Kind] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class WriterStatus:
+    """``entries`` of ours are in the cluster; ``written`` and ``deleted`` count since the start.
+
+    ``conflicts`` are objects of others that stand where ours would, as ``namespace/name``: they are left alone.
+    ``reason`` (one word) and ``message`` say why something is not written; both are empty when all is.
+    """
+
+    entries: int = 0
+    written: int = 0
+    deleted: int = 0
+    conflicts: tuple[str, ...] = ()
+    reason: str = ""
+    message: str = ""
 
 
 class Sink(Protocol):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from registry.model.status import WriterStatus
 from registry.servers.ads import ClientStatus
 from registry.servers.reports import ClusterReport
-from registry.writers.status import WriterStatus
 from registry.xds.status import TypeStatus
 
 Document = dict[str, object]

@@ -8,9 +8,8 @@ from typing import Protocol
 
 from registry.model.names import ClusterId, Kind, ServiceKey
 from registry.model.services import MergedService
-from registry.model.status import SourceStatus
+from registry.model.status import SourceStatus, WriterStatus
 from registry.servers.ads import ClientStatus
-from registry.writers.status import WriterStatus
 
 
 @dataclass(frozen=True, slots=True)

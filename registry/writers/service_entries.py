@@ -10,6 +10,7 @@ from http import HTTPStatus
 
 from registry.model.names import ClusterId, ServiceKey
 from registry.model.services import ChangeSet, MergedService
+from registry.model.status import WriterStatus
 from registry.sources.kubernetes.client import TransportError
 from registry.sources.kubernetes.conditions import Condition
 from registry.sources.kubernetes.reflector import Connect
@@ -17,7 +18,6 @@ from registry.views.names import Names
 from registry.views.service_entry import MAX_ENDPOINTS, NAME_PREFIX, Document, entry_name, service_entry
 from registry.writers.entry_api import EntryApi, EntryError
 from registry.writers.plan import Action, HeldEntry, plan
-from registry.writers.status import WriterStatus
 
 log = logging.getLogger(__name__)
 

@@ -147,14 +147,24 @@ def decode_delta(data: bytes) -> Reply:
 
 @dataclass
 class Belief:
-    """What the client knows of one type: what it wants, and what it took from ACKed responses."""
+    """What the client knows of one type: what it wants, and what it took from ACKed responses.
+
+    ``legacy``: it subscribed to everything by naming nothing.
+    """
 
     names: dict[str, None] = field(default_factory=dict)
-    wildcard: bool = False
+    legacy: bool = False
     version: str = ""
     nonce: str = ""
     resources: dict[str, str] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def wildcard(self) -> bool:
+        return self.legacy or "*" in self.names
+
+    def wants(self, name: str) -> bool:
+        return self.wildcard or name in self.names
 
 
 class XdsClient:
@@ -171,7 +181,10 @@ class XdsClient:
     def subscribe(self, kind: ResourceType, *names: str, known: Mapping[str, str] | None = None) -> bytes:
         """Subscribe to more names; without names in the first request, to everything. ``known``: Delta only."""
         belief = self.belief(kind)
-        belief.wildcard |= not names and not belief.names
+        if not names and not belief.names:
+            belief.legacy = True
+        elif not self.delta:
+            belief.legacy = False
         belief.names.update(dict.fromkeys(names))
         if self.delta:
             return self._delta(kind, subscribe=names, known=known or {})
@@ -181,9 +194,10 @@ class XdsClient:
         belief = self.belief(kind)
         for name in names:
             belief.names.pop(name, None)
-            if not belief.wildcard and "*" not in belief.names:
-                belief.resources.pop(name, None)
-                belief.versions.pop(name, None)
+            belief.legacy &= name != "*"
+        for name in [name for name in belief.resources if not belief.wants(name)]:
+            del belief.resources[name]
+            belief.versions.pop(name, None)
         if self.delta:
             return self._delta(kind, unsubscribe=names)
         return self._sotw(kind, belief.nonce)
@@ -192,12 +206,14 @@ class XdsClient:
         return decode_delta(data) if self.delta else decode_sotw(data)
 
     def ack(self, reply: Reply) -> bytes:
-        """Take the response over, and say so."""
+        """Take the response over, apart from what is not wanted any more, and say so."""
         belief = self.belief(reply.kind)
         if reply.kind.whole and not self.delta:
             belief.resources.clear()
-        belief.resources.update(reply.resources)
-        belief.versions.update(reply.versions)
+        for name in filter(belief.wants, reply.resources):
+            belief.resources[name] = reply.resources[name]
+        for name in filter(belief.wants, reply.versions):
+            belief.versions[name] = reply.versions[name]
         for name in reply.removed:
             belief.resources.pop(name, None)
             belief.versions.pop(name, None)

@@ -32,7 +32,7 @@ async def serving(*services: Service) -> AsyncIterator[str]:
 async def until(condition: Callable[[], bool]) -> None:
     """Wait for what the server does on its own time."""
     async with asyncio.timeout(DEADLINE):
-        while not condition():  # noqa: ASYNC110 - there is nothing to await in what is watched
+        while not condition():
             await asyncio.sleep(0.005)
 
 
