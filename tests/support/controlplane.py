@@ -1,0 +1,197 @@
+"""A real Kubernetes control plane: etcd, kube-apiserver and, where wanted, kube-controller-manager."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
+import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import NameOID
+from support.kube_api import KubeApi
+from support.missing import tool
+from support.processes import Process, free_port, until
+
+ADMIN = "admin"
+CONTROLLERS = (
+    "endpointslice-controller",
+    "replicaset-controller",
+    "deployment-controller",
+    "namespace-controller",
+    "serviceaccount-token-controller",
+    "garbage-collector-controller",
+)
+START_SECONDS = 60.0
+
+
+class ControlPlane:
+    """One cluster. A user's token is the user's name; ``admin`` may do everything, others what RBAC says."""
+
+    def __init__(self, name: str, folder: Path, users: tuple[str, ...] = ("registry", "nobody")) -> None:
+        self.name = name
+        self.folder = folder
+        folder.mkdir(parents=True)
+        self._port = free_port()
+        self._etcd_port = free_port()
+        self._write_credentials((ADMIN, *users))
+        self.etcd = Process("etcd", self._etcd_command(), folder / "etcd.log")
+        self.apiserver = Process("kube-apiserver", self._apiserver_command(), folder / "apiserver.log")
+        self.controllers = Process("kube-controller-manager", self._controllers_command(), folder / "controllers.log")
+        self.api = self.client(ADMIN)
+
+    @property
+    def server(self) -> str:
+        return f"https://127.0.0.1:{self._port}"
+
+    @property
+    def etcd_endpoint(self) -> str:
+        return f"http://127.0.0.1:{self._etcd_port}"
+
+    async def start(self) -> None:
+        """Start everything, and wait until it works."""
+        self.etcd.start()
+        self.apiserver.start()
+        await self.ready()
+        self.controllers.start()
+
+    async def ready(self) -> None:
+        """The API server says that it is ready."""
+        await until(self._is_ready, f"control plane {self.name} is ready", START_SECONDS, poll=0.1)
+
+    async def _is_ready(self) -> bool:
+        self.etcd.check()
+        self.apiserver.check()
+        return await self.api.ready()
+
+    async def stop(self) -> None:
+        """Stop everything; nothing of it is worth keeping, so it is not asked nicely."""
+        await self.api.close()
+        for process in (self.controllers, self.apiserver, self.etcd):
+            process.kill()
+
+    def client(self, user: str) -> KubeApi:
+        """A client of the tests' own, as that user."""
+        return KubeApi(self.server, self.folder / "ca.crt", user)
+
+    def kubeconfig(self, user: str = ADMIN, server: str | None = None) -> Path:
+        """A kubeconfig of that user, by default for the API server itself."""
+        path = self.folder / f"kubeconfig-{user}-{abs(hash(server))}"
+        cluster = {"server": server or self.server, "certificate-authority": str(self.folder / "ca.crt")}
+        document = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "it",
+            "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
+            "clusters": [{"name": "it", "cluster": cluster}],
+            "users": [{"name": "it", "user": {"token": user}}],
+        }
+        path.write_text(yaml.safe_dump(document))
+        return path
+
+    def _write_credentials(self, users: tuple[str, ...]) -> None:
+        groups = {ADMIN: ',"system:masters"'}
+        lines = [f"{user},{user},{user}{groups.get(user, '')}" for user in users]
+        (self.folder / "tokens.csv").write_text("\n".join(lines) + "\n")
+        signer = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        _write_key(self.folder / "service-accounts.key", signer)
+        write_certificate(self.folder, "ca", "apiserver")
+        self.kubeconfig()
+
+    def _etcd_command(self) -> list[str]:
+        peer = f"http://127.0.0.1:{free_port()}"
+        return [
+            str(tool("etcd")),
+            f"--data-dir={self.folder / 'etcd'}",
+            f"--listen-client-urls={self.etcd_endpoint}",
+            f"--advertise-client-urls={self.etcd_endpoint}",
+            f"--listen-peer-urls={peer}",
+            f"--initial-advertise-peer-urls={peer}",
+            f"--initial-cluster=default={peer}",
+            "--unsafe-no-fsync",
+            "--log-level=warn",
+        ]
+
+    def _apiserver_command(self) -> list[str]:
+        signer = self.folder / "service-accounts.key"
+        return [
+            str(tool("kube-apiserver")),
+            f"--etcd-servers={self.etcd_endpoint}",
+            "--bind-address=127.0.0.1",
+            "--advertise-address=198.18.255.1",
+            f"--secure-port={self._port}",
+            f"--tls-cert-file={self.folder / 'apiserver.crt'}",
+            f"--tls-private-key-file={self.folder / 'apiserver.key'}",
+            f"--cert-dir={self.folder}",
+            "--service-cluster-ip-range=10.96.0.0/12",
+            "--service-account-issuer=https://kubernetes.default.svc",
+            f"--service-account-key-file={signer}",
+            f"--service-account-signing-key-file={signer}",
+            f"--token-auth-file={self.folder / 'tokens.csv'}",
+            "--authorization-mode=RBAC",
+            "--disable-admission-plugins=ServiceAccount",
+            "--endpoint-reconciler-type=none",
+            "--profiling=false",
+            "--v=1",
+        ]
+
+    def _controllers_command(self) -> list[str]:
+        return [
+            str(tool("kube-controller-manager")),
+            f"--kubeconfig={self.kubeconfig()}",
+            f"--controllers={','.join(CONTROLLERS)}",
+            f"--service-account-private-key-file={self.folder / 'service-accounts.key'}",
+            "--leader-elect=false",
+            "--secure-port=0",
+            "--kube-api-qps=500",
+            "--kube-api-burst=1000",
+            "--v=1",
+        ]
+
+
+async def start_together(*planes: ControlPlane) -> None:
+    """Start several at once."""
+    await asyncio.gather(*(plane.start() for plane in planes))
+
+
+def write_certificate(folder: Path, authority: str, server: str) -> None:
+    """A new CA, and a server certificate of it for 127.0.0.1 and localhost; ``.crt`` and ``.key`` of each."""
+    ca_key = ec.generate_private_key(ec.SECP256R1())
+    ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{authority} {os.urandom(4).hex()}")])
+    ca = _builder(ca_name, ca_name, ca_key.public_key()).add_extension(x509.BasicConstraints(True, 0), critical=True)
+    ca = ca.add_extension(
+        x509.KeyUsage(False, False, False, False, False, True, True, False, False), critical=True
+    ).add_extension(x509.SubjectKeyIdentifier.from_public_key(ca_key.public_key()), critical=False)
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, server)])
+    names = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))])
+    issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key())
+    leaf = _builder(name, ca_name, key.public_key()).add_extension(names, critical=False)
+    leaf = leaf.add_extension(issuer, critical=False)
+    for path, certificate in ((authority, ca), (server, leaf)):
+        signed = certificate.sign(ca_key, hashes.SHA256())
+        (folder / f"{path}.crt").write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+    _write_key(folder / f"{authority}.key", ca_key)
+    _write_key(folder / f"{server}.key", key)
+
+
+def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+    now = datetime.now(UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(days=1))
+    )
+
+
+def _write_key(path: Path, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> None:
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption())
+    path.write_bytes(key.private_bytes(*form))

@@ -1,0 +1,149 @@
+"""The tests' own client of an API server, which shares no code with the registry's, and the objects they make."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import yaml
+from support.processes import until
+
+Object = dict[str, Any]
+CORE, APPS, DISCOVERY = "/api/v1", "/apis/apps/v1", "/apis/discovery.k8s.io/v1"
+ISTIO = "/apis/networking.istio.io/v1"
+CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+ISTIO_CRD_NAMES = ("serviceentries.networking.istio.io",)
+
+
+class ApiError(AssertionError):
+    """The API server refused."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(f"{status}: {text}")
+        self.status = status
+
+
+class KubeApi:
+    """JSON in, JSON out, as one user."""
+
+    def __init__(self, server: str, ca: Path, token: str) -> None:
+        self._server = server
+        self._ca = ca
+        self._token = token
+        self._session: aiohttp.ClientSession | None = None
+
+    async def ready(self) -> bool:
+        try:
+            async with self._open().get(f"{self._server}/readyz") as response:
+                return response.status == 200
+        except (aiohttp.ClientError, OSError):
+            return False
+
+    async def get(self, path: str) -> Object:
+        return await self._call("GET", path)
+
+    async def items(self, path: str) -> list[Object]:
+        found: list[Object] = (await self.get(path)).get("items") or []
+        return found
+
+    async def create(self, path: str, document: Mapping[str, Any]) -> Object:
+        return await self._call("POST", path, document)
+
+    async def replace(self, path: str, document: Mapping[str, Any]) -> Object:
+        return await self._call("PUT", path, document)
+
+    async def patch(self, path: str, document: Mapping[str, Any]) -> Object:
+        """A merge patch (RFC 7386)."""
+        return await self._call("PATCH", path, document, "application/merge-patch+json")
+
+    async def delete(self, path: str, grace_seconds: int | None = None) -> Object:
+        options = {"apiVersion": "v1", "kind": "DeleteOptions"}
+        body = options if grace_seconds is None else {**options, "gracePeriodSeconds": grace_seconds}
+        return await self._call("DELETE", path, body)
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def _call(
+        self, method: str, path: str, document: Mapping[str, Any] | None = None, content: str = "application/json"
+    ) -> Object:
+        headers = {"Content-Type": content}
+        async with self._open().request(method, self._server + path, json=document, headers=headers) as response:
+            answer: Object = await response.json(content_type=None)
+            if response.status >= 400:
+                raise ApiError(response.status, str(answer.get("message", answer)))
+            return answer
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            context = ssl.create_default_context(cafile=str(self._ca))
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(ssl=context, limit=50),
+                headers={"Authorization": f"Bearer {self._token}"},
+            )
+        return self._session
+
+
+def service(name: str, selector: Mapping[str, str], ports: list[Object]) -> Object:
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": name, "labels": dict(selector)},
+        "spec": {"selector": dict(selector), "ports": ports},
+    }
+
+
+def node(name: str, region: str, zone: str) -> Object:
+    labels = {"topology.kubernetes.io/region": region, "topology.kubernetes.io/zone": zone}
+    return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}}
+
+
+def pod(name: str, labels: Mapping[str, str], node_name: str, port: int = 8080) -> Object:
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "labels": dict(labels)},
+        "spec": {**pod_spec(port), "nodeName": node_name},
+    }
+
+
+def pod_spec(port: int = 8080) -> Object:
+    container = {"name": "echo", "image": "example.org/echo", "ports": [{"name": "web", "containerPort": port}]}
+    return {"serviceAccountName": "echo", "containers": [container]}
+
+
+def pod_status(address: str, *, ready: bool) -> Object:
+    """What a kubelet reports of a running pod."""
+    state = "True" if ready else "False"
+    return {
+        "status": {
+            "phase": "Running",
+            "podIP": address,
+            "podIPs": [{"ip": address}],
+            "conditions": [{"type": "Ready", "status": state}, {"type": "ContainersReady", "status": state}],
+        }
+    }
+
+
+async def install_crds(api: KubeApi, folder: Path, names: tuple[str, ...]) -> None:
+    """Create the named custom resource definitions out of the YAML files in ``folder``; wait until they are served."""
+    documents = _named_documents(folder)
+    for name in names:
+        await api.create(CRDS, documents[name])
+
+    async def established() -> bool:
+        states = [(await api.get(f"{CRDS}/{name}")).get("status", {}).get("conditions") or [] for name in names]
+        return all(any(each["type"] == "Established" and each["status"] == "True" for each in one) for one in states)
+
+    await until(established, f"{names} are established")
+
+
+def _named_documents(folder: Path) -> dict[str, Object]:
+    texts = (path.read_text() for path in sorted(folder.glob("*.yaml")))
+    documents = (document for text in texts for document in yaml.load_all(text, yaml.CSafeLoader))
+    return {document["metadata"]["name"]: document for document in documents if document}

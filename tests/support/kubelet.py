@@ -1,0 +1,101 @@
+"""What a scheduler and kubelets do, as far as a service registry can tell: pods get a node, an address and a server.
+
+The API server, its controllers and the pods' sockets are real; only the container is a little HTTP server in the test's
+own process, which answers every request with the pod's name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+from aiohttp import web
+from support.kube_api import CORE, ApiError, KubeApi, pod_status
+
+POLL_SECONDS = 0.05
+POD_PORT = 8080
+
+
+class Kubelet:
+    """Runs the pods of one namespace of one cluster until closed.
+
+    A pod that is deleted goes on answering for ``drain`` seconds, as a well-behaved container does.
+    """
+
+    def __init__(self, api: KubeApi, namespace: str, nodes: tuple[str, ...], subnet: int, drain: float = 1.0) -> None:
+        """``subnet`` is the third number of the pods' addresses ``198.18.<subnet>.<n>``."""
+        self._api = api
+        self._path = f"{CORE}/namespaces/{namespace}/pods"
+        self._nodes = itertools.cycle(nodes)
+        self._addresses: Iterator[str] = (f"198.18.{subnet}.{number}" for number in range(1, 255))
+        self._drain = drain
+        self._servers: dict[str, web.AppRunner] = {}
+        self._ending: dict[str, asyncio.Task[None]] = {}
+        self._loop: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Kubelet:
+        self._loop = asyncio.create_task(self._run())
+        return self
+
+    async def __aexit__(self, *_exception: object) -> None:
+        assert self._loop is not None
+        for task in (self._loop, *self._ending.values()):
+            task.cancel()
+        await asyncio.gather(self._loop, *self._ending.values(), return_exceptions=True)
+        for runner in self._servers.values():
+            await runner.cleanup()
+
+    async def set_ready(self, name: str, *, ready: bool) -> None:
+        """The pod's readiness probe changes its mind."""
+        pod = await self._api.get(f"{self._path}/{name}")
+        await self._api.patch(f"{self._path}/{name}/status", pod_status(pod["status"]["podIP"], ready=ready))
+
+    async def _run(self) -> None:
+        while True:
+            for pod in await self._api.items(self._path):
+                name = pod["metadata"]["name"]
+                if "deletionTimestamp" in pod["metadata"]:
+                    if name not in self._ending:
+                        self._ending[name] = asyncio.create_task(self._end(name))
+                elif name not in self._servers:
+                    await self._start(name, pod)
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def _start(self, name: str, pod: dict[str, Any]) -> None:
+        address = next(self._addresses)
+        self._servers[name] = await serve_name(name, address)
+        try:
+            if not pod["spec"].get("nodeName"):
+                target = {"apiVersion": "v1", "kind": "Node", "name": next(self._nodes)}
+                await self._api.create(f"{self._path}/{name}/binding", {"metadata": {"name": name}, "target": target})
+            await self._api.patch(f"{self._path}/{name}/status", pod_status(address, ready=True))
+        except ApiError as error:
+            if error.status != 404:
+                raise
+
+    async def _end(self, name: str) -> None:
+        await asyncio.sleep(self._drain)
+        runner = self._servers.pop(name, None)
+        if runner is not None:
+            await runner.cleanup()
+        try:
+            await self._api.delete(f"{self._path}/{name}", grace_seconds=0)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+
+
+async def serve_name(name: str, address: str) -> web.AppRunner:
+    """An HTTP server on ``address`` that says ``name``."""
+
+    async def say(_request: web.Request) -> web.Response:
+        return web.Response(text=name)
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", say)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=2)
+    await runner.setup()
+    await web.TCPSite(runner, address, POD_PORT).start()
+    return runner

@@ -1,0 +1,52 @@
+"""A network namespace for the whole test session: nothing in it reaches further than this machine's loopback.
+
+Pods get addresses of 198.18.0.0/15 (RFC 2544), because an API server refuses loopback addresses in EndpointSlices; a
+route makes that whole range local. The namespace is entered before anything opens a socket or starts a thread, so every
+server, client and child process of the session is inside.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+POD_RANGE = "198.18.0.0/15"
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWNET = 0x40000000
+
+
+class NoNamespaceError(Exception):
+    """The namespace cannot be had here; the text says why, and what would help."""
+
+
+def enter() -> None:
+    """Move this process into a new network namespace whose loopback is up and has ``POD_RANGE``.
+
+    Without root a user namespace is entered too, in which we are root.
+
+    Raises:
+        NoNamespaceError: the kernel or the machine does not allow it.
+    """
+    ip = shutil.which("ip", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    if ip is None:
+        raise NoNamespaceError("no `ip` command: install iproute2")
+    uid, gid = os.geteuid(), os.getegid()
+    _unshare(CLONE_NEWNET if uid == 0 else CLONE_NEWNET | CLONE_NEWUSER)
+    if uid != 0:
+        Path("/proc/self/setgroups").write_text("deny")
+        Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
+        Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
+    for command in (["link", "set", "lo", "up"], ["route", "add", "local", POD_RANGE, "dev", "lo"]):
+        done = subprocess.run([ip, *command], capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise NoNamespaceError(f"ip {' '.join(command)}: {done.stderr.strip()}")
+
+
+def _unshare(flags: int) -> None:
+    """unshare(2); Python has it from 3.12 on."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(flags) != 0:
+        raise NoNamespaceError(f"unshare: {os.strerror(ctypes.get_errno())} (run as root, or allow user namespaces)")

@@ -1,0 +1,112 @@
+"""Child processes of the tests: logged, and gone when the tests are."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+STOP_SECONDS = 10.0
+PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None)
+Value = TypeVar("Value")
+
+
+class Process:
+    """One child. Its output goes to ``log``; ``command`` can be started again after it has ended."""
+
+    def __init__(self, name: str, command: Sequence[str], log: Path, env: Mapping[str, str] | None = None) -> None:
+        self.name = name
+        self.log = log
+        self._command = list(command)
+        self._env = env
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self._child = subprocess.Popen(
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=self._env,
+                start_new_session=True,
+                preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 - one system call
+            )
+
+    @property
+    def pid(self) -> int:
+        assert self._child is not None, f"{self.name} is not running"
+        return self._child.pid
+
+    @property
+    def returncode(self) -> int | None:
+        return self._child.poll() if self._child else None
+
+    def check(self) -> None:
+        """Fails with the end of the log when the process has ended by itself."""
+        if self._child is None or self._child.poll() is not None:
+            raise AssertionError(f"{self.name} is not running ({self.returncode}):\n{self.tail()}")
+
+    def signal(self, signum: signal.Signals) -> None:
+        assert self._child is not None
+        self._child.send_signal(signum)
+
+    def kill(self) -> None:
+        """SIGKILL, and wait for the end."""
+        if self._child is not None:
+            self._child.kill()
+            self._child.wait()
+            self._child = None
+
+    def stop(self) -> int | None:
+        """SIGTERM, SIGKILL when that is not enough; the exit code."""
+        if self._child is None:
+            return None
+        self._child.terminate()
+        try:
+            code = self._child.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            code = self._child.wait()
+        self._child = None
+        return code
+
+    def tail(self, lines: int = 30) -> str:
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+async def until(
+    condition: Callable[[], Awaitable[Value] | Value], what: str, timeout: float = 30.0, poll: float = 0.02
+) -> Value:
+    """Wait until ``condition`` gives something true, and return it; fails after ``timeout`` seconds, with ``what``."""
+    deadline = time.monotonic() + timeout
+    while True:
+        found = condition()
+        if isinstance(found, Awaitable):
+            found = await found
+        if found:
+            return found
+        if time.monotonic() > deadline:
+            raise AssertionError(f"after {timeout:.0f} s still not: {what} (last seen: {found!r})")
+        await asyncio.sleep(poll)
+
+
+def _die_with_parent() -> None:
+    """Between fork and exec: the kernel kills the child when the tests die without having stopped it (prctl(2))."""
+    _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

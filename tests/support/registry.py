@@ -1,0 +1,71 @@
+"""The registry under test: the real command, in a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from support.processes import Process, free_port, until
+
+PROGRAM = (sys.executable, "-m", "registry.cli")
+
+
+class RunningRegistry:
+    """``mesh-registry serve`` with ``arguments``, on free ports. Use as an async context."""
+
+    def __init__(self, folder: Path, *arguments: str, name: str = "registry") -> None:
+        self.grpc = f"127.0.0.1:{free_port()}"
+        self.http = f"127.0.0.1:{free_port()}"
+        listen = ("--grpc", self.grpc, "--http", self.http)
+        self.process = Process(name, [*PROGRAM, "serve", *listen, *arguments], folder / f"{name}.log")
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> RunningRegistry:
+        self._session = aiohttp.ClientSession()
+        self.process.start()
+        try:
+            await until(self.ready, "the registry is ready")
+        except BaseException:
+            await self.__aexit__()
+            raise
+        return self
+
+    async def __aexit__(self, *_exception: object) -> None:
+        assert self._session is not None
+        await self._session.close()
+        code = self.process.stop()
+        if not _exception or _exception[0] is None:
+            assert code == 0, f"the registry exited with {code}:\n{self.process.tail()}"
+
+    async def ready(self) -> bool:
+        self.process.check()
+        assert self._session is not None
+        try:
+            async with self._session.get(f"http://{self.http}/readyz") as response:
+                return response.status == 200
+        except aiohttp.ClientError:
+            return False
+
+    async def get(self, path: str) -> Any:
+        """The JSON at ``path``, None for 404."""
+        assert self._session is not None
+        async with self._session.get(f"http://{self.http}{path}") as response:
+            return None if response.status == 404 else await response.json()
+
+    async def addresses(self, service: str) -> set[str]:
+        """The addresses of the healthy endpoints of ``NS/NAME``; empty when there is no such service."""
+        document = await self.get(f"/api/v1/services/{service}")
+        endpoints = document["endpoints"] if document else []
+        return {endpoint["address"] for endpoint in endpoints if endpoint["health"] == "HEALTHY"}
+
+    async def cluster(self, name: str) -> Any:
+        """How a member cluster is doing."""
+        document = await self.get("/api/v1/clusters")
+        return next(cluster for cluster in document["clusters"] if cluster["name"] == name)
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run another ``mesh-registry`` command to its end."""
+        return subprocess.run([*PROGRAM, *arguments], capture_output=True, text=True, timeout=60, check=False)
