@@ -14,7 +14,10 @@ from support.registry import RunningRegistry
 
 
 class RunningEnvoy:
-    """Use as an async context; ready when it has its outbound listener. ``api_type``: DELTA_GRPC or GRPC (SotW)."""
+    """Use as an async context; ready when it has its outbound listener, which is then at ``outbound`` (HOST:PORT).
+
+    ``api_type``: DELTA_GRPC or GRPC (SotW).
+    """
 
     def __init__(self, folder: Path, registry: RunningRegistry, api_type: str = "DELTA_GRPC") -> None:
         admin = f"127.0.0.1:{free_port()}"
@@ -28,6 +31,7 @@ class RunningEnvoy:
         self.process = Process("envoy", [str(envoy()), "-c", str(path), *options], folder / "envoy.log")
         self._admin = admin
         self._session: aiohttp.ClientSession | None = None
+        self.outbound = ""
 
     async def __aenter__(self) -> RunningEnvoy:
         self._session = aiohttp.ClientSession()
@@ -50,7 +54,11 @@ class RunningEnvoy:
             listeners = await self.admin("/listeners?format=json")
         except aiohttp.ClientError:
             return False
-        return any(each["name"] == "outbound_http" for each in listeners.get("listener_statuses", ()))
+        for each in listeners.get("listener_statuses", ()):
+            if each["name"] == "outbound_http":
+                address = each["local_address"]["socket_address"]
+                self.outbound = f"{address['address']}:{address['port_value']}"
+        return bool(self.outbound)
 
     async def admin(self, path: str) -> Any:
         """JSON of Envoy's admin interface."""
