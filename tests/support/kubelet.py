@@ -1,18 +1,24 @@
 """What a scheduler and kubelets do, as far as a service registry can tell: pods get a node, an address and a server.
 
-The API server, its controllers and the pods' sockets are real; only the container is a little HTTP server in the test's
-own process, which answers every request with the pod's name.
+The API server, its controllers and the pods' sockets are real; only the container is a little server in the test's own
+process, which answers every request with the pod's name.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
+import grpc
+import grpc.aio
 from aiohttp import web
 from support.kube_api import CORE, ApiError, KubeApi, pod_status
+
+Stop = Callable[[], Awaitable[object]]
+Serve = Callable[[str, str], Awaitable[Stop]]
+"""Starts a server for a pod of this name on this address; returns how to stop it."""
 
 POLL_SECONDS = 0.05
 POD_PORT = 8080
@@ -24,14 +30,24 @@ class Kubelet:
     A pod that is deleted goes on answering for ``drain`` seconds, as a well-behaved container does.
     """
 
-    def __init__(self, api: KubeApi, namespace: str, nodes: tuple[str, ...], subnet: int, drain: float = 1.0) -> None:
+    def __init__(
+        self,
+        api: KubeApi,
+        namespace: str,
+        nodes: tuple[str, ...],
+        subnet: int,
+        *,
+        drain: float = 1.0,
+        serve: Serve | None = None,
+    ) -> None:
         """``subnet`` is the third number of the pods' addresses ``198.18.<subnet>.<n>``."""
         self._api = api
         self._path = f"{CORE}/namespaces/{namespace}/pods"
         self._nodes = itertools.cycle(nodes)
         self._addresses: Iterator[str] = (f"198.18.{subnet}.{number}" for number in range(1, 255))
         self._drain = drain
-        self._servers: dict[str, web.AppRunner] = {}
+        self._serve = serve or serve_http
+        self._servers: dict[str, Stop] = {}
         self._ending: dict[str, asyncio.Task[None]] = {}
         self._loop: asyncio.Task[None] | None = None
 
@@ -44,8 +60,8 @@ class Kubelet:
         for task in (self._loop, *self._ending.values()):
             task.cancel()
         await asyncio.gather(self._loop, *self._ending.values(), return_exceptions=True)
-        for runner in self._servers.values():
-            await runner.cleanup()
+        for stop in self._servers.values():
+            await stop()
 
     async def set_ready(self, name: str, *, ready: bool) -> None:
         """The pod's readiness probe changes its mind."""
@@ -65,7 +81,7 @@ class Kubelet:
 
     async def _start(self, name: str, pod: dict[str, Any]) -> None:
         address = next(self._addresses)
-        self._servers[name] = await serve_name(name, address)
+        self._servers[name] = await self._serve(name, address)
         try:
             if not pod["spec"].get("nodeName"):
                 target = {"apiVersion": "v1", "kind": "Node", "name": next(self._nodes)}
@@ -77,9 +93,9 @@ class Kubelet:
 
     async def _end(self, name: str) -> None:
         await asyncio.sleep(self._drain)
-        runner = self._servers.pop(name, None)
-        if runner is not None:
-            await runner.cleanup()
+        stop = self._servers.pop(name, None)
+        if stop is not None:
+            await stop()
         try:
             await self._api.delete(f"{self._path}/{name}", grace_seconds=0)
         except ApiError as error:
@@ -87,7 +103,7 @@ class Kubelet:
                 raise
 
 
-async def serve_name(name: str, address: str) -> web.AppRunner:
+async def serve_http(name: str, address: str) -> Stop:
     """An HTTP server on ``address`` that says ``name``."""
 
     async def say(_request: web.Request) -> web.Response:
@@ -98,4 +114,22 @@ async def serve_name(name: str, address: str) -> web.AppRunner:
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=2)
     await runner.setup()
     await web.TCPSite(runner, address, POD_PORT).start()
-    return runner
+    return runner.cleanup
+
+
+async def serve_grpc(name: str, address: str) -> Stop:
+    """A gRPC server on ``address`` whose method ``/echo.Echo/Say`` says ``name``."""
+
+    async def say(_request: bytes, _context: object) -> bytes:
+        return name.encode()
+
+    handler = grpc.method_handlers_generic_handler("echo.Echo", {"Say": grpc.unary_unary_rpc_method_handler(say)})
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers((handler,))
+    server.add_insecure_port(f"{address}:{POD_PORT}")
+    await server.start()
+
+    async def stop() -> None:
+        await server.stop(1)
+
+    return stop

@@ -10,7 +10,7 @@ from typing import Any
 
 from support.controlplane import ControlPlane
 from support.kube_api import APPS, CORE, pod_spec, service
-from support.kubelet import Kubelet
+from support.kubelet import Kubelet, Serve, serve_http
 from support.processes import until
 from support.registry import RunningRegistry
 
@@ -106,14 +106,14 @@ class Scene:
 
 @asynccontextmanager
 async def scene(
-    planes: Planes, folder: Path, *arguments: str, replicas: int = 2, drain: float = 1.0, user: str = "admin"
+    planes: Planes, folder: Path, *arguments: str, replicas: int = 2, user: str = "admin", serve: Serve = serve_http
 ) -> AsyncIterator[Scene]:
     """``replicas`` pods in each cluster, and the registry, with ``arguments``, that has listed them all."""
     async with AsyncExitStack() as stack:
         workloads = []
         for subnet, plane in enumerate(planes.both):
             nodes = (f"{plane.name}-1", f"{plane.name}-2")
-            kubelet = Kubelet(plane.api, planes.namespace, nodes, subnet, drain)
+            kubelet = Kubelet(plane.api, planes.namespace, nodes, subnet, serve=serve)
             workload = Workload(plane, planes.namespace, await stack.enter_async_context(kubelet))
             await workload.create(replicas)
             workloads.append(workload)
