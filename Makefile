@@ -10,7 +10,7 @@ PROTO := protos/registry/v1/registry.proto
 GENERATED := registry/protos
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format tools protos clean
+.PHONY: help demo test check format tools protos lock clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -41,6 +41,10 @@ protos: $(VENV)/.development  ## generate the lookup API's messages
 	@mkdir -p $(GENERATED)
 	@$(BIN)/python -m grpc_tools.protoc -Iprotos/registry/v1 --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy \
 		--python_out=$(GENERATED) --mypy_out=quiet,readable_stubs:$(GENERATED) $(PROTO)
+
+lock: $(VENV)/.development  ## pin the dependencies of the image, with hashes
+	$(BIN)/uv pip compile pyproject.toml --upgrade --generate-hashes --python-version 3.13 --python-platform linux \
+		--no-header --no-annotate --no-emit-index-url --quiet --output-file deploy/requirements.txt
 
 clean:  ## remove the virtual environment and caches (not the tools)
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -36,6 +36,8 @@ class ControlPlane:
         self.name = name
         self.folder = folder
         folder.mkdir(parents=True)
+        self.tokens: dict[str, str] = {}
+        """Users whose token is another than their name."""
         self._port = free_port()
         self._etcd_port = free_port()
         self._write_credentials((ADMIN, *users))
@@ -76,7 +78,7 @@ class ControlPlane:
 
     def client(self, user: str) -> KubeApi:
         """A client of the tests' own, as that user."""
-        return KubeApi(self.server, self.folder / "ca.crt", user)
+        return KubeApi(self.server, self.folder / "ca.crt", self.tokens.get(user, user))
 
     def kubeconfig(self, user: str = ADMIN, server: str | None = None) -> Path:
         """A kubeconfig of that user, by default for the API server itself."""
@@ -88,7 +90,7 @@ class ControlPlane:
             "current-context": "it",
             "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
             "clusters": [{"name": "it", "cluster": cluster}],
-            "users": [{"name": "it", "user": {"token": user}}],
+            "users": [{"name": "it", "user": {"token": self.tokens.get(user, user)}}],
         }
         path.write_text(yaml.safe_dump(document))
         return path
