@@ -1,0 +1,99 @@
+"""Small worlds of facts: builders for examples, strategies for properties."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from hypothesis import strategies as st
+
+from registry.model.events import Init, InitApply, InitDone, SourceEvent
+from registry.model.facts import (
+    EndpointSlice,
+    Fact,
+    Namespace,
+    Node,
+    Pod,
+    Protocol,
+    Service,
+    ServicePort,
+    SliceEndpoint,
+    SlicePort,
+)
+from registry.model.names import ClusterId, Kind, ServiceKey
+
+A, B, C = ClusterId("a"), ClusterId("b"), ClusterId("c")
+ECHO = ServiceKey("shop", "echo")
+
+
+def a_service(name: str = "echo", *ports: ServicePort, namespace: str = "shop", external_name: str = "") -> Service:
+    """By default one port 80 named http."""
+    return Service(namespace, name, ports or (ServicePort(80, "http"),), external_name=external_name)
+
+
+def a_slice(
+    *endpoints: SliceEndpoint | str, name: str = "echo-1", service: str = "echo", ports: tuple[SlicePort, ...] = ()
+) -> EndpointSlice:
+    """By default of ``shop/echo`` and its port http at 8080; a text is the address of a ready endpoint."""
+    made = tuple(SliceEndpoint(each) if isinstance(each, str) else each for each in endpoints)
+    return EndpointSlice("shop", name, service, ports=ports or (SlicePort("http", 8080),), endpoints=made)
+
+
+def listing(*facts: Fact, kinds: Iterable[Kind] = Kind) -> Iterator[SourceEvent]:
+    """A whole list of each kind that holds just these facts."""
+    for kind in kinds:
+        yield Init(kind)
+        yield from (InitApply(fact) for fact in facts if fact.ref.kind is kind)
+        yield InitDone(kind)
+
+
+namespaces = st.sampled_from(["shop", "pay"])
+service_names = st.sampled_from(["echo", "cart"])
+addresses = st.sampled_from(["10.0.0.1", "10.0.0.2", "10.0.0.3", "fd00::1", "fd00:0::1", "not-an-address"])
+port_names = st.sampled_from(["http", "grpc", ""])
+pod_names = st.sampled_from(["p1", "p2", ""])
+node_names = st.sampled_from(["n1", "n2", ""])
+zones = st.sampled_from(["", "z1", "z2"])
+protocols = st.sampled_from([Protocol.TCP, Protocol.TCP, Protocol.UDP])
+
+services = st.builds(
+    Service,
+    namespaces,
+    service_names,
+    st.lists(
+        st.builds(ServicePort, st.sampled_from([80, 81]), port_names, protocols),
+        max_size=3,
+        unique_by=lambda port: port.name,
+    ).map(tuple),
+    external_name=st.sampled_from(["", "", "", "example.org"]),
+)
+slice_endpoints = st.builds(
+    SliceEndpoint,
+    addresses,
+    ready=st.booleans(),
+    serving=st.booleans(),
+    terminating=st.booleans(),
+    node=node_names,
+    zone=zones,
+    pod=pod_names,
+)
+slices = st.builds(
+    EndpointSlice,
+    namespaces,
+    st.sampled_from(["s1", "s2", "s3"]),
+    st.sampled_from(["echo", "cart", ""]),
+    ports=st.lists(
+        st.builds(SlicePort, port_names, st.sampled_from([8080, 8081, None])),
+        max_size=2,
+        unique_by=lambda port: port.name,
+    ).map(tuple),
+    endpoints=st.lists(slice_endpoints, max_size=3).map(tuple),
+)
+pods = st.builds(
+    Pod,
+    namespaces,
+    st.sampled_from(["p1", "p2"]),
+    st.sampled_from([(), (("v", "1"),), (("v", "2"),)]),
+    st.sampled_from(["", "sa"]),
+)
+nodes = st.builds(Node, st.sampled_from(["n1", "n2"]), st.sampled_from(["", "r1", "r2"]), zones)
+facts: st.SearchStrategy[Fact] = st.one_of(services, slices, slices, pods, nodes, st.builds(Namespace, namespaces))
