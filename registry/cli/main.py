@@ -16,14 +16,13 @@ from registry.cli.watch import watch
 from registry.errors import RegistryError
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    commands=[serve, demo, get, serviceentry, watch, bootstrap],
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
 @click.version_option(__version__, prog_name="mesh-registry")
 def cli() -> None:
     """One live list of the endpoints of every service in many Kubernetes clusters."""
-
-
-for command in (serve, demo, get, serviceentry, watch, bootstrap):
-    cli.add_command(command)
 
 
 def main() -> None:

@@ -1,9 +1,9 @@
 """What the merged list must be, recomputed from all facts in the plainest way: slow, obvious, and sharing no code.
 
 Rules: a service is a Service object that is exported and no ExternalName. Its ports are those of its clusters, by
-number, TCP before others within a cluster and the first cluster's between clusters. Its endpoints are those of slices that name
-it, at the service's port numbers, without what is unready, no address, or offers no port; of two that stand for one
-address and target, the healthy one, then the first in order.
+number, TCP before others within a cluster and the first cluster's between clusters. Its endpoints are those of slices
+that name it, at the service's port numbers, without what is unready, no address, or offers no port; of two that stand
+for one address and target, the healthy one, then the first in order.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from registry.errors import StartError
 
 STOP_SECONDS = 5.0
 PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None)
 LOG_TAIL_LINES = 12
 
 
@@ -87,4 +88,4 @@ def free_port(preferred: int) -> int:
 
 def _die_with_parent() -> None:
     """Between fork and exec: the kernel kills the child when we die without having stopped it (prctl(2))."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

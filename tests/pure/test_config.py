@@ -1,0 +1,141 @@
+"""The configuration: what it may say, and what is said of a wrong one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from registry.config import Address, ClusterConfig, Config, load, parse_address, with_flags
+from registry.errors import ConfigError
+from registry.model.names import ServiceKey
+
+FULL = """\
+clusters:
+  - name: a
+    kubeconfig: kubeconfigs/a
+    context: admin@a
+    network: net-a
+  - name: b
+    manifests: /clusters/b
+  - name: home
+    inCluster: true
+domain: example.org
+listen: {grpc: "0.0.0.0:1", http: "[::1]:0"}
+export: {excludeNamespaces: [x], excludeServices: [n/s]}
+serviceEntries: {write: true}
+envoy: {listener: "127.0.0.1:9"}
+coalesce: {quietMs: 5, maxMs: 50}
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "registry.yaml"
+
+
+def test_everything_that_can_be_said_is_read(path: Path) -> None:
+    path.write_text(FULL)
+    config = load(path)
+    assert config.clusters == (
+        ClusterConfig("a", kubeconfig=str(path.parent / "kubeconfigs/a"), context="admin@a", network="net-a"),
+        ClusterConfig("b", manifests="/clusters/b"),
+        ClusterConfig("home", in_cluster=True),
+    )
+    assert (config.domain, config.listen.grpc, config.listen.http) == ("example.org", "0.0.0.0:1", "[::1]:0")
+    assert config.export.policy().excluded_namespaces == {"x"}
+    assert config.export.policy().excluded_services == {ServiceKey("n", "s")}
+    assert config.service_entries.write
+    assert config.envoy.listener == "127.0.0.1:9"
+    assert (config.coalesce.quiet_ms, config.coalesce.max_ms) == (5, 50)
+
+
+def test_empty_file_is_all_defaults(path: Path) -> None:
+    path.write_text("# nothing yet\n")
+    assert load(path) == Config()
+    assert (Config().listen.grpc, Config().listen.http) == ("127.0.0.1:15010", "127.0.0.1:15014")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("clusters:\n- name: a\n  kubeconfg: x\n", "3: clusters[0].kubeconfg: unknown key; did you mean 'kubeconfig'?"),
+        ("clsters: []\n", "1: clsters: unknown key; did you mean 'clusters'?"),
+        ("listen:\n  grcp: x\n", "2: listen.grcp: unknown key; did you mean 'grpc'?"),
+        ("clusters:\n- name: a\n  kubeconfig: 5\n", "3: clusters[0].kubeconfig: expected `str | null`, got `int`"),
+        ("clusters:\n- kubeconfig: x\n", "2: clusters[0]: object missing required field `name`"),
+        ("serviceEntries:\n  write: maybe\n", "2: serviceEntries.write: expected `bool`, got `str`"),
+        ("coalesce:\n  quietMs: 10s\n", "2: coalesce.quietMs: expected `float`, got `str`"),
+        ("[a]\n", "1: the file: expected `object`, got `array`"),
+        ("listen:\n  grpc: localhost\n", "2: listen.grpc: expected HOST:PORT, got 'localhost'"),
+        ("listen:\n  http: a:99999\n", "2: listen.http: expected a port from 0 to 65535"),
+        ("envoy: {listener: '::1:80'}\n", "1: envoy.listener: expected HOST:PORT"),
+        ("domain: Not_A_Domain\n", "1: domain: expected a DNS name"),
+        ("export:\n  excludeServices:\n  - a/b\n  - c\n", "4: export.excludeServices[1]: 'c' is not a service"),
+        ("coalesce:\n  quietMs: 20\n  maxMs: 10\n", "1: coalesce: expected 0 <= quietMs <= maxMs"),
+        (
+            "clusters:\n- name: a\n",
+            "2: clusters[0]: expected exactly one of kubeconfig, manifests and inCluster",
+        ),
+        ("clusters:\n- {name: a, manifests: x, inCluster: true}\n", "2: clusters[0]: expected exactly one of"),
+        ("clusters:\n- {name: a, manifests: x, context: y}\n", "2: clusters[0].context: a context is one of a kubec"),
+        ("clusters:\n- {name: a/b, manifests: x}\n", "2: clusters[0].name: expected letters"),
+        (
+            "clusters:\n- {name: a, manifests: x}\n- name: a\n  manifests: y\n",
+            "3: clusters[1].name: the cluster 'a' is named twice",
+        ),
+        ("a: 1\n---\nb: 1\n", "3: a second document"),
+        ("clusters:\n\t- name: a\n", "2: a tab where only spaces may indent"),
+        ("clusters: []\nclusters: []\n", "2: the key 'clusters' twice"),
+    ],
+)
+def test_wrong_configuration_is_refused_with_file_line_and_mend(path: Path, text: str, expected: str) -> None:
+    path.write_text(text)
+    with pytest.raises(ConfigError) as error:
+        load(path)
+    assert str(error.value).startswith(f"{path}:{expected}")
+    assert error.value.exit_code == 2
+
+
+def test_file_that_is_not_there_is_said(path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"registry.yaml: cannot be read \(No such file"):
+        load(path)
+
+
+def test_flags_add_clusters_and_replace_addresses(path: Path) -> None:
+    path.write_text(FULL)
+    config = with_flags(load(path), kubeconfigs=["k=~/k"], manifests=["m=/m"], grpc="h:5", write_service_entries=True)
+    assert [cluster.name for cluster in config.clusters] == ["a", "b", "home", "k", "m"]
+    assert config.clusters[3].kubeconfig == str(Path.home() / "k")
+    assert (config.listen.grpc, config.listen.http) == ("h:5", "[::1]:0")
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ({"kubeconfigs": ["a"]}, "--kubeconfig 'a': expected NAME=PATH"),
+        ({"manifests": ["=x"]}, "--manifests '=x': expected NAME=DIR"),
+        ({"manifests": ["a="]}, "--manifests 'a=': expected NAME=DIR"),
+        ({"manifests": ["a=x"], "kubeconfigs": ["a=y"]}, "--kubeconfig or --manifests: the cluster 'a' is named twice"),
+        ({"manifests": ["a=x"], "grpc": "x"}, "--grpc: expected HOST:PORT"),
+        ({"manifests": ["a=x"], "http": "x:y"}, "--http: expected a port"),
+        ({}, "no member cluster: name one with --kubeconfig"),
+    ],
+)
+def test_wrong_flags_are_refused_by_name(flags: dict[str, object], expected: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        with_flags(Config(), **flags)  # type: ignore[arg-type]
+    assert str(error.value).startswith(expected)
+
+
+def test_cluster_of_a_flag_must_not_be_one_of_the_file(path: Path) -> None:
+    path.write_text("clusters:\n- {name: a, manifests: x}\n")
+    with pytest.raises(ConfigError, match="--kubeconfig or --manifests: the cluster 'a' is named twice"):
+        with_flags(load(path), manifests=["a=y"])
+
+
+@given(st.ip_addresses().map(str), st.integers(0, 65535))
+def test_addresses_are_read_as_they_are_written(host: str, port: int) -> None:
+    assert parse_address(str(Address(host, port))) == Address(host, port)
