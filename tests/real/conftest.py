@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import pytest_asyncio
 from support.controlplane import ControlPlane, start_together
-from support.kube_api import CORE, ISTIO_CRD_NAMES, install_crds, node
+from support.kube_api import CORE, ISTIO_CRD_NAMES, install_crds, node, remove_namespace
 from support.missing import pod_network, tool
 from support.scene import Planes
 
@@ -50,11 +50,13 @@ async def _stop(planes: tuple[ControlPlane, ControlPlane]) -> None:
 
 @pytest_asyncio.fixture
 async def planes(control_planes: tuple[ControlPlane, ControlPlane]) -> AsyncIterator[Planes]:
-    """Both control planes with a fresh namespace, which is deleted afterwards."""
+    """Both control planes with a fresh namespace, which is empty before the next test begins."""
     namespace = f"test-{next(_numbers)}"
     for plane in control_planes:
         await plane.api.create(f"{CORE}/namespaces", {"metadata": {"name": namespace}})
     yield Planes(*control_planes, namespace)
-    for plane in control_planes:
-        await plane.api.delete(f"{CORE}/namespaces/{namespace}")
-        await plane.api.close()
+    try:
+        await asyncio.gather(*(remove_namespace(plane.api, namespace) for plane in control_planes))
+    finally:
+        for plane in control_planes:
+            await plane.api.close()

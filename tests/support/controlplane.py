@@ -7,6 +7,7 @@ import os
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import yaml
 from cryptography import x509
@@ -82,8 +83,9 @@ class ControlPlane:
 
     def kubeconfig(self, user: str = ADMIN, server: str | None = None) -> Path:
         """A kubeconfig of that user, by default for the API server itself."""
-        path = self.folder / f"kubeconfig-{user}-{abs(hash(server))}"
-        cluster = {"server": server or self.server, "certificate-authority": str(self.folder / "ca.crt")}
+        server = server or self.server
+        path = self.folder / f"kubeconfig-{user}-{urlsplit(server).port}"
+        cluster = {"server": server, "certificate-authority": str(self.folder / "ca.crt")}
         document = {
             "apiVersion": "v1",
             "kind": "Config",

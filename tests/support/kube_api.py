@@ -143,6 +143,26 @@ async def install_crds(api: KubeApi, folder: Path, names: tuple[str, ...]) -> No
     await until(established, f"{names} are established")
 
 
+async def remove_namespace(api: KubeApi, namespace: str) -> None:
+    """Delete a namespace, and wait until nothing is in it that a registry could see.
+
+    The namespace controller lets it stay empty for 5 seconds more, which need not be waited for. There are no kubelets
+    to end the pods: they are removed at once.
+    """
+    inside = f"namespaces/{namespace}"
+    pods, slices = f"{CORE}/{inside}/pods", f"{DISCOVERY}/{inside}/endpointslices"
+    owners = (f"{APPS}/{inside}/deployments", f"{APPS}/{inside}/replicasets", f"{CORE}/{inside}/services")
+    for path in (*owners, f"{ISTIO}/{inside}/serviceentries"):
+        await api.delete(path)
+    await api.delete(f"{CORE}/{inside}")
+
+    async def empty() -> bool:
+        await api.delete(pods, grace_seconds=0)
+        return not await api.items(pods) and not await api.items(slices)
+
+    await until(empty, f"namespace {namespace} is empty")
+
+
 def _named_documents(folder: Path) -> dict[str, Object]:
     texts = (path.read_text() for path in sorted(folder.glob("*.yaml")))
     documents = (document for text in texts for document in yaml.load_all(text, yaml.CSafeLoader))

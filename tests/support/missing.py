@@ -26,9 +26,9 @@ def missing(what: str, mend: str) -> NoReturn:
 
 
 def tool(name: str) -> Path:
-    """A binary or folder that ``make tools`` makes."""
-    found = build.find(name)
-    return found if found is not None else missing(name, "make tools")
+    """A binary or folder that ``make tools`` makes; where it was not run, a binary on PATH, of whatever version."""
+    found = build.find(name) or shutil.which(name)
+    return Path(found) if found else missing(name, "make tools builds it")
 
 
 def envoy() -> Path:

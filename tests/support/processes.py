@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import itertools
+import os
 import signal
 import socket
 import subprocess
@@ -16,11 +18,15 @@ from typing import TypeVar
 STOP_SECONDS = 10.0
 PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None)
+_ports = itertools.cycle(range(20_000, 32_000))
 Value = TypeVar("Value")
 
 
 class Process:
-    """One child. Its output goes to ``log``; ``command`` can be started again after it has ended."""
+    """One child, the leader of a process group of its own, so that Ctrl-C reaches only us and we stop it in order.
+
+    Its output goes to ``log``; it can be started again after it has ended.
+    """
 
     def __init__(self, name: str, command: Sequence[str], log: Path, env: Mapping[str, str] | None = None) -> None:
         self.name = name
@@ -60,9 +66,9 @@ class Process:
         self._child.send_signal(signum)
 
     def kill(self) -> None:
-        """SIGKILL, and wait for the end."""
+        """SIGKILL to the process and its own children, and wait for its end."""
         if self._child is not None:
-            self._child.kill()
+            self._kill_group(self._child)
             self._child.wait()
             self._child = None
 
@@ -74,21 +80,36 @@ class Process:
         try:
             code = self._child.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
-            self._child.kill()
+            self._kill_group(self._child)
             code = self._child.wait()
         self._child = None
         return code
+
+    @staticmethod
+    def _kill_group(child: subprocess.Popen[bytes]) -> None:
+        if child.poll() is None:
+            os.killpg(child.pid, signal.SIGKILL)
 
     def tail(self, lines: int = 30) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on now."""
+    """A TCP port of 127.0.0.1 that nobody uses now, another one each time.
+
+    Below the range from which Linux gives ports to clients (ip(7), ip_local_port_range), so that no connection can take
+    it before the server does.
+    """
+    return next(port for port in _ports if _is_free(port))
+
+
+def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
 
 
 async def until(
