@@ -73,6 +73,7 @@ class ManifestFolder:
             f"{placed.place}: an EndpointSlice of the Service {fact.service!r}, which has no manifest; add it"
             for placed in self._placed()
             if isinstance(fact := placed.fact, EndpointSlice)
+            and fact.service
             and ObjectRef(Kind.SERVICE, fact.namespace, fact.service) not in services
         )
 
