@@ -1,25 +1,46 @@
-"""HTTP to one API server: authentication and TLS as the kubeconfig says, bodies as bytes."""
+"""HTTP to one API server: authentication and TLS as its credentials say, bodies as bytes."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 
 import aiohttp
-from kubernetes_asyncio.client import Configuration
-from kubernetes_asyncio.config import ConfigException, load_incluster_config, load_kube_config
 
 from registry.sources.kubernetes.conditions import Reason
+from registry.sources.kubernetes.credentials import (
+    Access,
+    Credentials,
+    CredentialsError,
+    InClusterCredentials,
+    KubeconfigCredentials,
+)
+
+log = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 10.0
+ANSWER_SECONDS = 60.0
+"""How long the head of an answer may take, and the whole of one that is no stream."""
+
 CREDENTIALS_SECONDS = 60.0
-"""How long credentials are used before they are looked at again; a token that expires sooner is renewed then."""
+"""How long credentials are used before they are looked at again."""
+
+REJECTED_CREDENTIALS_SECONDS = 5.0
+"""The same, when the API server rejects them."""
+
+MAX_BODY_BYTES = 512 * 1024 * 1024
+"""More than any page: 500 EndpointSlices of 1,000 endpoints are some 150 MB."""
 
 READ_BUFFER_BYTES = 1 << 20
+KEEPALIVE = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
+"""A peer that vanished without a word is noticed within 30 s; a watch may be silent for long, and would not notice."""
 
 
 class TransportError(Exception):
@@ -53,21 +74,32 @@ class ApiStream:
             yield chunk
 
     async def read(self) -> bytes:
-        """The rest of the body."""
-        return await self._response.read()
+        """The rest of the body, of an answer that turned out to be no stream."""
+        async with asyncio.timeout(ANSWER_SECONDS):
+            return await _body(self._response)
 
 
 class KubernetesClient:
-    """Requests to one API server. Made by ``from_kubeconfig`` or ``in_cluster``; ``close`` when done."""
+    """Requests to one API server. Made by ``from_kubeconfig`` or ``in_cluster``; ``close`` when done.
 
-    def __init__(self, configuration: Configuration, reload: Callable[[], object] | None = None) -> None:
-        """``reload`` renews the credentials in ``configuration``; it may be a coroutine function."""
-        self.server: str = configuration.host or ""
-        self._configuration = configuration
-        self._reload = reload
-        self._loaded_at = asyncio.get_running_loop().time()
+    Credentials are looked at again from time to time, and when the API server rejects them. While that fails, those
+    that are held are used on.
+    """
+
+    def __init__(self, credentials: Credentials, access: Access) -> None:
+        """``access`` is what ``credentials`` gave just now."""
+        self._credentials = credentials
+        self._access = access
+        self._clock = asyncio.get_running_loop().time
+        self._loaded_at = self._clock()
+        self._rejected = False
+        self._trouble = ""
+        """Why the credentials could not be renewed, empty when they could."""
+        self._renewal = asyncio.Lock()
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ssl=_ssl_context(configuration)), read_bufsize=READ_BUFFER_BYTES
+            connector=aiohttp.TCPConnector(limit=0, socket_factory=_kept_alive_socket),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            read_bufsize=READ_BUFFER_BYTES,
         )
 
     @classmethod
@@ -77,31 +109,28 @@ class KubernetesClient:
         Raises:
             TransportError: the file, what it refers to, or the credentials it names cannot be had.
         """
-        configuration = Configuration()
-        try:
-            _require_file(path)
-            loader = await load_kube_config(
-                str(path), context, client_configuration=configuration, persist_config=False
-            )
-            return cls(configuration, lambda: loader.load_and_set(configuration))
-        except Exception as error:
-            text = str(error) or type(error).__name__
-            raise TransportError(Reason.KUBECONFIG_INVALID, f"kubeconfig {path}: {text}; mend the file") from error
+        return await cls._from(KubeconfigCredentials(path, context))
 
     @classmethod
     async def in_cluster(cls) -> KubernetesClient:
-        """A client for the cluster this program runs in, with its ServiceAccount's token, which is read anew in time.
+        """A client for the cluster this program runs in.
 
         Raises:
             TransportError: this program does not run in a Pod with a ServiceAccount token.
         """
-        configuration = Configuration()
+        return await cls._from(InClusterCredentials())
+
+    @classmethod
+    async def _from(cls, credentials: Credentials) -> KubernetesClient:
         try:
-            load_incluster_config(configuration)  # type: ignore[no-untyped-call]
-            return cls(configuration)
-        except (ConfigException, OSError, ssl.SSLError) as error:
-            text = f"in-cluster credentials: {error}; run in a Pod with a ServiceAccount, or name a kubeconfig"
-            raise TransportError(Reason.KUBECONFIG_INVALID, text) from error
+            return cls(credentials, await credentials.access())
+        except CredentialsError as error:
+            raise TransportError(Reason.KUBECONFIG_INVALID, str(error)) from error
+
+    @property
+    def server(self) -> str:
+        """The API server's URL. It may change with the kubeconfig."""
+        return self._access.server
 
     async def request(
         self,
@@ -111,16 +140,16 @@ class KubernetesClient:
         query: Mapping[str, str] | None = None,
         body: bytes | None = None,
         content_type: str = "application/json",
-        timeout: float = 60,
+        timeout: float = ANSWER_SECONDS,
     ) -> ApiResponse:
         """One request and its whole answer within ``timeout`` seconds.
 
         Raises:
             TransportError: no answer came, or not all of it.
         """
-        limits = aiohttp.ClientTimeout(total=timeout, sock_connect=CONNECT_SECONDS)
+        limits = aiohttp.ClientTimeout(total=timeout, connect=CONNECT_SECONDS)
         async with self._exchange(method, path, query, limits, body, content_type) as response:
-            return ApiResponse(response.status, response.headers, await response.read())
+            return ApiResponse(response.status, response.headers, await _body(response))
 
     @asynccontextmanager
     async def stream(self, path: str, query: Mapping[str, str], *, silence: float) -> AsyncIterator[ApiStream]:
@@ -129,7 +158,7 @@ class KubernetesClient:
         Raises:
             TransportError: the connection could not be made or broke, inside the context too.
         """
-        limits = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=silence)
+        limits = aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS, sock_read=silence)
         async with self._exchange("GET", path, query, limits, None, "") as response:
             yield ApiStream(response)
 
@@ -147,65 +176,110 @@ class KubernetesClient:
         body: bytes | None,
         content_type: str,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
+        access = await self._current_access()
         headers = {"Accept": "application/json", "User-Agent": "mesh-registry"}
         if body is not None:
             headers["Content-Type"] = content_type
+        if access.authorization:
+            headers["Authorization"] = access.authorization
         try:
-            authorization = await self._authorization()
-            if authorization:
-                headers["Authorization"] = authorization
-            async with self._session.request(
-                method,
-                f"{self.server}{path}",
-                params=query,
-                data=body,
-                headers=headers,
-                timeout=timeout,
-                proxy=self._configuration.proxy,
-                server_hostname=self._configuration.tls_server_name,
-            ) as response:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                response = await self._session.request(
+                    method,
+                    f"{access.server}{path}",
+                    params=query,
+                    data=body,
+                    headers=headers,
+                    timeout=timeout,
+                    allow_redirects=False,
+                    ssl=access.tls,
+                    proxy=access.proxy,
+                    server_hostname=access.server_name,
+                )
+            async with response:
+                if response.status == HTTPStatus.UNAUTHORIZED:
+                    self._reject(access)
                 yield response
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise _transport_error(self.server, error) from error
+            raise _transport_error(access.server, error) from error
 
-    async def _authorization(self) -> str | None:
-        """The header's value; the credentials behind it are looked at again when they are old."""
-        now = asyncio.get_running_loop().time()
-        if self._reload is not None and now - self._loaded_at >= CREDENTIALS_SECONDS:
-            try:
-                reloaded = self._reload()
-                if asyncio.iscoroutine(reloaded):
-                    await reloaded
-            except Exception as error:
-                raise TransportError(Reason.KUBECONFIG_INVALID, f"credentials for {self.server}: {error}") from error
-            self._loaded_at = now
-        value: str | None = await self._configuration.get_api_key_with_prefix("BearerToken")
-        return value
+    def _reject(self, access: Access) -> None:
+        """The API server answered 401.
+
+        Raises:
+            TransportError: and it is known why: the credentials could not be renewed.
+        """
+        if access is self._access:
+            self._rejected = True
+            self._credentials.rejected()
+        if self._trouble:
+            raise TransportError(Reason.KUBECONFIG_INVALID, f"{access.server}: 401 Unauthorized, and {self._trouble}")
+
+    async def _current_access(self) -> Access:
+        async with self._renewal:
+            age = self._clock() - self._loaded_at
+            if age >= (REJECTED_CREDENTIALS_SECONDS if self._rejected else CREDENTIALS_SECONDS):
+                try:
+                    self._access = await self._credentials.access()
+                    self._trouble = ""
+                except CredentialsError as error:
+                    if str(error) != self._trouble:
+                        log.warning("%s: credentials cannot be renewed, using the old ones: %s", self.server, error)
+                    self._trouble = str(error)
+                self._loaded_at = self._clock()
+                self._rejected = False
+            return self._access
 
 
-def _require_file(path: Path) -> None:
-    """The loader takes a missing file for an empty one, and its error would not say so."""
-    if not path.is_file():
-        raise ConfigException("no such file")
+async def _body(response: aiohttp.ClientResponse) -> bytes:
+    chunks = bytearray()
+    async for chunk in response.content.iter_any():
+        chunks += chunk
+        if len(chunks) > MAX_BODY_BYTES:
+            raise TransportError(
+                Reason.BAD_RESPONSE, f"{response.url.path}: a body of more than {MAX_BODY_BYTES} bytes"
+            )
+    return bytes(chunks)
 
 
-def _ssl_context(configuration: Configuration) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=configuration.ssl_ca_cert)
-    if configuration.cert_file:
-        context.load_cert_chain(configuration.cert_file, keyfile=configuration.key_file)
-    if not configuration.verify_ssl:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
+def _kept_alive_socket(address: tuple[int, int, int, str, object]) -> socket.socket:
+    family, kind, protocol, _, _ = address
+    made = socket.socket(family, kind, protocol)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in KEEPALIVE.items():
+        if hasattr(socket, name):
+            made.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    return made
 
 
 def _transport_error(server: str, error: Exception) -> TransportError:
-    text = str(error) or type(error).__name__
-    if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError | ssl.SSLError):
-        return TransportError(
-            Reason.CERTIFICATE_REFUSED,
-            f"{server}: {text}; check the certificates in the kubeconfig against the server's",
-        )
+    cause = _tls_error(error)
+    if cause is not None and _about_certificates(cause):
+        text = getattr(cause, "verify_message", "") or cause.reason or str(cause)
+        mend = "check the certificates of the kubeconfig against the server's"
+        return TransportError(Reason.CERTIFICATE_REFUSED, f"{server}: {text}; {mend}")
     if isinstance(error, TimeoutError):
-        return TransportError(Reason.TIMEOUT, f"{server}: no answer in time ({text})")
-    return TransportError(Reason.UNREACHABLE, f"{server}: {text}")
+        return TransportError(Reason.TIMEOUT, f"{server}: no answer in time")
+    if cause is not None:
+        return TransportError(Reason.UNREACHABLE, f"{server}: no TLS: {cause.reason or cause}")
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return TransportError(
+            Reason.UNREACHABLE, f"{server}: {error.strerror or error.os_error}; is the address right?"
+        )
+    return TransportError(Reason.UNREACHABLE, f"{server}: {str(error) or type(error).__name__}")
+
+
+def _tls_error(error: Exception) -> ssl.SSLError | None:
+    """The TLS error that ``error`` is or wraps."""
+    wrapped = (getattr(error, "certificate_error", None), getattr(error, "os_error", None), error.__cause__)
+    for each in (error, *wrapped):
+        if isinstance(each, ssl.SSLError):
+            return each
+    return None
+
+
+def _about_certificates(error: ssl.SSLError) -> bool:
+    """Ours did not accept the server's, or the server said so in an alert (RFC 8446 section 6.2)."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return True
+    return any(word in (error.reason or "") for word in ("CERTIFICATE", "UNKNOWN_CA"))

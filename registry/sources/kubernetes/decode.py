@@ -32,8 +32,8 @@ REGION_LABEL = "topology.kubernetes.io/region"
 ZONE_LABEL = "topology.kubernetes.io/zone"
 
 PortNumber = Annotated[int, msgspec.Meta(ge=1, le=65535)]
-Name = Annotated[str, msgspec.Meta(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
-LabelName = Annotated[str, msgspec.Meta(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?\Z")]
+LabelName = Annotated[str, msgspec.Meta(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?\Z")]
 
 
 class DecodeError(ValueError):
@@ -41,7 +41,7 @@ class DecodeError(ValueError):
 
 
 class _Struct(msgspec.Struct, frozen=True, rename="camel"):
-    """Fields are named as in the API, in camel case."""
+    """Fields are named as in the API, in camel case. What may be left out may also be null, as the API reads it."""
 
 
 class _Metadata(_Struct, frozen=True):
@@ -71,19 +71,20 @@ class _ServiceSpec(_Struct, frozen=True):
 
 class _Service(_Struct, frozen=True):
     metadata: _ServiceMetadata
-    spec: _ServiceSpec = _ServiceSpec()
+    spec: _ServiceSpec | None = None
 
     def fact(self) -> Service:
-        external = (self.spec.external_name or "unnamed") if self.spec.type == "ExternalName" else ""
+        spec = self.spec or _ServiceSpec()
+        external = (spec.external_name or "unnamed") if spec.type == "ExternalName" else ""
         return Service(
             namespace=self.metadata.namespace or "",
             name=self.metadata.name,
             ports=tuple(
                 ServicePort(each.port, each.name or "", each.protocol or Protocol.TCP, each.app_protocol or "")
-                for each in self.spec.ports or ()
+                for each in spec.ports or ()
             ),
             labels=_labels(self.metadata.labels),
-            headless=self.spec.cluster_ip == "None",
+            headless=spec.cluster_ip == "None",
             external_name=external,
             resource_version=self.metadata.resource_version or "",
         )
@@ -102,8 +103,8 @@ class _Conditions(_Struct, frozen=True):
 
 
 class _TargetRef(_Struct, frozen=True):
-    kind: str = ""
-    name: str = ""
+    kind: str | None = None
+    name: str | None = None
 
 
 class _SliceEndpoint(_Struct, frozen=True):
@@ -126,7 +127,7 @@ class _SliceEndpoint(_Struct, frozen=True):
             terminating=conditions.terminating is True,
             node=self.node_name or "",
             zone=self.zone or "",
-            pod=target.name if target is not None and target.kind == Kind.POD else "",
+            pod=(target.name or "") if target is not None and target.kind == Kind.POD else "",
             hostname=self.hostname or "",
         )
 
@@ -157,14 +158,15 @@ class _PodSpec(_Struct, frozen=True):
 
 class _Pod(_Struct, frozen=True):
     metadata: _Metadata
-    spec: _PodSpec = _PodSpec()
+    spec: _PodSpec | None = None
 
     def fact(self) -> Pod:
+        spec = self.spec or _PodSpec()
         return Pod(
             namespace=self.metadata.namespace or "",
             name=self.metadata.name,
             labels=_labels(self.metadata.labels),
-            service_account=self.spec.service_account_name or "",
+            service_account=spec.service_account_name or "",
             resource_version=self.metadata.resource_version or "",
         )
 
@@ -203,6 +205,8 @@ _STRUCTS: Mapping[Kind, type[_Object]] = {
     Kind.NAMESPACE: _Namespace,
 }
 _DECODERS = {kind: msgspec.json.Decoder(struct) for kind, struct in _STRUCTS.items()}
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises on bytes that are not what they should be, down to nesting too deep to follow."""
 
 
 def decode_object(kind: Kind, document: Mapping[str, Any] | bytes) -> Fact:
@@ -212,19 +216,20 @@ def decode_object(kind: Kind, document: Mapping[str, Any] | bytes) -> Fact:
         DecodeError: a field has the wrong type or an impossible value.
     """
     try:
-        if isinstance(document, bytes | msgspec.Raw):
+        if isinstance(document, bytes):
             return _DECODERS[kind].decode(document).fact()
         return msgspec.convert(document, _STRUCTS[kind]).fact()
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except _UNREADABLE as error:
         raise DecodeError(str(error)) from error
 
 
 class _ListMetadata(_Struct, frozen=True):
-    resource_version: str = ""
+    resource_version: Annotated[str, msgspec.Meta(min_length=1)]
     continue_: str = msgspec.field(default="", name="continue")
 
 
 class _ListPage(_Struct, frozen=True):
+    kind: str
     metadata: _ListMetadata
     items: list[msgspec.Raw] | None = None
 
@@ -245,12 +250,15 @@ _PAGE = msgspec.json.Decoder(_ListPage)
 
 
 def decode_page(kind: Kind, body: bytes) -> Page:
-    """A list response.
+    """A list response. A single object of it that cannot be read does not spoil the others.
 
     Raises:
-        DecodeError: the body is no list. A single object that cannot be read does not spoil the others.
+        DecodeError: the body is no list of this kind with a resourceVersion. Anything else that happens to be JSON,
+            say of a proxy's, must not pass for a list of nothing.
     """
     page = _decode(_PAGE, body)
+    if page.kind != f"{kind}List":
+        raise DecodeError(f"Expected a {kind}List, got {page.kind[:100]!r} - at `$.kind`")
     facts: list[Fact] = []
     broken: list[tuple[ObjectRef | None, str]] = []
     for raw in page.items or ():
@@ -285,9 +293,9 @@ class _Event(_Struct, frozen=True):
 class WatchEvent(msgspec.Struct, frozen=True):
     """One line of a watch.
 
-    ``type`` is ADDED, MODIFIED, DELETED, BOOKMARK, ERROR, or a word that is not known yet. ``fact`` is set on ADDED and
-    MODIFIED, ``ref`` on DELETED; both are None where the object could not be read, and ``error`` says why. ``code``,
-    ``reason`` and ``error`` are those of the Status on ERROR.
+    ``type`` is ADDED, MODIFIED, DELETED, BOOKMARK, ERROR, or a word that is not known yet. ``ref`` names the object of
+    all but BOOKMARK and ERROR. ``fact`` is set on ADDED and MODIFIED; where it is None, and on an unknown type,
+    ``error`` says why. On ERROR, ``code``, ``reason`` and ``error`` are those of the Status.
     """
 
     type: str
@@ -306,10 +314,10 @@ _Decoded = TypeVar("_Decoded")
 
 
 def decode_event(kind: Kind, line: bytes) -> WatchEvent:
-    """One line of a watch of ``kind``.
+    """One line of a watch of ``kind``. An event whose object has a name, and else cannot be read, is one all the same.
 
     Raises:
-        DecodeError: the line is no watch event. An event whose object cannot be read is an event all the same.
+        DecodeError: the line is no watch event, or nobody can say of which object.
     """
     event = _decode(_EVENT, line)
     body = bytes(event.object)
@@ -317,9 +325,17 @@ def decode_event(kind: Kind, line: bytes) -> WatchEvent:
         status = _decode(_STATUS, body)
         return WatchEvent("ERROR", code=status.code, reason=status.reason, error=status.message)
     meta = _decode(_ANY, body).metadata
+    if event.type == "BOOKMARK":
+        return WatchEvent(event.type, meta.resource_version)
+    if not meta.name:
+        raise DecodeError("Object missing required field `name` - at `$.object.metadata`")
     ref = ObjectRef(kind, meta.namespace or "", meta.name)
-    if event.type not in ("ADDED", "MODIFIED"):
+    if event.type == "DELETED":
         return WatchEvent(event.type, meta.resource_version, ref=ref)
+    if event.type not in ("ADDED", "MODIFIED"):
+        return WatchEvent(
+            event.type, meta.resource_version, ref=ref, error=f"an event of the type {event.type[:100]!r}"
+        )
     try:
         return WatchEvent(event.type, meta.resource_version, fact=decode_object(kind, body), ref=ref)
     except DecodeError as error:
@@ -330,15 +346,15 @@ def decode_status_message(body: bytes) -> str:
     """The message of a ``v1`` Status an API server answers errors with; what there is of the text where it is none."""
     try:
         message = _STATUS.decode(body).message
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except _UNREADABLE:
         message = ""
-    return message or body[:200].decode(errors="replace").strip()
+    return message or " ".join(body[:200].decode(errors="replace").split())
 
 
 def _decode(decoder: msgspec.json.Decoder[_Decoded], body: bytes) -> _Decoded:
     try:
         return decoder.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except _UNREADABLE as error:
         raise DecodeError(str(error)) from error
 
 
@@ -347,7 +363,7 @@ def _ref_of(kind: Kind, body: bytes) -> ObjectRef | None:
         meta = _decode(_ANY, body).metadata
     except DecodeError:
         return None
-    return ObjectRef(kind, meta.namespace or "", meta.name)
+    return ObjectRef(kind, meta.namespace or "", meta.name) if meta.name else None
 
 
 def _labels(labels: Mapping[str, str] | None) -> Labels:

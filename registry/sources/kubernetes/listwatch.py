@@ -5,16 +5,19 @@ step                  what came of it                        next step
 ====================  =====================================  =================================================
 GetPage               a page with a continue token           GetPage of the next
 GetPage               the last page                          OpenWatch from the list's resourceVersion
-GetPage of a token    410: the token is too old              Wait, then the list from its beginning
+GetPage of a token    410 or 400: too old, or not its own    the list from its beginning
 GetPage               another status, or no answer           Wait, then the same page
 OpenWatch             an event, a bookmark                   (the same; resume from its resourceVersion)
-OpenWatch             410, as a status or as an event        GetPage from the beginning, never that version again
+OpenWatch             410, as a status or as an event        the list from its beginning, never that version again
+OpenWatch             a line nobody can read                 the list from its beginning
 OpenWatch             another status or error event          Wait, then OpenWatch from the last resourceVersion
 OpenWatch             its end                                OpenWatch from the last resourceVersion; Wait before,
-                                                             if it brought nothing
+                                                             if it was short
 OpenWatch             it broke off                           Wait, then OpenWatch from the last resourceVersion
 Wait                  it is over                             what it was to wait for
 ====================  =====================================  =================================================
+
+The list begun anew comes at once; when no watch brought anything since the last time that happened, after a Wait.
 
 Sources: Kubernetes API concepts, "Efficient detection of changes", "410 Gone responses", "Retrieving large results sets
 in chunks"; KEP-956 (bookmarks); RFC 9110 section 10.2.3 (Retry-After).
@@ -39,8 +42,11 @@ BACKOFF_SECONDS = (0.5, 30.0)
 """The first wait after a failure, and the longest; each is twice the one before, less a random part of up to half."""
 
 MAX_RETRY_AFTER_SECONDS = 300.0
+STEADY_SECONDS = 5.0
+"""A watch that ends after this long ended as watches and proxies do; before, something may be wrong: no spinning."""
+
 LOST_WATCHES = 2
-"""How many watches in a row may break off without bringing anything before that is said to be a fault."""
+"""How many watches in a row may break off, short and without bringing anything, before that is said to be a fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +97,8 @@ Step = GetPage | OpenWatch | Wait
 class ListWatch:
     """Follows one kind. ``random`` gives numbers in [0, 1).
 
-    ``condition`` is what is wrong now, None when nothing is; ``listed`` whether a list was ever complete.
+    ``fault`` is what keeps it from following its kind now, None when nothing does; ``warning`` tells of objects that
+    cannot be read; ``listed`` is whether a list was ever complete.
     """
 
     def __init__(self, kind: Kind, random: Callable[[], float], page_size: int = PAGE_SIZE) -> None:
@@ -100,13 +107,13 @@ class ListWatch:
         self._random = random
         self._page_size = page_size
         self._failures = 0
-        self._expiries = 0
+        self._begun_anew = 0
         self._version = ""
-        self._heard = False
-        """The open watch brought something, so its end is an ordinary one."""
         self._list_begun = False
+        self._unreadable: dict[str, str] = {}
+        """Object -> what is wrong with it."""
         self.listed = False
-        self.condition: Condition | None = None
+        self.fault: Condition | None = None
         self.step: Step = self._first_page()
 
     @property
@@ -115,6 +122,16 @@ class ListWatch:
         step = self.step.then if isinstance(self.step, Wait) else self.step
         return "list" if isinstance(step, GetPage) else "watch"
 
+    @property
+    def warning(self) -> Condition | None:
+        """The first of the objects that cannot be read, and how many more there are."""
+        if not self._unreadable:
+            return None
+        name, error = min(self._unreadable.items())
+        others = f" (and {len(self._unreadable) - 1} more)" if len(self._unreadable) > 1 else ""
+        text = f"{self._resource.name}: {name} cannot be read: {error}{others}; what was read of it before still counts"
+        return Condition(Reason.BAD_OBJECT, text)
+
     def page(self, body: bytes) -> Iterator[SourceEvent]:
         """The page that was asked for. Exhaust the iterator."""
         try:
@@ -122,17 +139,18 @@ class ListWatch:
         except DecodeError as error:
             self.failed(Condition(Reason.BAD_RESPONSE, f"list {self._resource.name}: {error}"))
             return
+        self._failures = 0
+        self.fault = None
         if not self._list_begun:
             self._list_begun = True
-            self.condition = None
+            self._unreadable.clear()
             yield Init(self._kind)
         for fact in page.facts:
             yield InitApply(fact)
         for ref, reason in page.broken:
-            self._broken("list", str(ref or f"a {self._kind} without a name"), reason)
+            self._unreadable[str(ref or f"a {self._kind} without a name")] = reason
             if ref is not None:
                 yield InitKeep(ref)
-        self._failures = 0
         if page.continue_token:
             self.step = self._list_page(page.continue_token)
             return
@@ -144,57 +162,67 @@ class ListWatch:
 
     def opened(self) -> None:
         """The API server accepted the watch."""
-        self._heard = False
-        if self.condition is not None and self.condition.reason is not Reason.BAD_OBJECT:
-            self.condition = None
+        self.fault = None
 
     def line(self, line: bytes) -> Iterator[SourceEvent]:
         """One line of the watch. Exhaust the iterator; stop reading when ``step`` is no longer the watch."""
         try:
             event = decode_event(self._kind, line)
         except DecodeError as error:
-            self.failed(Condition(Reason.BAD_RESPONSE, f"watch {self._resource.name}: {error}"))
+            self.fault = Condition(Reason.BAD_RESPONSE, f"watch {self._resource.name}: {error}")
+            self._begin_anew()
             return
         if event.type == "ERROR":
             self._error_event(event)
             return
-        self._heard = True
-        self._failures = self._expiries = 0
+        self._failures = self._begun_anew = 0
         if event.resource_version:
             self._version = event.resource_version
+        if event.ref is not None:
+            self._unreadable.pop(str(event.ref), None)
         if event.fact is not None:
             yield Apply(event.fact)
         elif event.type == "DELETED" and event.ref is not None:
             yield Delete(event.ref)
         elif event.error:
-            self._broken("watch", str(event.ref), event.error)
+            self._unreadable[str(event.ref)] = event.error
 
-    def ended(self) -> None:
-        """The watch came to its end, as watches do."""
-        if isinstance(self.step, OpenWatch):
-            self.step = self._watch() if self._heard else self._wait(self._watch())
+    def ended(self, lasted: float) -> None:
+        """The watch came to its end after ``lasted`` seconds, as watches do."""
+        if lasted >= STEADY_SECONDS:
+            self._failures = self._begun_anew = 0
+            self.step = self._watch()
+        else:
+            self.step = self._wait(self._watch())
 
-    def lost(self, condition: Condition) -> None:
-        """The open watch broke off. Proxies do that; it is a condition only when it happens again and again."""
+    def lost(self, condition: Condition, lasted: float) -> None:
+        """The open watch broke off after ``lasted`` seconds. Proxies do that; again and again, it is a fault."""
+        if lasted >= STEADY_SECONDS:
+            self._failures = 0
         if self._failures >= LOST_WATCHES:
-            self.condition = condition
+            self.fault = condition
         self.step = self._wait(self._watch())
 
     def refused(self, status: int, body: bytes, retry_after: float | None = None) -> None:
         """An answer other than 200; ``retry_after`` is the header of that name, in seconds."""
-        watching = isinstance(self.step, OpenWatch)
         continuing = isinstance(self.step, GetPage) and "continue" in self.step.query
-        if status == HTTPStatus.GONE and (watching or continuing):
-            self._expired()
+        gone = status == HTTPStatus.GONE and (continuing or isinstance(self.step, OpenWatch))
+        if gone or (continuing and status == HTTPStatus.BAD_REQUEST):
+            self._begin_anew()
             return
         condition = refused(self.verb, self._resource.name, status, decode_status_message(body))
         self.failed(condition, retry_after)
 
     def failed(self, condition: Condition, retry_after: float | None = None) -> None:
         """No usable answer: try the same again after a while."""
-        self.condition = condition
+        self.fault = condition
         step = self.step.then if isinstance(self.step, Wait) else self.step
         self.step = self._wait(self._watch() if isinstance(step, OpenWatch) else step, retry_after)
+
+    def relist(self) -> None:
+        """Begin anew: the API server is another one, whose resourceVersions and tokens mean something else."""
+        self._list_begun = False
+        self.step = self._first_page()
 
     def waited(self) -> None:
         """The wait is over."""
@@ -203,28 +231,29 @@ class ListWatch:
 
     def _error_event(self, event: WatchEvent) -> None:
         if event.code == HTTPStatus.GONE or event.reason in ("Expired", "Gone"):
-            self._expired()
+            self._begin_anew()
         else:
             text = f"watch {self._resource.name}: {event.code} {event.error}"
             self.failed(Condition(Reason.SERVER_ERROR, text))
 
-    def _expired(self) -> None:
-        """410: what we know of is too old to go on from. A fresh list, at once the first time, then with a pause."""
-        self._expiries += 1
+    def _begin_anew(self) -> None:
+        """What is held is too old to go on from, or in doubt. A fresh list; with a pause when the last was no cure."""
         self._list_begun = False
-        self.step = self._first_page() if self._expiries == 1 else self._wait(self._first_page())
-
-    def _broken(self, verb: str, name: str, error: str) -> None:
-        text = f"{verb} {self._resource.name}: {name} cannot be read: {error}; what was read of it before still counts"
-        self.condition = Condition(Reason.BAD_OBJECT, text)
+        first = self._first_page()
+        self.step = Wait(self._backoff(self._begun_anew - 1), first) if self._begun_anew else first
+        self._begun_anew += 1
 
     def _wait(self, then: GetPage | OpenWatch, retry_after: float | None = None) -> Wait:
-        first, longest = BACKOFF_SECONDS
-        backoff = min(longest, first * 2.0 ** min(self._failures, 16)) * (1 - self._random() / 2)
+        seconds = self._backoff(self._failures)
         self._failures += 1
         if retry_after is not None:
-            backoff = max(backoff, min(retry_after, MAX_RETRY_AFTER_SECONDS))
-        return Wait(backoff, then)
+            seconds = max(seconds, min(retry_after, MAX_RETRY_AFTER_SECONDS))
+        return Wait(seconds, then)
+
+    def _backoff(self, failures: int) -> float:
+        """How long to wait after so many failures before this one."""
+        first, longest = BACKOFF_SECONDS
+        return min(longest, first * 2.0 ** min(failures, 16)) * (1 - self._random() / 2)
 
     def _first_page(self) -> GetPage:
         return self._list_page("")

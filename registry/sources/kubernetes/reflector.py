@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -38,25 +39,28 @@ class KubernetesSource:
         connect: Connect,
         *,
         random: Callable[[], float],
+        clock: Callable[[], float] = time.monotonic,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self.cluster = cluster
         self._origin = origin
         self._connect = connect
         self._random = random
+        self._clock = clock
         self._sleep = sleep
         self._machines: dict[Kind, ListWatch] = {}
+        self._servers: dict[Kind, str] = {}
         self._crashed: dict[Kind, Condition] = {}
 
     @property
     def origin(self) -> str:
-        return f"kubernetes {self._origin}"
+        return f"kubernetes {next(iter(self._servers.values()), self._origin)}"
 
     async def run(self, sink: Sink) -> None:
         """Follow every kind until cancelled."""
         client = await self._connected(sink)
-        self._origin = client.server
         self._machines = {kind: ListWatch(kind, self._random) for kind in Kind}
+        self._servers = dict.fromkeys(Kind, client.server)
         try:
             async with asyncio.TaskGroup() as tasks:
                 for kind in Kind:
@@ -102,22 +106,27 @@ class KubernetesSource:
                 except TransportError as error:
                     machine.failed(Condition(error.reason, str(error)))
                     return
+                if self._moved(kind, client):
+                    return
                 if response.status == HTTPStatus.OK:
                     self._emit(sink, machine.page(response.body))
                 else:
                     machine.refused(response.status, response.body, retry_after(response.headers))
             case OpenWatch() as step:
-                await self._watch(step, machine, client, sink)
+                await self._watch(kind, step, client, sink)
 
-    async def _watch(self, step: OpenWatch, machine: ListWatch, client: KubernetesClient, sink: Sink) -> None:
+    async def _watch(self, kind: Kind, step: OpenWatch, client: KubernetesClient, sink: Sink) -> None:
+        machine = self._machines[kind]
         framer = LineFramer()
-        opened = False
+        opened_at: float | None = None
         try:
             async with client.stream(step.path, step.query, silence=step.seconds + PATIENCE_SECONDS) as stream:
+                if self._moved(kind, client):
+                    return
                 if stream.status != HTTPStatus.OK:
                     machine.refused(stream.status, await stream.read(), retry_after(stream.headers))
                     return
-                opened = True
+                opened_at = self._clock()
                 machine.opened()
                 self._report(sink)
                 async for chunk in stream.chunks():
@@ -128,14 +137,22 @@ class KubernetesSource:
                     self._report(sink)
         except TransportError as error:
             condition = Condition(error.reason, str(error))
-            if opened:
-                machine.lost(condition)
-            else:
+            if opened_at is None:
                 machine.failed(condition)
+            else:
+                machine.lost(condition, self._clock() - opened_at)
         except LineTooLongError as error:
             machine.failed(Condition(Reason.BAD_RESPONSE, f"watch {step.path}: {error}"))
         else:
-            machine.ended()
+            machine.ended(self._clock() - opened_at)
+
+    def _moved(self, kind: Kind, client: KubernetesClient) -> bool:
+        """The kubeconfig names another API server since this kind's last answer: it is listed there anew."""
+        if client.server == self._servers[kind]:
+            return False
+        self._servers[kind] = client.server
+        self._machines[kind].relist()
+        return True
 
     def _emit(self, sink: Sink, events: Iterable[SourceEvent]) -> None:
         for event in events:
@@ -143,16 +160,20 @@ class KubernetesSource:
 
     def _report(self, sink: Sink) -> None:
         """One status for all kinds: what is wrong with any of them, each thing said once."""
-        conditions = [self._crashed.get(kind) or self._machines[kind].condition for kind in Kind]
-        wrong = list(dict.fromkeys(each for each in conditions if each is not None))
-        listed = frozenset(kind for kind, machine in self._machines.items() if machine.listed)
-        if wrong:
-            message = "; ".join(each.message for each in wrong)
-            status = SourceStatus(SourceState.FAILING, wrong[0].reason, message, listed)
+        machines = [self._machines[kind] for kind in Kind]
+        faults = _distinct(self._crashed.get(kind) or self._machines[kind].fault for kind in Kind)
+        listed = frozenset(kind for kind in Kind if self._machines[kind].listed)
+        if faults:
+            state = SourceState.FAILING
         else:
             state = SourceState.SYNCED if len(listed) == len(RESOURCES) else SourceState.CONNECTING
-            status = SourceStatus(state, listed=listed)
-        sink.status(self.cluster, status)
+        told = faults or _distinct(machine.warning for machine in machines)
+        reason = told[0].reason if told else ""
+        sink.status(self.cluster, SourceStatus(state, reason, "; ".join(each.message for each in told), listed))
+
+
+def _distinct(conditions: Iterable[Condition | None]) -> list[Condition]:
+    return list(dict.fromkeys(each for each in conditions if each is not None))
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
