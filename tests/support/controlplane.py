@@ -14,7 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
-from support.kube_api import KubeApi
+from support.kube_api import CORE, KubeApi, node
 from support.missing import tool
 from support.processes import Process, free_port, until
 
@@ -28,6 +28,7 @@ CONTROLLERS = (
     "garbage-collector-controller",
 )
 START_SECONDS = 60.0
+NODES = (1, 2)
 
 
 class ControlPlane:
@@ -70,6 +71,15 @@ class ControlPlane:
         self.etcd.check()
         self.apiserver.check()
         return await self.api.ready()
+
+    async def add_nodes(self) -> None:
+        """Nodes ``<cluster>-1`` and ``<cluster>-2``, in a zone each.
+
+        Without its Node no pod gets into an EndpointSlice: the controller waits for it.
+        """
+        for number in NODES:
+            name = f"{self.name}-{number}"
+            await self.api.create(f"{CORE}/nodes", node(name, f"region-{self.name}", name))
 
     async def stop(self) -> None:
         """Stop everything; nothing of it is worth keeping, so it is not asked nicely."""

@@ -56,12 +56,17 @@ class Kubelet:
         return self
 
     async def __aexit__(self, *_exception: object) -> None:
+        """Raises what went wrong meanwhile, if anything: the test's own failure may only follow from it."""
         assert self._loop is not None
-        for task in (self._loop, *self._ending.values()):
+        tasks = (self._loop, *self._ending.values())
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(self._loop, *self._ending.values(), return_exceptions=True)
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
         for stop in self._servers.values():
             await stop()
+        for outcome in outcomes:
+            if isinstance(outcome, Exception):
+                raise outcome
 
     async def set_ready(self, name: str, *, ready: bool) -> None:
         """The pod's readiness probe changes its mind."""
