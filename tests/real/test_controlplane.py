@@ -1,4 +1,4 @@
-"""The harness itself: two control planes whose own controllers make EndpointSlices, and that come back after kill -9."""
+"""The harness itself: two control planes whose own controllers make EndpointSlices, and that outlast kill -9."""
 
 from __future__ import annotations
 

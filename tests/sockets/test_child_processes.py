@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -28,16 +27,17 @@ time.sleep(600)
 @pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda each: each.name)
 async def test_child_ends_with_a_parent_that_is_killed(tmp_path: Path, signum: signal.Signals) -> None:
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-    with subprocess.Popen(
-        [sys.executable, "-c", PARENT, str(tmp_path / "child.log"), *SLEEPER],
+    parent = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", PARENT, str(tmp_path / "child.log"), *SLEEPER),
         env=env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    ) as parent:
-        assert parent.stdout is not None
-        pid = int(await asyncio.to_thread(parent.stdout.readline))
-        assert runs(pid)
-        parent.send_signal(signum)
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    assert parent.stdout is not None
+    pid = int(await parent.stdout.readline())
+    assert runs(pid)
+    parent.send_signal(signum)
+    await parent.wait()
     await until(lambda: not runs(pid), "the child is gone")
 
 
