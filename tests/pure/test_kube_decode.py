@@ -1,11 +1,15 @@
-"""Kubernetes JSON as facts: what is used, what defaults mean, what is refused."""
+"""From the API's JSON to facts: defaults, nulls, wrong types with their path, lists and watch events."""
 
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from registry.model.facts import (
     AddressType,
@@ -28,44 +32,51 @@ from registry.sources.kubernetes.decode import (
     decode_status_message,
 )
 
-META = {"name": "echo", "namespace": "shop", "resourceVersion": "7", "uid": "x", "labels": {"b": "2", "a": "1"}}
+META = {"name": "echo", "namespace": "shop", "resourceVersion": "7"}
 
 
-def encoded(document: object) -> bytes:
-    return json.dumps(document).encode()
+def a_service(spec: Any = None, **metadata: Any) -> dict[str, Any]:
+    return {"metadata": META | metadata, "spec": spec if spec is not None else {}}
 
 
 def a_slice(**fields: Any) -> dict[str, Any]:
-    metadata = {**META, "labels": {"kubernetes.io/service-name": "echo"}}
-    return {"metadata": metadata, "addressType": "IPv4", "endpoints": [], "ports": [], **fields}
+    labels = {"kubernetes.io/service-name": "echo"}
+    return {"metadata": META | {"name": "echo-1", "labels": labels}, "addressType": "IPv4", **fields}
 
 
-def endpoint_of(**fields: Any) -> SliceEndpoint:
-    fact = decode_object(Kind.ENDPOINT_SLICE, a_slice(endpoints=[{"addresses": ["10.0.0.1", "10.0.0.2"], **fields}]))
-    assert isinstance(fact, EndpointSlice)
-    return fact.endpoints[0]
+def page(*items: Any, kind: Kind = Kind.SERVICE, token: str = "") -> bytes:
+    metadata = {"resourceVersion": "9"} | ({"continue": token, "remainingItemCount": 3} if token else {})
+    return json.dumps({"kind": f"{kind}List", "apiVersion": "v1", "metadata": metadata, "items": items}).encode()
 
 
-def test_service_is_its_ports_labels_and_type() -> None:
+def event(type_: str, document: Any) -> bytes:
+    return json.dumps({"type": type_, "object": document}).encode()
+
+
+def test_service_with_all_that_is_used() -> None:
     ports = [
-        {"name": "http", "port": 80, "targetPort": "web", "appProtocol": "kubernetes.io/h2c", "nodePort": 30000},
+        {"name": "web", "port": 80, "protocol": "TCP", "appProtocol": "http", "targetPort": "x", "nodePort": 30000},
         {"port": 53, "protocol": "UDP"},
     ]
-    document = {"metadata": META, "spec": {"ports": ports, "clusterIP": "10.96.0.1", "selector": {"a": "b"}}}
-    assert decode_object(Kind.SERVICE, encoded(document)) == Service(
+    document = a_service({"ports": ports, "clusterIP": "None", "type": "ClusterIP"}, labels={"b": "2", "a": "1"})
+    fact = decode_object(Kind.SERVICE, document)
+    assert fact == Service(
         "shop",
         "echo",
-        (ServicePort(80, "http", Protocol.TCP, "kubernetes.io/h2c"), ServicePort(53, "", Protocol.UDP)),
-        (("a", "1"), ("b", "2")),
+        (ServicePort(80, "web", Protocol.TCP, "http"), ServicePort(53, "", Protocol.UDP)),
+        labels=(("a", "1"), ("b", "2")),
+        headless=True,
     )
+    assert fact.resource_version == "7"
 
 
-def test_headless_and_external_name_services_are_told_apart() -> None:
-    headless = decode_object(Kind.SERVICE, {"metadata": META, "spec": {"clusterIP": "None"}})
-    assert isinstance(headless, Service)
-    assert headless.headless
-    external = {"type": "ExternalName", "externalName": "example.org"}
-    assert decode_object(Kind.SERVICE, {"metadata": META, "spec": external}).external_name == "example.org"  # type: ignore[union-attr]
+def test_external_name_is_marked_and_a_left_over_one_is_not() -> None:
+    named = decode_object(Kind.SERVICE, a_service({"type": "ExternalName", "externalName": "db.example"}))
+    left_over = decode_object(Kind.SERVICE, a_service({"type": "ClusterIP", "externalName": "db.example"}))
+    assert isinstance(named, Service)
+    assert named.external_name == "db.example"
+    assert isinstance(left_over, Service)
+    assert left_over.external_name == ""
 
 
 @pytest.mark.parametrize(
@@ -73,135 +84,226 @@ def test_headless_and_external_name_services_are_told_apart() -> None:
     [
         (None, True, True, False),
         ({}, True, True, False),
+        ({"ready": None, "serving": None, "terminating": None}, True, True, False),
         ({"ready": True}, True, True, False),
         ({"ready": False}, False, False, False),
-        ({"ready": None, "serving": None, "terminating": None}, True, True, False),
         ({"ready": False, "serving": True, "terminating": True}, False, True, True),
-        ({"ready": False, "serving": False, "terminating": True}, False, False, True),
+        ({"ready": True, "serving": False}, True, False, False),
+        ({"terminating": True}, True, True, True),
     ],
 )
-def test_unset_conditions_mean_what_the_api_says(
-    conditions: object, ready: bool, serving: bool, terminating: bool
+def test_each_unset_condition_has_its_own_meaning(
+    conditions: Any, ready: bool, serving: bool, terminating: bool
 ) -> None:
-    found = endpoint_of(conditions=conditions)
-    assert (found.ready, found.serving, found.terminating) == (ready, serving, terminating)
+    fact = decode_object(
+        Kind.ENDPOINT_SLICE, a_slice(endpoints=[{"addresses": ["10.0.0.1"], "conditions": conditions}])
+    )
+    assert isinstance(fact, EndpointSlice)
+    assert fact.endpoints == (SliceEndpoint("10.0.0.1", ready, serving, terminating),)
 
 
-def test_endpoint_is_its_first_address_pod_node_and_zone() -> None:
-    target = {"kind": "Pod", "name": "p1", "namespace": "shop"}
-    assert endpoint_of(
-        targetRef=target, nodeName="n1", zone="z1", hostname="h", deprecatedTopology={}
-    ) == SliceEndpoint("10.0.0.1", node="n1", zone="z1", pod="p1", hostname="h")
-
-
-def test_endpoint_that_targets_no_pod_has_none() -> None:
-    assert endpoint_of(targetRef={"kind": "VirtualMachine", "name": "vm"}).pod == ""
-
-
-def test_slice_names_its_service_and_ports() -> None:
-    ports = [{"name": "http", "port": 8080, "protocol": "TCP"}, {"name": None, "port": None, "protocol": None}]
-    assert decode_object(Kind.ENDPOINT_SLICE, encoded(a_slice(ports=ports, addressType="IPv6"))) == EndpointSlice(
-        "shop", "echo", "echo", AddressType.IPV6, (SlicePort("http", 8080), SlicePort("", None))
+def test_endpoint_slice_with_all_that_is_used() -> None:
+    endpoint = {
+        "addresses": ["fd00::1", "fd00::2"],
+        "conditions": {"ready": True},
+        "hostname": "echo-0",
+        "nodeName": "n1",
+        "zone": "z1",
+        "targetRef": {"kind": "Pod", "name": "echo-0", "namespace": "shop"},
+    }
+    ports = [{"name": "web", "port": 8080, "protocol": "TCP"}, {"name": None, "port": None, "protocol": None}]
+    document = a_slice(endpoints=[endpoint], ports=ports) | {"addressType": "IPv6"}
+    assert decode_object(Kind.ENDPOINT_SLICE, document) == EndpointSlice(
+        "shop",
+        "echo-1",
+        "echo",
+        AddressType.IPV6,
+        (SlicePort("web", 8080), SlicePort("", None)),
+        (SliceEndpoint("fd00::1", node="n1", zone="z1", pod="echo-0", hostname="echo-0"),),
     )
 
 
-def test_slice_of_no_service_has_none_and_nulls_are_empty() -> None:
-    fact = decode_object(Kind.ENDPOINT_SLICE, a_slice(metadata=META, endpoints=None, ports=None))
+def test_target_that_is_no_pod_is_not_taken_for_one() -> None:
+    endpoint = {"addresses": ["10.0.0.1"], "targetRef": {"kind": "Node", "name": "n1"}}
+    fact = decode_object(Kind.ENDPOINT_SLICE, a_slice(endpoints=[endpoint]))
     assert isinstance(fact, EndpointSlice)
-    assert (fact.service, fact.endpoints, fact.ports) == ("", (), ())
+    assert fact.endpoints[0].pod == ""
 
 
-def test_pod_node_and_namespace_are_what_endpoints_borrow_of_them() -> None:
-    pod = {"metadata": META, "spec": {"serviceAccountName": "sa", "containers": [{}]}, "status": {}}
-    assert decode_object(Kind.POD, encoded(pod)) == Pod("shop", "echo", (("a", "1"), ("b", "2")), "sa")
-    labels = {"topology.kubernetes.io/region": "r1", "topology.kubernetes.io/zone": "z1"}
-    assert decode_object(Kind.NODE, {"metadata": {"name": "n1", "labels": labels}}) == Node("n1", "r1", "z1")
-    assert decode_object(Kind.NAMESPACE, {"metadata": {"name": "shop"}}) == Namespace("shop")
+def test_pod_node_and_namespace() -> None:
+    meta = {"name": "n", "labels": {"topology.kubernetes.io/region": "r", "topology.kubernetes.io/zone": "z"}}
+    labels = tuple(sorted(meta["labels"].items()))
+    assert decode_object(Kind.NODE, {"metadata": meta}) == Node("n", "r", "z")
+    assert decode_object(Kind.NAMESPACE, {"metadata": meta}) == Namespace("n", labels)
+    pod = {"metadata": meta | {"namespace": "shop"}, "spec": {"serviceAccountName": "cart", "containers": []}}
+    assert decode_object(Kind.POD, pod) == Pod("shop", "n", labels, "cart")
 
 
 @pytest.mark.parametrize(
-    ("kind", "document", "where"),
+    ("kind", "document"),
     [
-        (Kind.SERVICE, {"metadata": META, "spec": {"ports": [{"port": 0}]}}, "$.spec.ports[0].port"),
-        (Kind.SERVICE, {"metadata": META, "spec": {"ports": [{"port": 70000}]}}, "$.spec.ports[0].port"),
-        (Kind.SERVICE, {"metadata": META, "spec": {"ports": [{"port": "80"}]}}, "$.spec.ports[0].port"),
-        (Kind.SERVICE, {"metadata": {**META, "name": "a.b"}}, "$.metadata.name"),
-        (Kind.SERVICE, {"metadata": {**META, "name": ""}}, "$.metadata.name"),
-        (Kind.SERVICE, {"metadata": {**META, "namespace": "Shop/x"}}, "$.metadata.namespace"),
-        (Kind.SERVICE, {"spec": {}}, "metadata"),
-        (Kind.ENDPOINT_SLICE, a_slice(addressType="IPX"), "$.addressType"),
-        (Kind.ENDPOINT_SLICE, a_slice(endpoints=[{"addresses": []}]), "$.endpoints[0].addresses"),
-        (Kind.ENDPOINT_SLICE, a_slice(ports=[{"port": -1}]), "$.ports[0].port"),
-        (Kind.POD, {"metadata": {**META, "labels": {"a": 1}}}, "$.metadata.labels"),
+        (Kind.SERVICE, {"metadata": META | {"labels": None}, "spec": None}),
+        (Kind.SERVICE, a_service({"ports": None, "clusterIP": None, "type": None, "externalName": None})),
+        (Kind.ENDPOINT_SLICE, a_slice(endpoints=None, ports=None)),
+        (Kind.ENDPOINT_SLICE, a_slice(endpoints=[{"addresses": ["10.0.0.1"], "targetRef": None, "nodeName": None}])),
+        (Kind.ENDPOINT_SLICE, a_slice(endpoints=[{"addresses": ["10.0.0.1"], "targetRef": {"kind": None}}])),
+        (Kind.POD, {"metadata": META | {"labels": None}, "spec": None}),
+        (Kind.NODE, {"metadata": {"name": "n", "namespace": None, "labels": None, "resourceVersion": None}}),
     ],
 )
-@pytest.mark.parametrize("form", [encoded, dict], ids=["json", "mapping"])
-def test_impossible_object_is_refused_with_the_field(kind: Kind, document: Any, where: str, form: Any) -> None:
-    with pytest.raises(DecodeError) as error:
-        decode_object(kind, form(document))
-    assert where in str(error.value)
+def test_null_says_the_same_as_leaving_out(kind: Kind, document: dict[str, Any]) -> None:
+    assert decode_object(kind, document) == decode_object(kind, without_nulls(document))
 
 
-def test_page_has_its_objects_version_and_token_and_one_broken_object_spoils_no_other() -> None:
-    broken = {"metadata": {**META, "name": "bad"}, "spec": {"ports": [{"port": 0}]}}
-    page = decode_page(
-        Kind.SERVICE,
-        encoded(
-            {
-                "kind": "ServiceList",
-                "metadata": {"resourceVersion": "12", "continue": "tok", "remainingItemCount": 3},
-                "items": [{"metadata": META}, broken],
-            }
-        ),
-    )
-    assert [fact.name for fact in page.facts] == ["echo"]
-    ((ref, error),) = page.broken
-    assert ref == ObjectRef(Kind.SERVICE, "shop", "bad")
-    assert "$.spec.ports[0].port" in error
-    assert (page.resource_version, page.continue_token) == ("12", "tok")
+def without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: without_nulls(each) for key, each in value.items() if each is not None}
+    return [without_nulls(each) for each in value] if isinstance(value, list) else value
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"items":[]}', b'{"metadata":{},"items":\xff}'])
-def test_what_is_no_list_is_refused(body: bytes) -> None:
+BROKEN = [
+    (Kind.SERVICE, a_service({"ports": [{"port": 80}, {"port": 0}]}), "$.spec.ports[1].port"),
+    (Kind.SERVICE, a_service({"ports": [{"port": 65536}]}), "$.spec.ports[0].port"),
+    (Kind.SERVICE, a_service({"ports": [{"port": "80"}]}), "$.spec.ports[0].port"),
+    (Kind.SERVICE, a_service({"ports": [{"port": True}]}), "$.spec.ports[0].port"),
+    (Kind.SERVICE, a_service({"ports": [{"name": "web"}]}), "$.spec.ports[0]"),
+    (Kind.SERVICE, a_service({"ports": [{"port": 80, "protocol": "QUIC"}]}), "$.spec.ports[0].protocol"),
+    (Kind.SERVICE, a_service({"ports": {}}), "$.spec.ports"),
+    (Kind.SERVICE, a_service(name="web.shop"), "$.metadata.name"),
+    (Kind.SERVICE, a_service(name="web\n"), "$.metadata.name"),
+    (Kind.SERVICE, a_service(name=""), "$.metadata.name"),
+    (Kind.SERVICE, a_service(namespace="../x"), "$.metadata.namespace"),
+    (Kind.SERVICE, a_service(labels={"a": 1}), "$.metadata.labels[...]"),
+    (Kind.SERVICE, {"spec": {}}, "metadata"),
+    (Kind.ENDPOINT_SLICE, a_slice(addressType="IPv5"), "$.addressType"),
+    (Kind.ENDPOINT_SLICE, a_slice(endpoints=[{"addresses": []}]), "$.endpoints[0].addresses"),
+    (Kind.ENDPOINT_SLICE, a_slice(endpoints=[{}]), "$.endpoints[0]"),
+    (
+        Kind.ENDPOINT_SLICE,
+        a_slice(endpoints=[{"addresses": ["10.0.0.1"], "conditions": {"ready": "yes"}}]),
+        "$.endpoints[0].conditions.ready",
+    ),
+    (Kind.ENDPOINT_SLICE, a_slice(ports=[{"port": 70000}]), "$.ports[0].port"),
+    (Kind.POD, {"metadata": META, "spec": {"serviceAccountName": 5}}, "$.spec.serviceAccountName"),
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "document", "path"), BROKEN, ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_wrong_field_is_named_by_its_path(kind: Kind, document: dict[str, Any], path: str) -> None:
+    for form in (document, json.dumps(document).encode()):
+        with pytest.raises(DecodeError) as caught:
+            decode_object(kind, form)
+        assert path in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"nonsense", b"[]", b'{"metadata":', b'{"metadata":{"name":"\xff"}}', b'{"x":' + b"[" * 100_000 + b"}"],
+    ids=["empty", "text", "array", "truncated", "not UTF-8", "deep"],
+)
+def test_bytes_that_are_no_object_are_refused(body: bytes) -> None:
     with pytest.raises(DecodeError):
-        decode_page(Kind.POD, body)
+        decode_object(Kind.SERVICE, body)
 
 
-def test_empty_list_may_be_null() -> None:
-    assert decode_page(Kind.POD, b'{"metadata":{"resourceVersion":"1"},"items":null}').facts == ()
+def test_page_of_a_list() -> None:
+    found = decode_page(Kind.SERVICE, page(a_service(), a_service(name="cart"), token="next"))
+    assert [fact.ref.name for fact in found.facts] == ["echo", "cart"]
+    assert (found.broken, found.resource_version, found.continue_token) == ((), "9", "next")
+    assert decode_page(Kind.SERVICE, page()).continue_token == ""
 
 
-def test_events_are_told_apart() -> None:
-    service = {"metadata": META}
-    added = decode_event(Kind.SERVICE, encoded({"type": "ADDED", "object": service}))
-    assert (added.type, added.resource_version) == ("ADDED", "7")
-    assert added.fact == decode_object(Kind.SERVICE, service)
-    deleted = decode_event(Kind.SERVICE, encoded({"type": "DELETED", "object": service}))
-    assert (deleted.ref, deleted.fact) == (ObjectRef(Kind.SERVICE, "shop", "echo"), None)
-    bookmark = decode_event(
-        Kind.SERVICE, encoded({"type": "BOOKMARK", "object": {"kind": "Service", "metadata": {"resourceVersion": "9"}}})
-    )
-    assert (bookmark.resource_version, bookmark.fact) == ("9", None)
-    status = {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old"}
-    error = decode_event(Kind.SERVICE, encoded({"type": "ERROR", "object": status}))
+def test_object_that_cannot_be_read_does_not_spoil_the_others() -> None:
+    bad = a_service({"ports": [{"port": -1}]}, name="bad")
+    found = decode_page(Kind.SERVICE, page(a_service(), bad, 7, {"metadata": {}}, a_service(name="cart")))
+    assert [fact.ref.name for fact in found.facts] == ["echo", "cart"]
+    assert [ref for ref, _ in found.broken] == [ObjectRef(Kind.SERVICE, "shop", "bad"), None, None]
+    assert "$.spec.ports[0].port" in found.broken[0][1]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{}",
+        b'{"ok":true}',
+        b'{"kind":"ServiceList","metadata":{},"items":[]}',
+        b'{"kind":"ServiceList","metadata":{"resourceVersion":""},"items":[]}',
+        b'{"kind":"PodList","metadata":{"resourceVersion":"1"},"items":[]}',
+        b'{"kind":"Status","metadata":{"resourceVersion":"1"},"status":"Failure"}',
+        b'{"kind":"ServiceList","metadata":{"resourceVersion":"1"},"items":[',
+        b"<html>sign in</html>",
+    ],
+)
+def test_json_that_is_no_such_list_does_not_pass_for_an_empty_one(body: bytes) -> None:
+    with pytest.raises(DecodeError):
+        decode_page(Kind.SERVICE, body)
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_empty_list_of_every_kind_is_one(kind: Kind) -> None:
+    assert decode_page(kind, page(kind=kind)).facts == ()
+    null = json.dumps({"kind": f"{kind}List", "metadata": {"resourceVersion": "1"}, "items": None}).encode()
+    assert decode_page(kind, null).facts == ()
+
+
+def test_watch_events() -> None:
+    added = decode_event(Kind.SERVICE, event("ADDED", a_service()))
+    assert (added.fact, added.resource_version) == (decode_object(Kind.SERVICE, a_service()), "7")
+    deleted = decode_event(Kind.SERVICE, event("DELETED", a_service()))
+    assert (deleted.fact, deleted.ref) == (None, ObjectRef(Kind.SERVICE, "shop", "echo"))
+    bookmark = decode_event(Kind.SERVICE, event("BOOKMARK", {"kind": "Service", "metadata": {"resourceVersion": "12"}}))
+    assert (bookmark.type, bookmark.resource_version, bookmark.fact, bookmark.ref) == ("BOOKMARK", "12", None, None)
+    status = {"kind": "Status", "metadata": {}, "code": 410, "reason": "Expired", "message": "too old"}
+    error = decode_event(Kind.SERVICE, event("ERROR", status))
     assert (error.code, error.reason, error.error) == (410, "Expired", "too old")
 
 
-def test_event_whose_object_cannot_be_read_still_names_it() -> None:
-    broken = {"metadata": META, "spec": {"ports": [{"port": 0}]}}
-    event = decode_event(Kind.SERVICE, encoded({"type": "MODIFIED", "object": broken}))
-    assert event.fact is None
-    assert event.ref == ObjectRef(Kind.SERVICE, "shop", "echo")
-    assert "$.spec.ports[0].port" in event.error
+def test_deletion_of_an_object_that_cannot_be_read_is_a_deletion() -> None:
+    found = decode_event(Kind.SERVICE, event("DELETED", a_service({"ports": 5})))
+    assert (found.ref, found.error) == (ObjectRef(Kind.SERVICE, "shop", "echo"), "")
 
 
-@pytest.mark.parametrize("line", [b"", b"{}", b'{"type":"ADDED"}', b"not json", b'{"type":"ADDED","object":\xff}'])
-def test_what_is_no_event_is_refused(line: bytes) -> None:
+def test_event_whose_object_cannot_be_read_still_has_its_version() -> None:
+    found = decode_event(Kind.SERVICE, event("MODIFIED", a_service({"ports": 5})))
+    assert (found.fact, found.ref, found.resource_version) == (None, ObjectRef(Kind.SERVICE, "shop", "echo"), "7")
+    assert "$.spec.ports" in found.error
+
+
+def test_event_of_an_unknown_type_says_so() -> None:
+    found = decode_event(Kind.SERVICE, event("RENAMED", a_service()))
+    assert found.fact is None
+    assert "RENAMED" in found.error
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"", b"{", b'{"type":"ADDED"}', b'{"object":{}}', b'{"type":"ADDED","object":{"metadata":{}}}', b'"x"', b"\xff"],
+)
+def test_line_that_is_no_event_is_refused(line: bytes) -> None:
     with pytest.raises(DecodeError):
         decode_event(Kind.SERVICE, line)
 
 
-def test_message_of_a_status_or_what_there_is_of_the_text() -> None:
+def test_message_of_a_status_or_the_beginning_of_whatever_came() -> None:
     assert decode_status_message(b'{"kind":"Status","message":"no"}') == "no"
-    assert decode_status_message(b"<html>Bad Gateway</html>") == "<html>Bad Gateway</html>"
-    assert decode_status_message(b"\xff") == "�"
+    assert decode_status_message(b"<html>\n  bad\xff gateway</html>") == "<html> bad\ufffd gateway</html>"
+    assert len(decode_status_message(b"x" * 10_000)) == 200
+
+
+field_names = st.sampled_from(
+    ["metadata", "name", "namespace", "labels", "spec", "ports", "port", "endpoints", "addresses", "conditions", "zone"]
+)
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(field_names, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(st.sampled_from(list(Kind)), json_values)
+def test_any_json_is_a_fact_or_a_decode_error(kind: Kind, value: Any) -> None:
+    for form in (value, msgspec.json.encode(value)):
+        with suppress(DecodeError):
+            assert decode_object(kind, form).ref.kind is kind
