@@ -1,0 +1,106 @@
+"""What a change of services changes in the store, and what it leaves as it was."""
+
+from __future__ import annotations
+
+from support.facts import ECHO, A, a_service, a_slice, listing
+
+from registry.index import Index
+from registry.model.events import Apply, Delete
+from registry.model.facts import ServicePort
+from registry.servers.publisher import Publisher
+from registry.views.names import Names
+from registry.views.resources import ASSIGNMENT, CLUSTER, LISTENER, ROUTE
+from registry.xds.resources import ResourceChange
+from registry.xds.store import ResourceStore
+
+NAMES = Names()
+CLUSTER_NAME = NAMES.cluster(ECHO, 80)
+AUTHORITY = NAMES.authority(ECHO, 80)
+
+
+class RecordingStore(ResourceStore):
+    """Keeps what each batch named, apart from doing it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.batches: list[set[tuple[str, str, bool]]] = []
+
+    def apply(self, changes: object) -> None:
+        batch: list[ResourceChange] = list(changes)  # type: ignore[call-overload]
+        self.batches.append({(each.type_url, each.name, each.resource is not None) for each in batch})
+        super().apply(batch)
+
+
+class Rig:
+    """A publisher over one cluster that has ``shop/echo`` and ``shop/other``."""
+
+    def __init__(self) -> None:
+        self.store = RecordingStore()
+        self.publisher = Publisher(self.store, NAMES, ("127.0.0.1", 15001))
+        self.index = Index()
+        self.index.add_cluster(A)
+        for event in listing(a_service(), a_slice("10.0.0.1"), a_service("other")):
+            self.index.apply(A, event)
+        self.publisher.publish(self.index.commit())
+
+    def after(self, *events: Apply | Delete) -> set[tuple[str, str, bool]]:
+        """What the batch named that these events led to."""
+        for event in events:
+            self.index.apply(A, event)
+        self.publisher.publish(self.index.commit())
+        return self.store.batches[-1]
+
+    def body(self, type_url: str, name: str) -> bytes:
+        resource = self.store.get(type_url, name)
+        assert resource is not None
+        return resource.body
+
+
+def test_before_any_service_there_are_the_outbound_listener_and_an_empty_route() -> None:
+    store = ResourceStore()
+    Publisher(store, NAMES, ("127.0.0.1", 15001))
+    assert store.get(LISTENER, "outbound_http") is not None
+    assert store.get(ROUTE, "outbound_http") is not None
+
+
+def test_change_of_endpoints_touches_the_assignment_alone() -> None:
+    assert Rig().after(Apply(a_slice("10.0.0.2"))) == {(ASSIGNMENT, CLUSTER_NAME, True)}
+
+
+def test_new_port_brings_its_resources_and_the_route() -> None:
+    named = Rig().after(Apply(a_service("echo", ServicePort(80, "http"), ServicePort(81, "x"))))
+    other = NAMES.cluster(ECHO, 81)
+    assert {(CLUSTER, other, True), (ASSIGNMENT, other, True), (ROUTE, "outbound_http", True)} <= named
+    assert not any("other.shop" in name for _, name, _ in named)
+
+
+def test_new_port_that_no_http_goes_to_leaves_the_route_alone() -> None:
+    named = Rig().after(Apply(a_service("echo", ServicePort(80, "http"), ServicePort(81, "tcp"))))
+    assert (ROUTE, "outbound_http", True) not in named
+
+
+def test_port_that_is_gone_takes_its_resources_along() -> None:
+    rig = Rig()
+    named = rig.after(Apply(a_service("echo", ServicePort(81, "http"))))
+    gone = {(type_url, name) for type_url, name, there in named if not there}
+    assert {(CLUSTER, CLUSTER_NAME), (ASSIGNMENT, CLUSTER_NAME), (LISTENER, AUTHORITY), (ROUTE, AUTHORITY)} <= gone
+    assert (LISTENER, "echo.shop") not in gone
+
+
+def test_service_that_is_gone_takes_everything_of_it_along_and_nothing_else() -> None:
+    rig = Rig()
+    named = rig.after(Delete(a_service().ref))
+    gone = {name for _, name, there in named if not there}
+    assert gone == {CLUSTER_NAME, *NAMES.domains(ECHO, 80, default=True)}
+    assert rig.store.get(CLUSTER, CLUSTER_NAME) is None
+    assert b"other.shop" in rig.body(ROUTE, "outbound_http")
+    assert b"echo.shop" not in rig.body(ROUTE, "outbound_http")
+
+
+def test_resources_that_come_and_go_leave_the_bytes_they_found() -> None:
+    rig = Rig()
+    before = rig.body(ROUTE, "outbound_http")
+    rig.after(Apply(a_service("third")))
+    assert rig.body(ROUTE, "outbound_http") != before
+    rig.after(Delete(a_service("third").ref))
+    assert rig.body(ROUTE, "outbound_http") == before
