@@ -1,0 +1,42 @@
+"""What an API server puts on the wire, as bytes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from registry.model.names import Kind
+
+
+def a_service(name: str, port: Any = 80, version: str = "1") -> dict[str, Any]:
+    """A Service in the namespace ``shop``; a ``port`` that is none makes it unreadable."""
+    metadata = {"name": name, "namespace": "shop", "resourceVersion": version}
+    return {"metadata": metadata, "spec": {"ports": [{"name": "http", "port": port}]}}
+
+
+def a_page(items: Sequence[Any] = (), *, version: str = "10", token: str = "", kind: Kind = Kind.SERVICE) -> bytes:
+    metadata = {"resourceVersion": version} | ({"continue": token} if token else {})
+    return json.dumps({"kind": f"{kind}List", "apiVersion": "v1", "metadata": metadata, "items": items}).encode()
+
+
+def an_event(event: str, document: Any) -> bytes:
+    """One line of a watch, without its end."""
+    return json.dumps({"type": event, "object": document}).encode()
+
+
+def a_bookmark(version: str) -> bytes:
+    return an_event("BOOKMARK", {"metadata": {"resourceVersion": version}})
+
+
+def a_status(code: int, reason: str, message: str) -> bytes:
+    return json.dumps(status(code, reason, message)).encode()
+
+
+def an_error(code: int, reason: str, message: str = "") -> bytes:
+    """An ERROR event of a watch."""
+    return an_event("ERROR", status(code, reason, message))
+
+
+def status(code: int, reason: str, message: str) -> dict[str, Any]:
+    return {"kind": "Status", "apiVersion": "v1", "code": code, "reason": reason, "message": message}
