@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 
 import click
 
 from registry import __version__
-from registry.cli.bootstrap import bootstrap
-from registry.cli.demo import demo
-from registry.cli.get import get
-from registry.cli.serve import serve
-from registry.cli.serviceentry import serviceentry
-from registry.cli.watch import watch
 from registry.errors import RegistryError
 
+COMMANDS = ("serve", "demo", "get", "serviceentry", "watch", "bootstrap")
 
-@click.group(
-    commands=[serve, demo, get, serviceentry, watch, bootstrap],
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
-)
+
+class _Commands(click.Group):
+    """The subcommands, each a module of its name, imported when it is wanted: `get` needs no server."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f"registry.cli.{cmd_name}"), cmd_name)
+        return command
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="mesh-registry")
 def cli() -> None:
     """One live list of the endpoints of every service in many Kubernetes clusters."""
