@@ -10,7 +10,7 @@ PROTO := protos/registry/v1/registry.proto
 GENERATED := registry/protos
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format tools protos lock clean
+.PHONY: help demo test check bench format tools protos lock clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -29,6 +29,9 @@ check: $(VENV)/.development  ## lint, strict types, import rules, generated code
 	$(BIN)/lint-imports
 	@$(MAKE) --no-print-directory protos GENERATED=$(VENV)/protos
 	diff -r --exclude=__init__.py --exclude=__pycache__ registry/protos $(VENV)/protos
+
+bench: $(VENV)/.development $(BIN)/envoy tools  ## run the benchmarks (benchmarks/README.md)
+	$(BIN)/python benchmarks/propagation.py
 
 format: $(VENV)/.development  ## format the code
 	$(BIN)/ruff check --fix .

@@ -16,10 +16,10 @@ COMMANDS = ("serve", "demo", "get", "serviceentry", "watch", "bootstrap")
 class _Commands(click.Group):
     """The subcommands, each a module of its name, imported when it is wanted: `get` needs no server."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - as above
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = getattr(import_module(f"registry.cli.{cmd_name}"), cmd_name)
