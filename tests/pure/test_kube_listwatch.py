@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.kube_wire import a_bookmark, a_page, a_service, a_status, an_error, an_event
+from support.listener import Listener
 
 from registry.model.events import Apply, Delete, Init, InitApply, InitDone, InitKeep, SourceEvent
 from registry.model.facts import Service
-from registry.model.names import Kind, ObjectRef
+from registry.model.names import Kind
 from registry.sources.kubernetes.conditions import Condition, Reason
 from registry.sources.kubernetes.listwatch import (
     BACKOFF_SECONDS,
@@ -139,6 +140,7 @@ def test_watch_resumes_from_the_last_version_seen(how: str) -> None:
         case "error event":
             feed(made.line(an_error(500, "InternalError", "etcd")))
     assert isinstance(made.step, OpenWatch) == (how == "ended")
+    assert (made.fault is None) == (how in {"ended", "ended soon", "lost"})
     made.waited()
     assert isinstance(made.step, OpenWatch)
     assert query(made)["resourceVersion"] == "20"
@@ -399,27 +401,6 @@ class Server:
         return a_page([a_service(name, port) for name, port in self.objects.items()], version=str(self.version))
 
 
-class Listener:
-    """What a listener believes: the old state until InitDone, then the new."""
-
-    def __init__(self) -> None:
-        self.held: dict[ObjectRef, int] = {}
-        self._coming: dict[ObjectRef, int] = {}
-
-    def hear(self, event: SourceEvent) -> None:
-        match event:
-            case Init():
-                self._coming = {}
-            case InitApply(Service() as fact):
-                self._coming[fact.ref] = fact.ports[0].port
-            case InitDone():
-                self.held = self._coming
-            case Apply(Service() as fact):
-                self.held[fact.ref] = fact.ports[0].port
-            case Delete(ref):
-                self.held.pop(ref, None)
-
-
 changes = st.tuples(st.sampled_from("abc"), st.none() | st.integers(1, 3))
 faults = st.sampled_from(["ended", "lost", "refused", "410", "error", "410 event", "garbage", "failed"])
 
@@ -455,7 +436,8 @@ def test_whatever_happens_the_listener_ends_up_with_what_there_is(script: list[t
             continue
         fault(made, item)
         settle()
-    assert {ref.name: port for ref, port in listener.held.items()} == server.objects
+    held = {fact.name: fact.ports[0].port for fact in listener.held.values() if isinstance(fact, Service)}
+    assert held == server.objects
 
 
 def fault(made: ListWatch, name: str) -> None:

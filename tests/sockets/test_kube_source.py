@@ -1,232 +1,397 @@
-"""The Kubernetes source over real sockets, against an API server that misbehaves when told to."""
+"""The Kubernetes source over real sockets, against an API server that misbehaves on purpose."""
 
 from __future__ import annotations
 
 import asyncio
-import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from support.controlplane import write_certificate
-from support.fake_apiserver import FakeApiServer, a_list, a_status, a_watch, event
+from aiohttp import web
+from support.fake_apiserver import Answer, FakeApiServer, body, kubeconfig, refuse, silence, stream
+from support.kube_wire import a_page, a_service, an_error, an_event
 from support.recording_sink import RecordingSink
 
-from registry.model.events import Delete, Init
-from registry.model.names import ClusterId, Kind
+from registry.model.events import Delete, Init, InitDone, InitKeep
+from registry.model.names import ClusterId, Kind, ObjectRef
 from registry.model.status import SourceState
-from registry.sources.kubernetes.client import KubernetesClient, TransportError
-from registry.sources.kubernetes.reflector import KubernetesSource, retry_after
+from registry.sources.kubernetes.client import (
+    CREDENTIALS_SECONDS,
+    REJECTED_CREDENTIALS_SECONDS,
+    KubernetesClient,
+    TransportError,
+)
+from registry.sources.kubernetes.conditions import Reason
+from registry.sources.kubernetes.credentials import CredentialsError, KubeconfigCredentials
+from registry.sources.kubernetes.reflector import KubernetesSource
 
 A = ClusterId("a")
-META = {"namespace": "shop", "resourceVersion": "5"}
-SERVICE = {"metadata": {**META, "name": "echo"}, "spec": {"ports": [{"name": "http", "port": 80}]}}
+SERVICE = Kind.SERVICE
 
 
-def a_slice(*addresses: str, version: str = "5") -> dict[str, object]:
-    return {
-        "metadata": {
-            **META,
-            "resourceVersion": version,
-            "name": "echo-1",
-            "labels": {"kubernetes.io/service-name": "echo"},
-        },
-        "addressType": "IPv4",
-        "ports": [{"name": "http", "port": 8080}],
-        "endpoints": [{"addresses": [address]} for address in addresses],
-    }
+@dataclass
+class Rig:
+    """A source over a fake API server with the Services ``one`` and ``two``. Waits are short, and written down."""
+
+    server: FakeApiServer
+    folder: Path
+    sink: RecordingSink = field(default_factory=lambda: RecordingSink(A))
+    waits: list[float] = field(default_factory=list)
+    now: float = 0.0
+
+    @property
+    def kubeconfig(self) -> Path:
+        return self.folder / "kubeconfig"
+
+    async def connect(self) -> KubernetesClient:
+        """As ``KubernetesClient.from_kubeconfig``, on the clock ``now``."""
+        credentials = KubeconfigCredentials(self.kubeconfig)
+        try:
+            return KubernetesClient(credentials, await credentials.access(), clock=lambda: self.now)
+        except CredentialsError as error:
+            raise TransportError(Reason.KUBECONFIG_INVALID, str(error)) from error
+
+    async def sleep(self, seconds: float) -> None:
+        self.waits.append(seconds)
+        await asyncio.sleep(0.001)
+
+    @asynccontextmanager
+    async def running(self, random: Callable[[], float] = lambda: 0.0) -> AsyncIterator[KubernetesSource]:
+        source = KubernetesSource(A, str(self.kubeconfig), self.connect, random=random, sleep=self.sleep)
+        task = asyncio.create_task(source.run(self.sink))
+        try:
+            yield source
+            assert not task.done(), "a source runs until it is cancelled"
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    @property
+    def services(self) -> set[str]:
+        return self.sink.listener.names(SERVICE)
+
+    @property
+    def synced(self) -> bool:
+        return self.sink.last.state is SourceState.SYNCED
+
+    def failing(self, reason: str) -> bool:
+        return self.sink.last.state is SourceState.FAILING and self.sink.last.reason == reason
+
+    async def listed(self) -> None:
+        await self.sink.until(lambda: self.synced, "every kind is listed")
+
+    async def has(self, *names: str) -> None:
+        await self.sink.until(lambda: self.services == set(names), f"exactly {names} are held")
+
+    def lists(self) -> list[object]:
+        """The Init and InitDone of Services, in order."""
+        return [e for e in self.sink.events if isinstance(e, Init | InitDone) and e.kind is SERVICE]
+
+    def nothing_was_deleted(self) -> None:
+        assert not [event for event in self.sink.events if isinstance(event, Delete)]
 
 
 @pytest_asyncio.fixture
-async def server() -> AsyncIterator[FakeApiServer]:
-    """It has one service with one endpoint, 10.0.0.1."""
-    fake = FakeApiServer()
-    fake.lists["services"] = [a_list(SERVICE)]
-    fake.lists["endpointslices"] = [a_list(a_slice("10.0.0.1"))]
-    await fake.start()
-    yield fake
-    await fake.stop()
+async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    async with FakeApiServer() as server:
+        made = Rig(server, tmp_path)
+        made.kubeconfig.write_text(kubeconfig(server.url))
+        for name in ("one", "two"):
+            await server.put(SERVICE, a_service(name))
+        yield made
 
 
-@asynccontextmanager
-async def following(connect: Callable[[], Awaitable[KubernetesClient]]) -> AsyncIterator[RecordingSink]:
-    """A source that follows what ``connect`` leads to, without waiting where it would wait."""
-
-    async def no_wait(_seconds: float) -> None:
-        await asyncio.sleep(0.01)
-
-    sink = RecordingSink(A)
-    source = KubernetesSource(A, "test", connect, random=lambda: 0.0, sleep=no_wait)
-    task = asyncio.create_task(source.run(sink))
-    try:
-        yield sink
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
-@pytest.fixture
-def connect(server: FakeApiServer, tmp_path: Path) -> Callable[[], Awaitable[KubernetesClient]]:
-    path = server.kubeconfig(tmp_path / "kubeconfig")
-    return lambda: KubernetesClient.from_kubeconfig(path)
+async def test_lists_and_follows_every_kind(rig: Rig) -> None:
+    async with rig.running():
+        await rig.listed()
+        assert rig.services == {"one", "two"}
+        for kind in (Kind.NODE, Kind.NAMESPACE):
+            await rig.server.put(kind, {"metadata": {"name": "n"}})
+        await rig.server.put(Kind.POD, {"metadata": {"name": "p", "namespace": "shop"}})
+        slice_ = {"metadata": {"name": "s", "namespace": "shop"}, "addressType": "IPv4"}
+        await rig.server.put(Kind.ENDPOINT_SLICE, slice_)
+        await rig.server.delete(SERVICE, "one")
+        await rig.has("two")
+        await rig.sink.until(lambda: len(rig.sink.listener.held) == 5, "one of each kind is held")
+    assert Delete(ObjectRef(SERVICE, "shop", "one")) in rig.sink.events
+    assert {each.authorization for each in rig.server.seen} == {"Bearer secret"}
 
 
-def synced(sink: RecordingSink) -> bool:
-    return sink.last.state is SourceState.SYNCED
+async def test_long_list_comes_in_pages_and_counts_as_one(rig: Rig) -> None:
+    for number in range(1198):
+        await rig.server.put(SERVICE, a_service(f"s{number}"))
+    async with rig.running():
+        await rig.listed()
+        assert len(rig.services) == 1200
+        assert rig.lists() == [Init(SERVICE), InitDone(SERVICE)]
+        pages = await rig.server.requests("list", SERVICE, 3)
+    assert [page.query.get("continue") for page in pages] == [None, "500", "1000"]
+    assert {page.query["limit"] for page in pages} == {"500"}
+    assert not any("resourceVersion" in page.query for page in pages)
 
 
-def failing(sink: RecordingSink, reason: str) -> bool:
-    return sink.last.state is SourceState.FAILING and sink.last.reason == reason
-
-
-Connect = Callable[[], Awaitable[KubernetesClient]]
-
-
-async def test_every_kind_is_listed_and_watched(server: FakeApiServer, connect: Connect) -> None:
-    server.watches["endpointslices"] = [a_watch(event("MODIFIED", a_slice("10.0.0.1", "10.0.0.2")))]
-    async with following(connect) as sink:
-        await sink.until(lambda: sink.addresses() == {"10.0.0.1", "10.0.0.2"}, "both endpoints")
-        assert synced(sink)
-        assert sink.last.listed == frozenset(Kind)
-
-
-async def test_long_lists_come_in_pages(server: FakeApiServer, connect: Connect) -> None:
-    server.lists["pods"] = [a_list(token="more"), a_list(version="9")]
-    async with following(connect) as sink:
-        await sink.until(lambda: synced(sink), "synced")
-    assert [query.get("continue") for query in server.asked("pods", watch=False)] == [None, "more"]
-
-
-@pytest.mark.parametrize("end", ["close", "abort"])
-async def test_watch_that_ends_or_breaks_off_goes_on_from_the_last_version(
-    server: FakeApiServer, connect: Connect, end: str
-) -> None:
-    server.watches["endpointslices"] = [
-        a_watch(event("BOOKMARK", {"metadata": {"resourceVersion": "77"}}), end=end),
-        a_watch(event("MODIFIED", a_slice("10.0.0.3", version="78"))),
-    ]
-    async with following(connect) as sink:
-        await sink.until(lambda: sink.addresses() == {"10.0.0.3"}, "the change of the second watch")
-        assert all(status.state is not SourceState.FAILING for status in sink.statuses)
-    versions = [query["resourceVersion"] for query in server.asked("endpointslices", watch=True)]
-    assert versions[:2] == ["1", "77"]
-    assert len(server.asked("endpointslices", watch=False)) == 1
-
-
-async def test_line_cut_off_in_the_middle_is_not_taken_for_an_event(server: FakeApiServer, connect: Connect) -> None:
-    whole = event("MODIFIED", a_slice("10.0.0.3"))
-    server.watches["endpointslices"] = [a_watch(whole[:50], end="abort"), a_watch(whole[:20], whole[20:])]
-    async with following(connect) as sink:
-        await sink.until(lambda: sink.addresses() == {"10.0.0.3"}, "the event, whole")
+async def test_expired_continue_token_abandons_the_list_and_begins_another(rig: Rig) -> None:
+    first = a_page([a_service("stale")], token="500")
+    rig.server.script("list", SERVICE, body(first), refuse(410, "Expired"))
+    async with rig.running():
+        await rig.listed()
+        await rig.has("one", "two")
+    assert rig.lists() == [Init(SERVICE), Init(SERVICE), InitDone(SERVICE)]
 
 
 @pytest.mark.parametrize("where", ["status", "event"])
-async def test_410_leads_to_a_fresh_list_and_removes_nothing_alive(
-    server: FakeApiServer, connect: Connect, where: str
-) -> None:
-    expired = event("ERROR", {"kind": "Status", "code": 410, "reason": "Expired"})
-    server.watches["endpointslices"] = [a_status(410) if where == "status" else a_watch(expired), a_watch()]
-    server.lists["endpointslices"] = [a_list(a_slice("10.0.0.1")), a_list(a_slice("10.0.0.1"), version="50")]
-    async with following(connect) as sink:
-        await sink.until(lambda: sink.events.count(Init(Kind.ENDPOINT_SLICE)) == 2 and synced(sink), "a second list")
-        assert sink.addresses() == {"10.0.0.1"}
-        assert not [each for each in sink.events if isinstance(each, Delete)]
-    assert server.asked("endpointslices", watch=False)[1] == {"limit": "500"}
+async def test_410_lists_anew_without_deleting_what_lives(rig: Rig, where: str) -> None:
+    expired = refuse(410, "Expired") if where == "status" else stream(an_error(410, "Expired") + b"\n")
+    rig.server.script("watch", SERVICE, expired)
+    async with rig.running():
+        watches = await rig.server.requests("watch", SERVICE, 2)
+        await rig.server.put(SERVICE, a_service("three"))
+        await rig.has("one", "two", "three")
+        assert len(await rig.server.requests("list", SERVICE, 2)) == 2
+    assert rig.lists() == [Init(SERVICE), InitDone(SERVICE)] * 2
+    assert watches[1].query["resourceVersion"] == "3"
+    rig.nothing_was_deleted()
 
 
-@pytest.mark.parametrize(("code", "reason"), [(401, "Unauthorized"), (403, "Forbidden"), (500, "ServerError")])
-async def test_refusal_of_one_kind_is_named_with_verb_and_resource_and_the_rest_goes_on(
-    server: FakeApiServer, connect: Connect, code: int, reason: str
-) -> None:
-    server.lists["pods"] = [a_status(code, "pods is closed")]
-    async with following(connect) as sink:
-        await sink.until(lambda: failing(sink, reason) and len(sink.last.listed) == 4, "the other kinds are listed")
-        assert f"list pods: {code} pods is closed" in sink.last.message
-        server.lists["pods"] = [a_list()]
-        await sink.until(lambda: synced(sink), "synced once it is allowed")
-        assert sink.addresses() == {"10.0.0.1"}
+async def test_what_was_deleted_in_a_gap_is_gone_after_the_relist(rig: Rig) -> None:
+    rig.server.script("watch", SERVICE, stream(then="cut"))
+    async with rig.running():
+        await rig.server.requests("watch", SERVICE, 1)
+        rig.server.forget(SERVICE, "one")
+        await rig.has("two")
+    assert len(rig.lists()) == 4
 
 
-async def test_garbage_in_a_watch_is_said_and_survived(server: FakeApiServer, connect: Connect) -> None:
-    server.watches["endpointslices"] = [
-        a_watch(b'{"type":"MODIFIED","object":"\xff\xfe"}\n'),
-        a_watch(b"<html>502</html>\n"),
-        a_watch(event("MODIFIED", a_slice("10.0.0.3"))),
-    ]
-    async with following(connect) as sink:
-        await sink.until(lambda: sink.addresses() == {"10.0.0.3"}, "the good watch")
-        assert "BadResponse" in {status.reason for status in sink.statuses}
-        await sink.until(lambda: synced(sink), "synced again")
+async def test_watch_goes_on_from_where_it_was_cut_and_a_half_line_counts_for_nothing(rig: Rig) -> None:
+    whole = an_event("ADDED", a_service("three", version="50"))
+    half = an_event("DELETED", a_service("one", version="51"))[:-20]
+    rig.server.script("watch", SERVICE, stream(whole + b"\n", half, then="cut"))
+    async with rig.running():
+        await rig.has("one", "two", "three")
+        watches = await rig.server.requests("watch", SERVICE, 2)
+    assert watches[1].query["resourceVersion"] == "50"
+    assert len(rig.lists()) == 2, "no fresh list was needed"
+    rig.nothing_was_deleted()
 
 
-async def test_server_that_is_not_there_is_unreachable_and_what_was_listed_stays(
-    server: FakeApiServer, connect: Connect
-) -> None:
-    async with following(connect) as sink:
-        await sink.until(lambda: synced(sink), "synced")
-        await server.stop()
-        await sink.until(lambda: failing(sink, "Unreachable"), "unreachable")
-        assert sink.addresses() == {"10.0.0.1"}
-        assert not [each for each in sink.events if isinstance(each, Delete)]
-        assert sink.last.listed == frozenset(Kind)
+async def test_half_a_line_before_an_orderly_end_counts_for_nothing_either(rig: Rig) -> None:
+    rig.server.script("watch", SERVICE, stream(an_event("DELETED", a_service("one"))))
+    async with rig.running():
+        await rig.server.requests("watch", SERVICE, 2)
+        await rig.server.put(SERVICE, a_service("three"))
+        await rig.has("one", "two", "three")
+    rig.nothing_was_deleted()
+
+
+async def test_line_that_drips_in_byte_by_byte_is_one_event(rig: Rig) -> None:
+    line = an_event("ADDED", a_service("three", version="50")) + b"\n"
+    rig.server.script("watch", SERVICE, stream(*(line[at : at + 1] for at in range(len(line))), then="stall"))
+    async with rig.running():
+        await rig.has("one", "two", "three")
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        (None, "no such file"),
-        ("", "mend the file"),
-        ("apiVersion: v1\n", "mend the file"),
-        (": [", "mend the file"),
-        ("current-context: nowhere\ncontexts: []\nclusters: []\n", "nowhere"),
-    ],
+    "line",
+    [b"{]\n", b'{"type":"ADDED","object":{"metadata":{"name":"\xff\xfe"}}}\n', b"<html>\n"],
+    ids=["no JSON", "no UTF-8", "a page of HTML"],
 )
-async def test_bad_kubeconfig_is_a_condition_until_it_is_mended(
-    server: FakeApiServer, tmp_path: Path, text: str | None, message: str
+async def test_watch_nobody_can_read_is_told_of_and_listed_anew(rig: Rig, line: bytes) -> None:
+    rig.server.script("watch", SERVICE, stream(line, then="stall"))
+    async with rig.running():
+        await rig.server.requests("list", SERVICE, 2)
+        await rig.server.put(SERVICE, a_service("three"))
+        await rig.has("one", "two", "three")
+        await rig.listed()
+    rig.nothing_was_deleted()
+
+
+@pytest.mark.parametrize(
+    "answer", [b"<html>please sign in</html>", b'{"ok":true}', b"", a_page([a_service("x")])[:-5], b"\xff"]
+)
+async def test_relist_that_answers_nonsense_with_200_removes_nothing(rig: Rig, answer: bytes) -> None:
+    expire, mend = asyncio.Event(), asyncio.Event()
+    rig.server.script("watch", SERVICE, after(expire, refuse(410)))
+    async with rig.running():
+        await rig.listed()
+        rig.server.script("list", SERVICE, body(answer), after(mend, body(answer)))
+        rig.server.forget(SERVICE, "one")
+        expire.set()
+        await rig.sink.until(lambda: rig.failing("BadResponse"), "the nonsense is told of")
+        assert rig.services == {"one", "two"}
+        mend.set()
+        await rig.has("two")
+        await rig.listed()
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [(401, "Unauthorized"), (403, "Forbidden"), (404, "NotFound"), (429, "TooManyRequests"), (503, "ServerError")],
+)
+@pytest.mark.parametrize("verb", ["list", "watch"])
+async def test_refusal_is_told_with_verb_and_resource_while_other_kinds_go_on(
+    rig: Rig, verb: str, status: int, reason: str
 ) -> None:
-    path = tmp_path / "bad"
-    if text is not None:
-        path.write_text(text)
-    async with following(lambda: KubernetesClient.from_kubeconfig(path)) as sink:
-        await sink.until(lambda: failing(sink, "KubeconfigInvalid"), "the kubeconfig is refused")
-        assert str(path) in sink.last.message
-        assert message in sink.last.message
-        server.kubeconfig(path)
-        await sink.until(lambda: synced(sink), "synced once it is mended")
+    gate = asyncio.Event()
+    rig.server.script(verb, Kind.ENDPOINT_SLICE, refuse(status, reason), after(gate, refuse(status, reason)))
+    async with rig.running():
+        await rig.sink.until(lambda: rig.failing(reason), f"{reason} is told")
+        said = rig.sink.last
+        assert f"{verb} endpointslices.discovery.k8s.io: {status} scripted" in said.message
+        others = frozenset(Kind) - {Kind.ENDPOINT_SLICE}
+        await rig.sink.until(lambda: rig.sink.last.listed >= others, "the other kinds are listed")
+        await rig.server.put(SERVICE, a_service("three"))
+        await rig.has("one", "two", "three")
+        gate.set()
+        await rig.listed()
 
 
-async def test_context_that_does_not_exist_is_named(server: FakeApiServer, tmp_path: Path) -> None:
-    path = server.kubeconfig(tmp_path / "kubeconfig")
-    with pytest.raises(TransportError, match="elsewhere"):
-        await KubernetesClient.from_kubeconfig(path, "elsewhere")
+async def test_retry_after_is_waited_for(rig: Rig) -> None:
+    rig.server.script("list", SERVICE, refuse(429, "TooManyRequests", Retry_After="7"))
+    rig.server.script("watch", SERVICE, refuse(503, "", Retry_After="11"))
+    async with rig.running():
+        await rig.listed()
+        await rig.server.requests("watch", SERVICE, 2)
+    assert 7.0 in rig.waits
+    assert 11.0 in rig.waits
 
 
-async def test_certificate_of_another_authority_is_refused(tmp_path: Path) -> None:
-    server = FakeApiServer()
-    for name in ("theirs", "others"):
-        (tmp_path / name).mkdir()
-        write_certificate(tmp_path / name, "ca", "server")
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(tmp_path / "theirs" / "server.crt", tmp_path / "theirs" / "server.key")
-    await server.start(context)
-    try:
-        wrong = server.kubeconfig(tmp_path / "w", **{"certificate-authority": str(tmp_path / "others" / "ca.crt")})
-        async with following(lambda: KubernetesClient.from_kubeconfig(wrong)) as sink:
-            await sink.until(lambda: failing(sink, "CertificateRefused"), "the certificate is refused")
-            assert "check the certificates" in sink.last.message
-        right = server.kubeconfig(tmp_path / "r", **{"certificate-authority": str(tmp_path / "theirs" / "ca.crt")})
-        async with following(lambda: KubernetesClient.from_kubeconfig(right)) as sink:
-            await sink.until(lambda: synced(sink), "synced with the right authority")
-    finally:
-        await server.stop()
+async def test_list_that_breaks_off_is_asked_for_again_and_nothing_of_it_counts(rig: Rig) -> None:
+    rig.server.script("list", SERVICE, stream(a_page([a_service("ghost")])[:-30], then="cut"))
+    async with rig.running():
+        await rig.listed()
+        assert rig.services == {"one", "two"}
+    assert rig.lists() == [Init(SERVICE), InitDone(SERVICE)]
 
 
-def test_retry_after_is_seconds_or_a_date_by_the_servers_own_clock() -> None:
-    date = "Tue, 24 Nov 2026 10:00:00 GMT"
-    assert retry_after({"Retry-After": "7"}) == 7.0
-    assert retry_after({"Retry-After": "Tue, 24 Nov 2026 10:00:30 GMT", "Date": date}) == 30.0
-    assert retry_after({"Retry-After": "Tue, 24 Nov 2026 09:00:00 GMT", "Date": date}) == 0.0
-    assert retry_after({"Retry-After": "soon", "Date": date}) is None
-    assert retry_after({}) is None
+async def test_unreachable_api_server_is_told_of_and_removes_nothing(rig: Rig) -> None:
+    async with rig.running():
+        await rig.listed()
+        await rig.server.__aexit__()
+        await rig.sink.until(lambda: rig.failing("Unreachable"), "Unreachable is told")
+        said = rig.sink.last
+        assert said.message == f"{rig.server.url}: Connection refused; is the address right?"
+        assert said.listed == frozenset(Kind)
+        assert rig.services == {"one", "two"}
+    rig.nothing_was_deleted()
+
+
+async def test_kubeconfig_that_names_another_api_server_is_followed_there(rig: Rig) -> None:
+    async with FakeApiServer() as other, rig.running() as source:
+        await other.put(SERVICE, a_service("elsewhere"))
+        await rig.listed()
+        assert source.origin == f"kubernetes {rig.server.url}"
+        rig.kubeconfig.write_text(kubeconfig(other.url, user={"token": "renewed"}))
+        rig.now += CREDENTIALS_SECONDS
+        await rig.server.__aexit__()
+        await rig.has("elsewhere")
+        await rig.listed()
+        assert source.origin == f"kubernetes {other.url}"
+    assert {each.authorization for each in other.seen} == {"Bearer renewed"}
+    assert rig.lists() == [Init(SERVICE), InitDone(SERVICE)] * 2
+
+
+async def test_kubeconfig_that_is_lost_later_does_no_harm(rig: Rig) -> None:
+    rig.server.script("watch", SERVICE, stream())
+    async with rig.running():
+        await rig.listed()
+        rig.kubeconfig.unlink()
+        rig.now += CREDENTIALS_SECONDS
+        await rig.server.requests("watch", SERVICE, 2)
+        await rig.server.put(SERVICE, a_service("three"))
+        await rig.has("one", "two", "three")
+        assert rig.synced
+
+
+async def test_rejected_token_is_replaced_by_the_one_now_in_the_kubeconfig(rig: Rig) -> None:
+    rig.server.accepts = "Bearer secret"
+    expire = asyncio.Event()
+    rig.server.script("watch", SERVICE, after(expire, refuse(410)))
+    async with rig.running():
+        await rig.listed()
+        rig.server.accepts = "Bearer rotated"
+        expire.set()
+        await rig.sink.until(lambda: rig.failing("Unauthorized"), "the rejection is told of")
+        assert ": 401 Unauthorized; renew the credentials" in rig.sink.last.message
+        rig.kubeconfig.unlink()
+        rig.now += REJECTED_CREDENTIALS_SECONDS
+        await rig.sink.until(lambda: rig.failing("KubeconfigInvalid"), "its cause is told of")
+        assert "No such file" in rig.sink.last.message
+        rig.kubeconfig.write_text(kubeconfig(rig.server.url, user={"token": "rotated"}))
+        rig.now += REJECTED_CREDENTIALS_SECONDS
+        await rig.listed()
+    assert rig.services == {"one", "two"}
+
+
+async def test_object_that_cannot_be_read_is_a_warning_and_keeps_its_last_content(rig: Rig) -> None:
+    expired = asyncio.Event()
+    bad = an_event("MODIFIED", a_service("two", port=99999, version="50")) + b"\n"
+    rig.server.script("watch", SERVICE, stream(bad, gate=expired, then="cut"), refuse(410))
+    async with rig.running():
+        await rig.listed()
+        await rig.sink.until(lambda: rig.sink.last.reason == "BadObject", "the object is told of")
+        assert rig.synced
+        assert "Service shop/two cannot be read" in rig.sink.last.message
+        assert rig.services == {"one", "two"}
+        rig.server.script("list", SERVICE, body(a_page([a_service("one"), a_service("two", port="x")], version="3")))
+        expired.set()
+        await rig.server.requests("watch", SERVICE, 3)
+        assert InitKeep(ObjectRef(SERVICE, "shop", "two")) in rig.sink.events
+        assert rig.services == {"one", "two"}
+        await rig.server.put(SERVICE, a_service("two", port=81))
+        await rig.sink.until(lambda: rig.sink.last.reason == "", "the warning is over")
+    rig.nothing_was_deleted()
+
+
+async def test_bug_in_one_kind_is_told_of_and_the_kind_begun_anew(rig: Rig) -> None:
+    draws = iter(range(1_000_000))
+
+    def random() -> float:
+        if next(draws) == 0:
+            raise ZeroDivisionError("a bug")
+        return 0.0
+
+    async with rig.running(random):
+        await rig.listed()
+        await rig.server.put(SERVICE, a_service("three"))
+        await rig.has("one", "two", "three")
+    told = [status for status in rig.sink.statuses if status.reason == "InternalError"]
+    assert told
+    assert "a bug" in told[0].message
+
+
+async def test_kubeconfig_that_is_mended_is_taken_up(rig: Rig) -> None:
+    rig.kubeconfig.write_text("clusters: [")
+    async with rig.running():
+        await rig.sink.until(lambda: rig.failing("KubeconfigInvalid"), "the kubeconfig is told of")
+        assert str(rig.kubeconfig) in rig.sink.last.message
+        rig.kubeconfig.write_text(kubeconfig(rig.server.url))
+        await rig.listed()
+
+
+async def test_cancelling_closes_every_connection(rig: Rig) -> None:
+    gone = asyncio.Event()
+
+    async def wait_for_the_end(request: web.Request) -> web.StreamResponse:
+        try:
+            return await silence()(request)
+        finally:
+            gone.set()
+
+    rig.server.script("list", Kind.NODE, wait_for_the_end)
+    async with rig.running():
+        await rig.server.requests("list", Kind.NODE, 1)
+        await rig.has("one", "two")
+    async with asyncio.timeout(10):
+        await gone.wait()
+
+
+def after(gate: asyncio.Event, answer: Answer) -> Answer:
+    async def late(request: web.Request) -> web.StreamResponse:
+        await gate.wait()
+        return await answer(request)
+
+    return late

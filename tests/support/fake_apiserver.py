@@ -1,116 +1,242 @@
-"""An API server that does what a test tells it: for answers a real one cannot be made to give when wanted."""
+"""An API server that misbehaves when told to: real HTTP, scripted answers.
+
+Left alone it lists what it was given, in pages, and streams each change to whoever watches. ``script`` puts answers in
+front of that, each used once.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import ssl
+from collections import deque
 from collections.abc import Awaitable, Callable
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Self
 
-import yaml
 from aiohttp import web
+from support.kube_wire import a_page, a_status, an_error, an_event
 
+from registry.model.names import Kind
+from registry.sources.kubernetes.listwatch import RESOURCES
+
+DEADLINE_SECONDS = 10.0
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
-Object = dict[str, Any]
-LIST_KINDS = {
-    "services": "ServiceList",
-    "endpointslices": "EndpointSliceList",
-    "pods": "PodList",
-    "nodes": "NodeList",
-    "namespaces": "NamespaceList",
-    "serviceentries": "ServiceEntryList",
-}
 
 
-def a_list(*items: Object, version: str = "1", token: str = "") -> Answer:
-    """A list, or a page of one."""
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One request."""
 
-    async def answer(request: web.Request) -> web.Response:
-        kind = LIST_KINDS.get(request.path.rpartition("/")[2], "List")
-        metadata = {"resourceVersion": version, "continue": token}
-        return web.json_response({"kind": kind, "metadata": metadata, "items": items})
+    verb: str
+    kind: Kind
+    query: dict[str, str]
+    authorization: str
+
+
+@dataclass(slots=True)
+class _Store:
+    """The objects of one kind, and every change that a watch can still ask for."""
+
+    objects: dict[str, dict[str, Any]] = field(default_factory=dict)
+    changes: list[tuple[int, bytes]] = field(default_factory=list)
+    compacted: int = 0
+
+
+class FakeApiServer:
+    """Use as an async context. Versions count up over all kinds."""
+
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self.seen: list[Seen] = []
+        self.version = 1
+        self.accepts = ""
+        """The only ``Authorization`` that is taken; empty for any."""
+        self._tls = tls
+        self._stores = {kind: _Store() for kind in Kind}
+        self._scripts: dict[tuple[str, Kind], deque[Answer]] = {
+            (verb, kind): deque() for verb in VERBS for kind in Kind
+        }
+        self._changed = asyncio.Condition()
+        self._runner: web.AppRunner | None = None
+        self._port = 0
+
+    async def __aenter__(self) -> Self:
+        app = web.Application()
+        for kind in Kind:
+            app.router.add_get(RESOURCES[kind].path, self._handler(kind))
+        self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=self._tls)
+        await site.start()
+        self._port = self._runner.addresses[0][1]
+        return self
+
+    async def __aexit__(self, *_exception: object) -> None:
+        assert self._runner is not None
+        await self._runner.cleanup()
+
+    @property
+    def port(self) -> int:
+        return self._port
+
+    @property
+    def url(self) -> str:
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self._port}"
+
+    def script(self, verb: str, kind: Kind, *answers: Answer) -> None:
+        """Answer the next requests of ``verb`` (list, watch) for ``kind`` so."""
+        self._scripts[verb, kind].extend(answers)
+
+    async def put(self, kind: Kind, document: dict[str, Any]) -> None:
+        """Create or replace, and tell the watches."""
+        store, name = self._stores[kind], document["metadata"]["name"]
+        await self._change(kind, "MODIFIED" if name in store.objects else "ADDED", document)
+
+    async def delete(self, kind: Kind, name: str) -> None:
+        await self._change(kind, "DELETED", self._stores[kind].objects[name])
+
+    async def _change(self, kind: Kind, event: str, document: dict[str, Any]) -> None:
+        store, name = self._stores[kind], document["metadata"]["name"]
+        async with self._changed:
+            self.version += 1
+            versioned = document | {"metadata": document["metadata"] | {"resourceVersion": str(self.version)}}
+            if event == "DELETED":
+                del store.objects[name]
+            else:
+                store.objects[name] = versioned
+            store.changes.append((self.version, an_event(event, versioned)))
+            self._changed.notify_all()
+
+    def forget(self, kind: Kind, name: str) -> None:
+        """Delete it without any event that a watch could have brought: only a list can tell."""
+        store = self._stores[kind]
+        del store.objects[name]
+        self.version += 1
+        store.changes.clear()
+        store.compacted = self.version
+
+    async def requests(self, verb: str, kind: Kind, count: int) -> list[Seen]:
+        """Wait until so many requests of this sort were made."""
+        found: list[Seen] = []
+
+        def enough() -> bool:
+            found[:] = [each for each in self.seen if (each.verb, each.kind) == (verb, kind)]
+            return len(found) >= count
+
+        async with asyncio.timeout(DEADLINE_SECONDS), self._changed:
+            await self._changed.wait_for(enough)
+        return found
+
+    def _handler(self, kind: Kind) -> Answer:
+        async def handle(request: web.Request) -> web.StreamResponse:
+            verb = "watch" if request.query.get("watch") == "true" else "list"
+            seen = Seen(verb, kind, dict(request.query), request.headers.get("Authorization", ""))
+            async with self._changed:
+                self.seen.append(seen)
+                self._changed.notify_all()
+            if self.accepts and seen.authorization != self.accepts:
+                return await refuse(401, "Unauthorized", "Unauthorized")(request)
+            script = self._scripts[verb, kind]
+            if script:
+                return await script.popleft()(request)
+            return await (self._watch(request, kind) if verb == "watch" else self._list(request, kind))
+
+        return handle
+
+    async def _list(self, request: web.Request, kind: Kind) -> web.StreamResponse:
+        items = list(self._stores[kind].objects.values())
+        start, limit = int(request.query.get("continue", "0")), int(request.query["limit"])
+        token = str(start + limit) if start + limit < len(items) else ""
+        body = a_page(items[start : start + limit], version=str(self.version), token=token, kind=kind)
+        response = web.Response(body=body, content_type="application/json")
+        response.enable_compression()
+        return response
+
+    async def _watch(self, request: web.Request, kind: Kind) -> web.StreamResponse:
+        store, version = self._stores[kind], int(request.query["resourceVersion"])
+        stream = await _opened(request)
+        if version < store.compacted:
+            await stream.write(an_error(410, "Expired", f"too old resource version: {version}") + b"\n")
+            return stream
+        with contextlib.suppress(ConnectionError):
+            while True:
+                news = [each for each in store.changes if each[0] > version]
+                for version, line in news:  # noqa: B007 - the last is where the next look begins
+                    await stream.write(line + b"\n")
+                if not news:
+                    async with self._changed:
+                        await self._changed.wait()
+        return stream
+
+
+VERBS = ("list", "watch")
+
+
+async def _opened(request: web.Request) -> web.StreamResponse:
+    stream = web.StreamResponse(headers={"Content-Type": "application/json"})
+    await stream.prepare(request)
+    return stream
+
+
+def refuse(status: int, reason: str = "", message: str = "scripted", **headers: str) -> Answer:
+    """An error as an API server puts it; ``Retry_After`` in ``headers`` is the header ``Retry-After``."""
+
+    async def answer(_request: web.Request) -> web.StreamResponse:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return web.Response(status=status, body=a_status(status, reason, message), headers=named)
 
     return answer
 
 
-def a_status(code: int, message: str = "no", **headers: str) -> Answer:
-    """An error, as the API server says it."""
+def body(content: bytes) -> Answer:
+    """200 with exactly this."""
 
-    async def answer(_request: web.Request) -> web.Response:
-        return web.json_response({"kind": "Status", "message": message}, status=code, headers=headers)
+    async def answer(_request: web.Request) -> web.StreamResponse:
+        return web.Response(body=content)
 
     return answer
 
 
-def a_watch(*chunks: bytes, end: str = "stay") -> Answer:
-    """A watch that sends ``chunks``. ``end``: ``stay`` open, ``close`` in order, or ``abort`` the connection."""
+def stream(*pieces: bytes, then: str = "end", gate: asyncio.Event | None = None) -> Answer:
+    """These pieces, each on the wire before the next; after ``gate`` ``end``, ``cut`` the connection, or ``stall``."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse()
-        await response.prepare(request)
-        for chunk in chunks:
-            await response.write(chunk)
-        if end == "stay":
-            await asyncio.Event().wait()
-        if end == "abort" and request.transport is not None:
+        response = await _opened(request)
+        for piece in pieces:
+            await response.write(piece)
+            await asyncio.sleep(0)
+        if gate is not None:
+            await gate.wait()
+        if then == "cut":
+            assert request.transport is not None
             request.transport.abort()
+        elif then == "stall":
+            await asyncio.Event().wait()
         return response
 
     return answer
 
 
-def event(kind: str, body: Object) -> bytes:
-    """One line of a watch."""
-    return json.dumps({"type": kind, "object": body}).encode() + b"\n"
+def silence() -> Answer:
+    """Take the request and never answer."""
+
+    async def answer(_request: web.Request) -> web.StreamResponse:
+        await asyncio.Event().wait()
+        raise AssertionError("unreachable")
+
+    return answer
 
 
-class FakeApiServer:
-    """Lists and watches of each resource are answered by the scripts, in turn; the last of each again and again.
-
-    Resources without a script list empty and watch in silence. ``requests`` has every path with its query.
-    """
-
-    def __init__(self) -> None:
-        self.lists: dict[str, list[Answer]] = {}
-        self.watches: dict[str, list[Answer]] = {}
-        self.requests: list[tuple[str, dict[str, str]]] = []
-        self._runner: web.AppRunner | None = None
-        self.url = ""
-
-    async def start(self, context: ssl.SSLContext | None = None) -> None:
-        app = web.Application()
-        app.router.add_route("*", "/{path:.*}", self._answer)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=context).start()
-        host, port = self._runner.addresses[0][:2]
-        self.url = f"{'https' if context else 'http'}://{host}:{port}"
-
-    async def stop(self) -> None:
-        if self._runner is not None:
-            await self._runner.cleanup()
-
-    def kubeconfig(self, path: Path, **cluster: Any) -> Path:
-        """A kubeconfig for it; ``cluster`` are more keys of the cluster."""
-        document = {
-            "current-context": "it",
-            "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
-            "clusters": [{"name": "it", "cluster": {"server": self.url, **cluster}}],
-            "users": [{"name": "it", "user": {"token": "secret"}}],
-        }
-        path.write_text(yaml.safe_dump(document))
-        return path
-
-    def asked(self, resource: str, *, watch: bool) -> list[dict[str, str]]:
-        """The queries of all lists or watches of a resource, oldest first."""
-        return [query for path, query in self.requests if path.endswith(f"/{resource}") and ("watch" in query) == watch]
-
-    async def _answer(self, request: web.Request) -> web.StreamResponse:
-        self.requests.append((request.path, dict(request.query)))
-        resource = request.path.rpartition("/")[2]
-        watch = "watch" in request.query
-        script = (self.watches if watch else self.lists).get(resource) or [a_watch() if watch else a_list()]
-        answer = script.pop(0) if len(script) > 1 else script[0]
-        return await answer(request)
+def kubeconfig(server: str, *, user: dict[str, Any] | None = None, **cluster: Any) -> str:
+    """A kubeconfig with one of everything; ``cluster`` adds to its cluster, dashes as underscores."""
+    fields = {name.replace("_", "-"): value for name, value in cluster.items()}
+    document = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "it",
+        "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
+        "clusters": [{"name": "it", "cluster": {"server": server, **fields}}],
+        "users": [{"name": "it", "user": {"token": "secret"} if user is None else user}],
+    }
+    return json.dumps(document)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from support.listener import Listener
+
 from registry.index import Index
 from registry.model.events import SourceEvent
 from registry.model.names import ClusterId
@@ -19,11 +21,13 @@ class RecordingSink:
         self.statuses: list[SourceStatus] = []
         self.index = Index()
         self.index.add_cluster(cluster)
+        self.listener = Listener()
         self._changed = asyncio.Event()
 
     def event(self, cluster: ClusterId, event: SourceEvent) -> None:
         self.events.append(event)
         self.index.apply(cluster, event)
+        self.listener.hear(event)
         self._changed.set()
 
     def status(self, cluster: ClusterId, status: SourceStatus) -> None:

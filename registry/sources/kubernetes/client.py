@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
 import ssl
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -86,11 +88,11 @@ class KubernetesClient:
     that are held are used on.
     """
 
-    def __init__(self, credentials: Credentials, access: Access) -> None:
+    def __init__(self, credentials: Credentials, access: Access, clock: Callable[[], float] = time.monotonic) -> None:
         """``access`` is what ``credentials`` gave just now."""
         self._credentials = credentials
         self._access = access
-        self._clock = asyncio.get_running_loop().time
+        self._clock = clock
         self._loaded_at = self._clock()
         self._rejected = False
         self._trouble = ""
@@ -263,9 +265,8 @@ def _transport_error(server: str, error: Exception) -> TransportError:
     if cause is not None:
         return TransportError(Reason.UNREACHABLE, f"{server}: no TLS: {cause.reason or cause}")
     if isinstance(error, aiohttp.ClientConnectorError):
-        return TransportError(
-            Reason.UNREACHABLE, f"{server}: {error.strerror or error.os_error}; is the address right?"
-        )
+        text = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error.os_error)
+        return TransportError(Reason.UNREACHABLE, f"{server}: {text}; is the address right?")
     return TransportError(Reason.UNREACHABLE, f"{server}: {str(error) or type(error).__name__}")
 
 
