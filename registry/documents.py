@@ -59,9 +59,7 @@ def parse(content: bytes, *, json: bool = False) -> list[Document]:
         line = content.count(b"\n", 0, error.start) + 1
         raise DocumentError(f"not UTF-8: byte 0x{content[error.start]:02x}", line) from error
     if json:
-        text = text.replace(
-            "\t", " "
-        )  # between tokens JSON allows tabs, which YAML does not; inside strings neither does
+        text = text.replace("\t", " ")  # JSON allows tabs between tokens, YAML does not; inside strings neither does
     try:
         _check_depth(text)
         return [
@@ -76,8 +74,8 @@ def parse(content: bytes, *, json: bool = False) -> list[Document]:
             message = "a tab where only spaces may indent; replace it by spaces"
         raise DocumentError(message, mark.line + 1 if mark else 1, mark.column + 1 if mark else 1) from error
     except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        raise DocumentError(f"a character YAML does not allow: U+{ord(text[error.position]):04X}", line) from error
+        line = content.count(b"\n", 0, error.position) + 1  # the C library counts bytes
+        raise DocumentError(f"a character YAML does not allow: U+{error.character:04X}", line) from error
     except (yaml.YAMLError, ValueError) as error:
         raise DocumentError(str(error), 1) from error
 

@@ -39,6 +39,7 @@ async def world() -> AsyncIterator[World]:
     store = ResourceStore()
     store.set(CDS.url, "a", resource(CDS, "a"))
     server = XdsServer(store, clock=lambda: 0.0)
+    server.open()
     async with serving(*server.services()) as address, grpc.aio.insecure_channel(address) as channel:
         world = World(channel)
         world.store, world.server = store, server

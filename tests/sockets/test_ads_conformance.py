@@ -49,6 +49,7 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
     delta, aggregated = request.param
     store = ResourceStore()
     server = XdsServer(store, clock=lambda: 1234.5)
+    server.open()
     async with serving(*server.services()) as address, grpc.aio.insecure_channel(address) as channel:
         yield World(store, server, Connection(channel, delta, aggregated), delta, aggregated, channel)
     assert server.clients() == ()

@@ -1,0 +1,237 @@
+"""The ServiceEntry writer against an API server that fails in chosen ways."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+import yaml
+from support.fake_entries import FakeEntries, a_moment
+from support.processes import until
+
+from registry.model.facts import ServicePort
+from registry.model.names import ClusterId, Locality, ServiceKey
+from registry.model.services import Change, Endpoint, MergedService, TargetPort
+from registry.sources.kubernetes.client import KubernetesClient
+from registry.views.names import Names
+from registry.writers.service_entries import ServiceEntryWriter
+
+A = ClusterId("a")
+OURS = {"app.kubernetes.io/managed-by": "mesh-registry"}
+
+
+def a_service(name: str, *addresses: str) -> MergedService:
+    endpoints = tuple(Endpoint(Locality(), address, (TargetPort(80, 8080),), A) for address in addresses)
+    return MergedService(ServiceKey("shop", name), (ServicePort(80, "http"),), endpoints, (A,))
+
+
+@dataclass
+class World:
+    """What the writer sees: services, namespaces, whether it is time; and the API server it writes to."""
+
+    api: FakeEntries
+    folder: Path
+    services: dict[ServiceKey, MergedService] = field(default_factory=dict)
+    namespaces: frozenset[str] = frozenset({"shop"})
+    ready: bool = True
+    waits: list[float] = field(default_factory=list)
+
+    def put(self, *services: MergedService) -> None:
+        self.services |= {service.key: service for service in services}
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[ServiceEntryWriter]:
+        path = self.folder / "kubeconfig"
+        path.write_text(
+            yaml.safe_dump(
+                {
+                    "current-context": "it",
+                    "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
+                    "clusters": [{"name": "it", "cluster": {"server": self.api.url}}],
+                    "users": [{"name": "it", "user": {"token": "x"}}],
+                }
+            )
+        )
+
+        async def wait(seconds: float) -> None:
+            self.waits.append(seconds)
+            await asyncio.sleep(0.01)
+
+        writer = ServiceEntryWriter(
+            A,
+            lambda: KubernetesClient.from_kubeconfig(path),
+            services=lambda: tuple(self.services.values()),
+            get=self.services.get,
+            namespaces=lambda: self.namespaces,
+            ready=lambda: self.ready,
+            names=Names(),
+            random=lambda: 0.0,
+            sleep=wait,
+        )
+        task = asyncio.create_task(writer.run())
+        try:
+            yield writer
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    def written(self) -> dict[str, list[str]]:
+        """Name -> addresses of every entry there is."""
+        return {
+            name: [endpoint["address"] for endpoint in each["spec"].get("endpoints", ())]
+            for (_, name), each in self.api.objects.items()
+        }
+
+    def tell(self, writer: ServiceEntryWriter, service: MergedService) -> None:
+        """The service changed."""
+        self.put(service)
+        writer.publish((Change(service.key, None, service),))
+
+
+@pytest_asyncio.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    api = FakeEntries()
+    await api.start()
+    it = World(api, tmp_path)
+    it.put(a_service("echo", "10.0.0.1"))
+    yield it
+    await api.stop()
+
+
+async def test_what_is_missing_is_written_and_changes_follow(world: World) -> None:
+    async with world.writing() as writer:
+        await until(lambda: world.written() == {"mesh-registry-echo": ["10.0.0.1"]}, "the entry is written")
+        world.tell(writer, a_service("echo", "10.0.0.1", "10.0.0.2"))
+        await until(lambda: world.written()["mesh-registry-echo"] == ["10.0.0.1", "10.0.0.2"], "the change is written")
+        world.services.clear()
+        writer.publish((Change(ServiceKey("shop", "echo"), None, None),))
+        await until(lambda: world.written() == {}, "the entry is deleted")
+        assert (writer.status().written, writer.status().deleted, writer.status().entries) == (2, 1, 0)
+
+
+async def test_what_is_equal_is_not_written(world: World) -> None:
+    async with world.writing():
+        await until(lambda: world.written() != {}, "the entry is written")
+    world.api.wrote.clear()
+    async with world.writing() as writer:
+        await until(lambda: writer.status().entries == 1, "the entry is listed")
+        await a_moment()
+        assert world.api.wrote == []
+
+
+async def test_nothing_is_written_or_asked_before_every_cluster_was_listed(world: World) -> None:
+    world.ready = False
+    async with world.writing() as writer:
+        await a_moment()
+        assert world.api.requests == 0
+        assert writer.status().reason == "Waiting"
+        world.ready = True
+        writer.look_again()
+        await until(lambda: world.written() != {}, "the entry is written")
+        assert writer.status().reason == ""
+
+
+async def test_entry_goes_where_the_namespace_is_and_comes_when_it_comes(world: World) -> None:
+    world.namespaces = frozenset()
+    async with world.writing() as writer:
+        await until(lambda: world.api.requests > 0, "the writer has listed")
+        await a_moment()
+        assert world.written() == {}
+        world.namespaces = frozenset({"shop"})
+        writer.look_again()
+        await until(lambda: world.written() != {}, "the entry is written")
+
+
+async def test_orphan_of_ours_is_deleted_and_what_only_looks_like_ours_is_not(world: World) -> None:
+    world.api.put("shop", "mesh-registry-gone", {}, "mesh-registry", OURS)
+    world.api.put("shop", "mesh-registry-theirs", {}, "somebody", OURS)
+    world.api.put("shop", "mesh-registry-unlabelled", {}, "mesh-registry", {})
+    async with world.writing():
+        expected = {"mesh-registry-echo", "mesh-registry-theirs", "mesh-registry-unlabelled"}
+        await until(lambda: set(world.written()) == expected, "only the orphan is gone")
+
+
+async def test_entry_of_somebody_else_under_our_name_is_left_alone_and_said(world: World) -> None:
+    world.api.put("shop", "mesh-registry-echo", {"endpoints": [{"address": "theirs"}]}, "somebody", {})
+    world.put(a_service("other", "10.0.0.9"))
+    async with world.writing() as writer:
+        await until(lambda: "mesh-registry-other" in world.written(), "the other entry is written")
+        await until(lambda: writer.status().conflicts == ("shop/mesh-registry-echo",), "the conflict is said")
+        assert world.written()["mesh-registry-echo"] == ["theirs"]
+        assert writer.status().reason == "Conflict"
+
+
+async def test_object_the_server_rejects_is_said_and_holds_up_no_other(world: World) -> None:
+    world.put(a_service("bad", "10.0.0.8"), a_service("other", "10.0.0.9"))
+    world.api.fault = lambda method, name: 422 if (method, name) == ("PATCH", "mesh-registry-bad") else None
+    async with world.writing() as writer:
+        await until(
+            lambda: set(world.written()) == {"mesh-registry-echo", "mesh-registry-other"}, "the others are there"
+        )
+        await until(lambda: writer.status().reason == "Rejected", "the rejection is said")
+        assert "shop/mesh-registry-bad: 422 fault 422" in writer.status().message
+        before = world.api.requests
+        await a_moment()
+        assert world.api.requests == before
+        world.api.fault = lambda _method, _name: None
+        world.tell(writer, a_service("bad", "10.0.0.7"))
+        await until(lambda: "mesh-registry-bad" in world.written(), "its next change is tried")
+        assert writer.status().reason == ""
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "text"),
+    [
+        (403, "Forbidden", "grant the registry's user this verb"),
+        (404, "NotFound", "install Istio's custom resources"),
+        (401, "Unauthorized", "renew the credentials"),
+        (500, "ServerError", "fault 500"),
+    ],
+)
+async def test_server_that_refuses_is_named_and_asked_again(world: World, status: int, reason: str, text: str) -> None:
+    world.api.fault = lambda _method, name: status if not name else None
+    async with world.writing() as writer:
+        await until(lambda: len(world.waits) >= 7, "it was asked again")
+        assert writer.status().reason == reason
+        assert "list serviceentries.networking.istio.io" in writer.status().message
+        assert text in writer.status().message
+        assert world.waits[:7] == [1, 2, 4, 8, 16, 32, 60]
+        world.api.fault = lambda _method, _name: None
+        await until(lambda: world.written() != {}, "the entry is written once it may be")
+        await until(lambda: writer.status().reason == "", "all is well")
+
+
+async def test_object_replaced_behind_our_back_is_looked_at_again(world: World) -> None:
+    async with world.writing() as writer:
+        await until(lambda: world.written() != {}, "the entry is written")
+        world.api.put("shop", "mesh-registry-echo", {"endpoints": [{"address": "theirs"}]}, "somebody", {})
+        world.tell(writer, a_service("echo", "10.0.0.5"))
+        await until(lambda: writer.status().conflicts != (), "it is found to be somebody else's")
+        assert world.written()["mesh-registry-echo"] == ["theirs"]
+
+
+async def test_service_with_more_endpoints_than_an_entry_holds_is_said_and_the_old_entry_stays(world: World) -> None:
+    async with world.writing() as writer:
+        await until(lambda: world.written() != {}, "the entry is written")
+        world.tell(writer, a_service("echo", *(f"10.1.{n // 250}.{n % 250}" for n in range(4097))))
+        await until(lambda: writer.status().reason == "Rejected", "it is said")
+        assert "4097 endpoints and a ServiceEntry holds 4096" in writer.status().message
+        assert world.written() == {"mesh-registry-echo": ["10.0.0.1"]}
+
+
+async def test_server_that_is_away_for_a_while_gets_the_newest_state(world: World) -> None:
+    async with world.writing() as writer:
+        await until(lambda: world.written() != {}, "the entry is written")
+        world.api.fault = lambda _method, _name: 503
+        for last in range(2, 6):
+            world.tell(writer, a_service("echo", f"10.0.0.{last}"))
+        await until(lambda: writer.status().reason == "ServerError", "the trouble is said")
+        world.api.wrote.clear()
+        world.api.fault = lambda _method, _name: None
+        await until(lambda: world.written()["mesh-registry-echo"] == ["10.0.0.5"], "the newest state is written")
+        assert world.api.wrote == [("PATCH", "mesh-registry-echo")]
