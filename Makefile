@@ -5,7 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ENVOY_VERSION := 1.40.0
-PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+COMPILE := $(BIN)/uv pip compile pyproject.toml --upgrade --no-header --no-annotate --no-emit-index-url --quiet
 PROTO := protos/registry/v1/registry.proto
 GENERATED := registry/protos
 
@@ -45,9 +46,9 @@ protos: $(VENV)/.development  ## generate the lookup API's messages
 	@$(BIN)/python -m grpc_tools.protoc -Iprotos/registry/v1 --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy \
 		--python_out=$(GENERATED) --mypy_out=quiet,readable_stubs:$(GENERATED) $(PROTO)
 
-lock: $(VENV)/.development  ## pin the dependencies of the image, with hashes
-	$(BIN)/uv pip compile pyproject.toml --upgrade --generate-hashes --python-version 3.13 --python-platform linux \
-		--no-header --no-annotate --no-emit-index-url --quiet --output-file deploy/requirements.txt
+lock: $(VENV)/.development  ## pin the newest dependencies: of this tree, and of the image with hashes
+	$(COMPILE) --group dev --universal --python-version 3.11 --output-file constraints.txt
+	$(COMPILE) --generate-hashes --python-version 3.13 --python-platform linux --output-file deploy/requirements.txt
 
 clean:  ## remove the virtual environment and caches (not the tools)
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
@@ -60,12 +61,12 @@ $(VENV)/.python:
 		{ echo "$(PYTHON) cannot make virtual environments; install its venv module (Debian: python3-venv)"; exit 2; }
 	@touch $@
 
-$(VENV)/.runtime: pyproject.toml | $(VENV)/.python
+$(VENV)/.runtime: pyproject.toml constraints.txt | $(VENV)/.python
 	@echo "installing mesh-registry (once) ..."
 	@$(PIP_INSTALL) --editable .
 	@touch $@
 
-$(VENV)/.development: pyproject.toml | $(VENV)/.runtime
+$(VENV)/.development: pyproject.toml constraints.txt | $(VENV)/.runtime
 	@echo "installing what tests and checks need (once) ..."
 	@$(PIP_INSTALL) 'pip>=25.1'
 	@$(PIP_INSTALL) --editable . --group dev

@@ -59,7 +59,7 @@ def test_json_may_be_indented_by_tabs() -> None:
         (b"a: 1\nb: \xff\n", 2, "not UTF-8: byte 0xff"),
         (b"a: \x07\n", 1, "U+0007"),
         (b"a: &x [*x]\n", 1, "contains itself"),
-        (b"[" * 5000, 1, "nested deeper"),
+        (b"[" * 5000, 1, "nest"),  # newer versions of libyaml have a limit of their own and say it in their words
         (b"- " * 5000, 1, "nested deeper"),
         (b"a: *unknown\n", 1, "alias"),
         (b"a: !!python/object:os.system {}\n", 1, "tag"),
