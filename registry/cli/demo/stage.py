@@ -74,13 +74,12 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(folder: Path, progress: Progress) -> AsyncIterator[Stage]:
+async def stage(folder: Path, envoy_program: str, progress: Progress) -> AsyncIterator[Stage]:
     """Start pods, registry and Envoy, files and logs in ``folder``; at the end all of them are gone.
 
     Raises:
         StartError: a part did not start; the text says which, and the end of its log.
     """
-    envoy_program = _find_envoy()
     addresses = Addresses.choose()
     clusters = Clusters(folder / "clusters")
     children = Children(folder)
@@ -107,16 +106,21 @@ async def stage(folder: Path, progress: Progress) -> AsyncIterator[Stage]:
             await pods.stop_all()
 
 
-def _program() -> list[str]:
-    return [sys.executable, "-m", "registry.cli"]
+def find_envoy() -> str:
+    """The Envoy beside this Python, where ``make demo`` puts it, or on PATH.
 
-
-def _find_envoy() -> str:
+    Raises:
+        StartError: there is none.
+    """
     beside = Path(sys.executable).with_name("envoy")
     found = str(beside) if beside.exists() else shutil.which("envoy")
     if found is None:
         raise StartError("no envoy on PATH: `make demo` installs one, or take it from envoyproxy.io")
     return found
+
+
+def _program() -> list[str]:
+    return [sys.executable, "-m", "registry.cli"]
 
 
 def _registry_config(folder: Path, clusters: Clusters, addresses: Addresses) -> Path:

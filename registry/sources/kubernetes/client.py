@@ -271,9 +271,9 @@ def _transport_error(server: str, error: Exception) -> TransportError:
 
 
 def _tls_error(error: Exception) -> ssl.SSLError | None:
-    """The TLS error that ``error`` is or wraps."""
+    """The TLS error that ``error`` wraps or is; the wrapped one says more."""
     wrapped = (getattr(error, "certificate_error", None), getattr(error, "os_error", None), error.__cause__)
-    for each in (error, *wrapped):
+    for each in (*wrapped, error):
         if isinstance(each, ssl.SSLError):
             return each
     return None
