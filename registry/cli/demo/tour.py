@@ -124,12 +124,13 @@ class Tour:
     async def _show_requests(self, claim: str) -> None:
         """Send requests through Envoy, show how they fell, and hold the claim to be that only living pods answered."""
         tally = await self._stage.envoy.answers(self._host, REQUESTS)
-        self._console.print(self._tally_table(tally, claim))
+        self._console.print(f"  {tally.total()} requests through Envoy: {claim}", highlight=False)
+        self._console.print(self._tally_table(tally))
         if set(tally) != set(self._alive):
             raise StepFailedError(f"{REQUESTS} requests were answered by {dict(tally)}, not by {sorted(self._alive)}")
 
-    def _tally_table(self, tally: Counter[str], claim: str) -> Table:
-        table = Table(title=f"{tally.total()} requests through Envoy: {claim}", title_justify="left", box=None)
+    def _tally_table(self, tally: Counter[str]) -> Table:
+        table = Table(box=None)
         table.add_column("answered by")
         table.add_column("cluster")
         table.add_column("requests", justify="right")
