@@ -15,12 +15,13 @@ from typing import Self
 
 from registry.coalesce import Coalescer
 from registry.config import ClusterConfig, Config, parse_address
+from registry.errors import StartError
 from registry.index import Index
 from registry.model.names import ClusterId, ServiceKey
 from registry.model.services import MergedService
 from registry.model.status import Source
 from registry.pipeline import Pipeline
-from registry.rpc.grpcio_server import GrpcioServer
+from registry.rpc.server import ListenError, RpcServer
 from registry.servers.ads import ClientStatus, XdsServer
 from registry.servers.http import HttpServer
 from registry.servers.lookup import LookupServer
@@ -68,8 +69,11 @@ class Registry:
             StartError: a port cannot be had. Nothing is left running then.
         """
         async with AsyncExitStack() as stack:
-            grpc = GrpcioServer((*self._xds.services(), self._lookup.service()), self._config.listen.grpc)
-            self.grpc_address = await grpc.start()
+            grpc = RpcServer((*self._xds.services(), self._lookup.service()), self._config.listen.grpc)
+            try:
+                self.grpc_address = await grpc.start()
+            except ListenError as error:
+                raise StartError(f"gRPC cannot listen on {error}; choose another address with --grpc") from error
             stack.push_async_callback(grpc.stop, GRACE_SECONDS)
             address = parse_address(self._config.listen.http)
             http = HttpServer(self, self._names, self._metrics.exposition, address.host, address.port)

@@ -16,7 +16,7 @@ from registry.index import Index
 from registry.model.events import Apply, Delete
 from registry.model.names import ServiceKey
 from registry.protos import registry_pb2 as pb
-from registry.rpc.grpcio_server import GrpcioServer
+from registry.rpc.server import RpcServer
 from registry.servers.lookup import LookupServer
 from registry.views.names import Names
 
@@ -48,7 +48,7 @@ async def rig() -> AsyncIterator[Rig]:
         index.apply(A, event)
     index.commit()
     server = LookupServer(index.get, Names())
-    carrier = GrpcioServer([server.service()], "127.0.0.1:0")
+    carrier = RpcServer([server.service()], "127.0.0.1:0")
     address = await carrier.start()
     async with grpc.aio.insecure_channel(address) as channel:
         lookup = channel.unary_unary(

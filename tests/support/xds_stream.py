@@ -10,8 +10,8 @@ import grpc.aio
 from envoy_data_plane.envoy.config.core.v3 import Node
 from support.xds_client import NODE, Reply, XdsClient
 
-from registry.rpc.grpcio_server import GrpcioServer
 from registry.rpc.seam import Service
+from registry.rpc.server import RpcServer
 from registry.xds.types import ADS_DELTA_METHOD, ADS_SERVICE, ADS_SOTW_METHOD, ResourceType
 
 DEADLINE = 10.0
@@ -21,7 +21,7 @@ DEADLINE = 10.0
 @asynccontextmanager
 async def serving(*services: Service) -> AsyncIterator[str]:
     """A server of ``services`` on a free port of loopback; gives its address."""
-    server = GrpcioServer(services, "127.0.0.1:0")
+    server = RpcServer(services, "127.0.0.1:0")
     address = await server.start()
     try:
         yield address

@@ -1,0 +1,213 @@
+"""HTTP/2 frames as bytes (RFC 9113 sections 4 and 6). No state but the input a reader has not finished."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from enum import IntEnum, IntFlag
+from struct import Struct
+from typing import NamedTuple
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+"""What a client sends first (section 3.4)."""
+
+HEADER_BYTES = 9
+DEFAULT_FRAME_BYTES = 16_384
+"""The largest payload unless SETTINGS say otherwise (section 4.2)."""
+
+MAX_FRAME_BYTES = 16_777_215
+MAX_WINDOW = 2**31 - 1
+MAX_STREAM_ID = 2**31 - 1
+DEFAULT_WINDOW = 65_535
+
+
+class FrameType(IntEnum):
+    """Section 6."""
+
+    DATA = 0
+    HEADERS = 1
+    PRIORITY = 2
+    RST_STREAM = 3
+    SETTINGS = 4
+    PUSH_PROMISE = 5
+    PING = 6
+    GOAWAY = 7
+    WINDOW_UPDATE = 8
+    CONTINUATION = 9
+
+
+class Flag(IntFlag):
+    """ACK and END_STREAM share a bit; which is meant follows from the frame's type."""
+
+    ACK = 0x1
+    END_STREAM = 0x1
+    END_HEADERS = 0x4
+    PADDED = 0x8
+    PRIORITY = 0x20
+
+
+class ErrorCode(IntEnum):
+    """Section 7."""
+
+    NO_ERROR = 0
+    PROTOCOL_ERROR = 1
+    INTERNAL_ERROR = 2
+    FLOW_CONTROL_ERROR = 3
+    SETTINGS_TIMEOUT = 4
+    STREAM_CLOSED = 5
+    FRAME_SIZE_ERROR = 6
+    REFUSED_STREAM = 7
+    CANCEL = 8
+    COMPRESSION_ERROR = 9
+    CONNECT_ERROR = 10
+    ENHANCE_YOUR_CALM = 11
+    INADEQUATE_SECURITY = 12
+    HTTP_1_1_REQUIRED = 13
+
+
+class Setting(IntEnum):
+    """Section 6.5.2."""
+
+    HEADER_TABLE_SIZE = 1
+    ENABLE_PUSH = 2
+    MAX_CONCURRENT_STREAMS = 3
+    INITIAL_WINDOW_SIZE = 4
+    MAX_FRAME_SIZE = 5
+    MAX_HEADER_LIST_SIZE = 6
+
+
+class ConnectionFaultError(Exception):
+    """The peer broke a rule in a way that ends the connection (section 5.4.1)."""
+
+    def __init__(self, code: ErrorCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class StreamFaultError(Exception):
+    """The peer broke a rule in a way that ends one stream (section 5.4.2)."""
+
+    def __init__(self, stream_id: int, code: ErrorCode, message: str) -> None:
+        super().__init__(message)
+        self.stream_id = stream_id
+        self.code = code
+
+
+class Frame(NamedTuple):
+    """One frame. ``type`` may be one that is not known; the reserved bit of ``stream_id`` is cleared."""
+
+    type: int
+    flags: int
+    stream_id: int
+    payload: bytes
+
+
+_HEADER = Struct(">HBBBL")
+_WORD = Struct(">L")
+_SETTING = Struct(">HL")
+_GOAWAY = Struct(">LL")
+
+
+class FrameReader:
+    """Cuts frames out of bytes that come in pieces of any size."""
+
+    def __init__(self, max_frame_bytes: int = DEFAULT_FRAME_BYTES) -> None:
+        self._max_frame_bytes = max_frame_bytes
+        self._rest = b""
+
+    def feed(self, data: bytes) -> Iterator[Frame]:
+        """The frames that ``data`` completes. Exhaust the iterator before the next call.
+
+        Raises:
+            ConnectionFaultError: a frame larger than allowed; known before its payload has come.
+        """
+        buffer = self._rest + data if self._rest else data
+        self._rest = b""
+        begin, end = 0, len(buffer)
+        while end - begin >= HEADER_BYTES:
+            high, low, kind, flags, stream_id = _HEADER.unpack_from(buffer, begin)
+            length = high << 8 | low
+            if length > self._max_frame_bytes:
+                raise ConnectionFaultError(
+                    ErrorCode.FRAME_SIZE_ERROR, f"a frame of {length} bytes; at most {self._max_frame_bytes} may come"
+                )
+            after = begin + HEADER_BYTES + length
+            if after > end:
+                break
+            yield Frame(kind, flags, stream_id & MAX_STREAM_ID, buffer[begin + HEADER_BYTES : after])
+            begin = after
+        self._rest = buffer[begin:]
+
+
+def frame_header(length: int, kind: int, flags: int, stream_id: int) -> bytes:
+    """The 9 bytes before a payload of ``length`` bytes."""
+    return _HEADER.pack(length >> 8, length & 0xFF, kind, flags, stream_id)
+
+
+def settings(values: Mapping[Setting, int]) -> bytes:
+    """A SETTINGS frame."""
+    payload = b"".join(_SETTING.pack(key, value) for key, value in values.items())
+    return frame_header(len(payload), FrameType.SETTINGS, 0, 0) + payload
+
+
+SETTINGS_ACK = frame_header(0, FrameType.SETTINGS, Flag.ACK, 0)
+
+
+def headers(stream_id: int, block: bytes, *, end_stream: bool, max_frame_bytes: int = DEFAULT_FRAME_BYTES) -> bytes:
+    """HEADERS with an encoded block, and CONTINUATION for what does not fit in."""
+    end = Flag.END_STREAM if end_stream else 0
+    if len(block) <= max_frame_bytes:
+        return frame_header(len(block), FrameType.HEADERS, end | Flag.END_HEADERS, stream_id) + block
+    parts = [block[at : at + max_frame_bytes] for at in range(0, len(block), max_frame_bytes)]
+    frames = [frame_header(len(parts[0]), FrameType.HEADERS, end, stream_id) + parts[0]]
+    for part in parts[1:]:
+        flags = Flag.END_HEADERS if part is parts[-1] else 0
+        frames.append(frame_header(len(part), FrameType.CONTINUATION, flags, stream_id) + part)
+    return b"".join(frames)
+
+
+def data(stream_id: int, payload: bytes, *, end_stream: bool = False) -> bytes:
+    """A DATA frame."""
+    return frame_header(len(payload), FrameType.DATA, Flag.END_STREAM if end_stream else 0, stream_id) + payload
+
+
+def rst_stream(stream_id: int, code: ErrorCode) -> bytes:
+    return frame_header(4, FrameType.RST_STREAM, 0, stream_id) + _WORD.pack(code)
+
+
+def ping(payload: bytes, *, ack: bool = False) -> bytes:
+    """A PING with 8 bytes of payload."""
+    return frame_header(8, FrameType.PING, Flag.ACK if ack else 0, 0) + payload
+
+
+def goaway(last_stream_id: int, code: ErrorCode, debug: bytes = b"") -> bytes:
+    payload = _GOAWAY.pack(last_stream_id, code) + debug
+    return frame_header(len(payload), FrameType.GOAWAY, 0, 0) + payload
+
+
+def window_update(stream_id: int, increment: int) -> bytes:
+    return frame_header(4, FrameType.WINDOW_UPDATE, 0, stream_id) + _WORD.pack(increment)
+
+
+def word(payload: bytes) -> int:
+    """The 32-bit number ``payload`` begins with."""
+    value: int = _WORD.unpack_from(payload)[0]
+    return value
+
+
+def parse_settings(payload: bytes) -> Iterator[tuple[int, int]]:
+    """The (identifier, value) pairs of a SETTINGS frame, in order."""
+    if len(payload) % _SETTING.size:
+        raise ConnectionFaultError(ErrorCode.FRAME_SIZE_ERROR, f"SETTINGS of {len(payload)} bytes, not a multiple of 6")
+    return iter(_SETTING.iter_unpack(payload))
+
+
+def unpad(frame: Frame) -> bytes:
+    """The payload without padding (sections 6.1 and 6.2)."""
+    if not frame.flags & Flag.PADDED:
+        return frame.payload
+    if not frame.payload:
+        raise ConnectionFaultError(ErrorCode.FRAME_SIZE_ERROR, "a padded frame without the length of its padding")
+    padding = frame.payload[0]
+    if padding >= len(frame.payload):
+        raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, "more padding than payload")
+    return frame.payload[1 : len(frame.payload) - padding]

@@ -1,0 +1,216 @@
+"""Listens for gRPC clients: TCP or a unix socket, plaintext (with prior knowledge) or TLS with ALPN ``h2``."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import os
+import socket
+import ssl
+from collections.abc import Callable, Coroutine, Iterable
+from pathlib import Path
+
+from registry.rpc.calls import routes
+from registry.rpc.limits import Limits
+from registry.rpc.link import Link, SharedFrames
+from registry.rpc.seam import Service
+
+log = logging.getLogger(__name__)
+
+BACKLOG = 4096
+UNIX = "unix:"
+DEFAULT_LIMITS = Limits()
+LINKS_PER_TURN = 256
+"""How many links are flushed before the loop is given a chance to do something else."""
+
+ACCEPT_PAUSE_SECONDS = 0.5
+_NO_ROOM = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+
+
+class ListenError(Exception):
+    """The address cannot be had."""
+
+
+class RpcServer:
+    """Serves ``services`` on ``address``: HOST:PORT (port 0: any free one), or ``unix:PATH``.
+
+    ``tls`` is asked for each connection, so that a renewed certificate counts from the next one on; None serves
+    plaintext. It is the ``Site`` of its links.
+    """
+
+    def __init__(
+        self,
+        services: Iterable[Service],
+        address: str,
+        *,
+        limits: Limits = DEFAULT_LIMITS,
+        tls: Callable[[], ssl.SSLContext] | None = None,
+    ) -> None:
+        self.limits = limits
+        self.routes = routes(tuple(services))
+        self.shared = SharedFrames()
+        self._address = address
+        self._tls = tls
+        self._sockets: list[socket.socket] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._links: set[Link] = set()
+        self._ready: dict[Link, None] = {}
+        self._scheduled = False
+        self._loop = asyncio.get_running_loop()
+        self._empty = asyncio.Event()
+        self.address = address
+
+    async def start(self) -> str:
+        """Listen; returns the bound address, in the form it was given in.
+
+        Raises:
+            ListenError: the address cannot be had.
+        """
+        try:
+            self._sockets = await self._bind()
+        except OSError as error:
+            raise ListenError(f"{self._address}: {error.strerror or error}") from error
+        for listener in self._sockets:
+            listener.listen(BACKLOG)
+            listener.setblocking(False)
+            self._run(self._accept(listener))
+        if not self._address.startswith(UNIX):
+            host = self._address.rpartition(":")[0]
+            self.address = f"{host}:{self._sockets[0].getsockname()[1]}"
+        return self.address
+
+    async def stop(self, grace: float) -> None:
+        """Accept nothing more, ask every client to leave, end the open streams with UNAVAILABLE, and leave ``grace``
+        seconds to what is being answered."""
+        for task in self._tasks:
+            task.cancel()
+        for listener in self._sockets:
+            listener.close()
+        if self._sockets and self._address.startswith(UNIX):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._address.removeprefix(UNIX))
+        self._sockets = []
+        for link in tuple(self._links):
+            link.leave()
+        if self._links:
+            self._empty.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._empty.wait(), grace)
+        for link in tuple(self._links):
+            link.abort()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # Site
+
+    def ready(self, link: Link) -> None:
+        self._ready[link] = None
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._flush)
+
+    def connected(self, link: Link) -> None:
+        self._links.add(link)
+
+    def lost(self, link: Link) -> None:
+        self._links.discard(link)
+        self._ready.pop(link, None)
+        if not self._links:
+            self._empty.set()
+
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return len(self._links)
+
+    def _flush(self) -> None:
+        for _ in range(min(LINKS_PER_TURN, len(self._ready))):
+            link = next(iter(self._ready))
+            del self._ready[link]
+            link.flush()
+        if self._ready:
+            self._loop.call_soon(self._flush)
+        else:
+            self._scheduled = False
+
+    async def _bind(self) -> list[socket.socket]:
+        if self._address.startswith(UNIX):
+            return [_bind_unix(Path(self._address.removeprefix(UNIX)))]
+        host, _, port = self._address.rpartition(":")
+        found = await self._loop.getaddrinfo(
+            host.strip("[]") or None, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        sockets: list[socket.socket] = []
+        try:
+            for family, kind, protocol, _, where in dict.fromkeys(found):
+                bound = socket.socket(family, kind, protocol)
+                sockets.append(bound)
+                bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                # Every address of the name gets the same port.
+                chosen = where[1] if sockets[0] is bound else sockets[0].getsockname()[1]
+                bound.bind((where[0], chosen, *where[2:]))
+        except OSError:
+            for bound in sockets:
+                bound.close()
+            raise
+        return sockets
+
+    async def _accept(self, listener: socket.socket) -> None:
+        while True:
+            try:
+                client, _ = await self._loop.sock_accept(listener)
+            except OSError as error:
+                if error.errno not in _NO_ROOM:
+                    continue
+                log.warning("cannot accept a connection: %s; raise the limit of open files (ulimit -n)", error)
+                await asyncio.sleep(ACCEPT_PAUSE_SECONDS)
+                continue
+            if len(self._links) >= self.limits.connections:
+                client.close()
+                continue
+            self._run(self._connect(client))
+
+    async def _connect(self, client: socket.socket) -> None:
+        """Make a link of an accepted connection. A handshake that fails is the client's affair."""
+        try:
+            if client.family != socket.AF_UNIX:
+                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self._tls is None:
+                await self._loop.connect_accepted_socket(lambda: Link(self, self._loop), client)
+                return
+            await self._loop.connect_accepted_socket(
+                lambda: Link(self, self._loop),
+                client,
+                ssl=self._tls(),
+                ssl_handshake_timeout=self.limits.handshake_seconds,
+            )
+        except (OSError, ssl.SSLError, TimeoutError) as error:
+            log.debug("a connection came to nothing: %s", error)
+            client.close()
+
+    def _run(self, work: Coroutine[None, None, None]) -> None:
+        task: asyncio.Task[None] = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _bind_unix(path: Path) -> socket.socket:
+    """A socket at ``path``; what an earlier server left there is replaced, a live server's is not."""
+    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        if path.is_socket() and not _answers(path):
+            path.unlink()
+        bound.bind(str(path))
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
+def _answers(path: Path) -> bool:
+    """Whether somebody listens on the unix socket."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        return probe.connect_ex(str(path)) == 0
