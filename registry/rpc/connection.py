@@ -172,13 +172,18 @@ class Connection:
             self._events = []
         return events
 
+    # The stream may be gone already, and the event that says so not be read yet: then nothing is sent.
+
     def respond(self, stream_id: int, block: bytes) -> None:
-        """Begin the response of an open stream with an encoded header block."""
-        self._send_block(stream_id, block, end_stream=False)
+        """Begin the response of a stream with an encoded header block."""
+        if stream_id in self._streams:
+            self._send_block(stream_id, block, end_stream=False)
 
     def send(self, stream_id: int, payload: bytes) -> bool:
         """Send content; False when the windows hold some of it back: send nothing more on the stream until ``Sent``."""
-        stream = self._streams[stream_id]
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            return True
         size = len(payload)
         if size <= self._window and size <= stream.window and size <= self._peer_frame_bytes:
             self._window -= size
@@ -190,7 +195,9 @@ class Connection:
 
     def send_frame(self, stream_id: int, frame: bytes) -> bool:
         """Send a whole DATA frame of that stream, made by ``frames.data``, if the windows have room for it now."""
-        stream = self._streams[stream_id]
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            return True
         size = len(frame) - frames.HEADER_BYTES
         if size > self._window or size > stream.window or size > self._peer_frame_bytes:
             return False
@@ -199,9 +206,11 @@ class Connection:
         self._out.append(frame)
         return True
 
-    def finish(self, stream_id: int, block: bytes) -> None:
-        """End the stream with an encoded block of trailers, after what still waits."""
-        stream = self._streams[stream_id]
+    def finish(self, stream_id: int, block: bytes = b"") -> None:
+        """End the stream with an encoded block of trailers, or without any, after what still waits."""
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            return
         stream.trailers = block
         if stream.waiting is None:
             self._end(stream)
@@ -517,8 +526,10 @@ class Connection:
 
     def _end(self, stream: _Stream) -> None:
         """Section 8.1: a response may be complete before its request is; then the rest of that is not wanted."""
-        assert stream.trailers is not None
-        self._send_block(stream.id, stream.trailers, end_stream=True)
+        if stream.trailers:
+            self._send_block(stream.id, stream.trailers, end_stream=True)
+        else:
+            self._out.append(frames.data(stream.id, b"", end_stream=True))
         del self._streams[stream.id]
         if stream.remote_open:
             self._remember_reset(stream.id)

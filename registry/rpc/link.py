@@ -91,6 +91,8 @@ class Link(asyncio.Protocol):
         self._loop = loop
         self._calls: dict[int, Call] = {}
         self._awake: dict[Call, None] = {}
+        self._refused: dict[int, NotGrpcError] = {}
+        """Requests that are not gRPC, and have not ended."""
         self._transport: asyncio.Transport | None = None
         self.paused = False
         self._busy = False
@@ -228,9 +230,7 @@ class Link(asyncio.Protocol):
     def _take(self, event: Event, now: float) -> None:
         match event:
             case Received(stream_id, data, ended):
-                call = self._calls.get(stream_id)
-                if call is not None:
-                    self._receive(call, data, ended)
+                self._received(stream_id, data, ended)
             case Requested(stream_id, headers, ended):
                 self._open(stream_id, headers, ended)
             case Sent(stream_id):
@@ -251,6 +251,7 @@ class Link(asyncio.Protocol):
                 self._end_calls()
 
     def _aborted(self, stream_id: int, now: float) -> None:
+        self._refused.pop(stream_id, None)
         call = self._calls.pop(stream_id, None)
         if call is not None:
             self._awake.pop(call, None)
@@ -261,10 +262,10 @@ class Link(asyncio.Protocol):
         try:
             head = messages.read_head(headers)
             method = self._route(head.path)
-        except NotGrpcError as refusal:
-            self._connection.respond(stream_id, messages.refusal_head(refusal))
-            self._connection.send(stream_id, refusal.message.encode() + b"\n")
-            self._connection.finish(stream_id, b"")
+        except NotGrpcError as error:
+            self._refused[stream_id] = error
+            if ended:
+                self._refuse(stream_id)
             return
         except RpcError as error:
             self._connection.finish(stream_id, messages.trailers_only(error.code, error.message))
@@ -275,14 +276,27 @@ class Link(asyncio.Protocol):
         if ended:
             call.receive(b"", True)
 
+    def _refuse(self, stream_id: int) -> None:
+        """Answer what is not gRPC, once all of it is here."""
+        error = self._refused.pop(stream_id, None)
+        if error is not None:
+            self._connection.respond(stream_id, messages.refusal_head(error))
+            self._connection.send(stream_id, error.message.encode() + b"\n")
+            self._connection.finish(stream_id)
+
     def _route(self, path: str) -> StreamMethod:
         method = self._site.routes.get(path)
         if method is None:
             raise RpcError(Code.UNIMPLEMENTED, f"no method {path}")
         return method
 
-    def _receive(self, call: Call, data: bytes, ended: bool) -> None:
+    def _received(self, stream_id: int, data: bytes, ended: bool) -> None:
         """All unfinished messages of a connection together may have the size of one."""
+        call = self._calls.get(stream_id)
+        if call is None:
+            if ended:
+                self._refuse(stream_id)
+            return
         call.receive(data, ended)
         if not call.held:
             return
