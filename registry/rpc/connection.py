@@ -1,14 +1,14 @@
 """The server's side of one HTTP/2 connection (RFC 9113): bytes in, events and bytes out. No IO, no clock.
 
-``receive`` takes bytes and gives what they mean; everything to be sent collects until ``take`` fetches it. What a
-stream sends is held to the peer's windows here: of each stream at most one payload waits, and ``Sent`` says when it is
-through. What breaks a rule ends the stream, or the connection, that broke it (section 5.4).
+``receive`` takes bytes and tells a listener what they mean; everything to be sent collects until ``take`` fetches it.
+What a stream sends is held to the peer's windows here: of each stream at most one payload waits, and ``on_sent`` says
+when it is through. What breaks a rule ends the stream, or the connection, that broke it (section 5.4).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Protocol
 
 from registry.rpc import frames
 from registry.rpc.frames import (
@@ -18,10 +18,7 @@ from registry.rpc.frames import (
     PREFACE,
     ConnectionFaultError,
     ErrorCode,
-    Flag,
-    Frame,
     FrameReader,
-    FrameType,
     Setting,
     StreamFaultError,
 )
@@ -37,53 +34,29 @@ REQUEST_EXPLAINS = 4
 """How many control frames one frame with content explains."""
 
 
-class Requested(NamedTuple):
-    """A request began. ``ended``: it has no content."""
+class Listener(Protocol):
+    """Is told what happens on a connection, in order, while ``Connection.receive`` runs. It may send meanwhile."""
 
-    stream_id: int
-    headers: list[Header]
-    ended: bool
+    def on_request(self, stream_id: int, headers: list[Header], ended: bool) -> None:
+        """A request began. ``ended``: it has no content."""
 
+    def on_content(self, stream_id: int, data: bytes, ended: bool) -> None:
+        """Content of a request. ``ended``: it was the last."""
 
-class Received(NamedTuple):
-    """Content of a request. ``ended``: it was the last."""
+    def on_sent(self, stream_id: int) -> None:
+        """What waited on the stream's windows is through; the stream may be given more."""
 
-    stream_id: int
-    data: bytes
-    ended: bool
+    def on_abort(self, stream_id: int, code: int) -> None:
+        """The stream is over before its time: the client reset it, or broke a rule."""
 
+    def on_ping(self) -> None:
+        """The client asked for a sign of life, and got it."""
 
-class Sent(NamedTuple):
-    """What waited on the stream's windows is through; the stream may be given more."""
+    def on_pong(self, payload: bytes) -> None:
+        """The client answered a ping."""
 
-    stream_id: int
-
-
-class Aborted(NamedTuple):
-    """The stream is over before its time: the client reset it, or broke a rule."""
-
-    stream_id: int
-    code: int
-
-
-class Pinged(NamedTuple):
-    """The client asked for a sign of life, and got it."""
-
-
-class Ponged(NamedTuple):
-    """The client answered a ping."""
-
-    payload: bytes
-
-
-class Failed(NamedTuple):
-    """The connection is over; once what is to be sent was sent it is to be closed. The last event there is."""
-
-    code: ErrorCode
-    message: str
-
-
-Event = Requested | Received | Sent | Aborted | Pinged | Ponged | Failed
+    def on_failure(self, code: ErrorCode, message: str) -> None:
+        """The connection is over; once what is to be sent was sent it is to be closed. Nothing more is told."""
 
 
 class _Stream:
@@ -104,7 +77,7 @@ class _Stream:
 class Connection:
     """One connection to a client, from its first byte on."""
 
-    def __init__(self, limits: Limits, now: float) -> None:
+    def __init__(self, limits: Limits, listener: Listener, now: float) -> None:
         self.failed = False
         self.greeted = False
         """The client's preface and first SETTINGS are here."""
@@ -124,7 +97,7 @@ class Connection:
         self._peer_stream_window = DEFAULT_WINDOW
         self._peer_frame_bytes = frames.DEFAULT_FRAME_BYTES
         self._table_size_told = False
-        self._events: list[Event] = []
+        self._listener = listener
         burst = limits.burst_seconds
         self._control = Allowance(limits.control_frames, limits.control_frames * burst, now)
         self._resets = Allowance(limits.resets, limits.resets * burst, now)
@@ -152,27 +125,27 @@ class Connection:
             self._out = []
         return out
 
-    def receive(self, data: bytes, now: float) -> list[Event]:
-        """What ``data`` means, in order. Nothing more is understood after ``Failed``."""
-        if self.failed:
-            return []
+    def receive(self, data: bytes, now: float) -> None:
+        """Tell the listener what ``data`` means. Nothing is understood after a failure."""
+        if not self.failed:
+            self._receive(data, now)
+
+    def _receive(self, data: bytes, now: float) -> None:
         try:
             if self._preface:
                 data = self._greet(data)
-            for frame in self._reader.feed(data):
+            for kind, flags, stream_id, payload in self._reader.feed(data):
                 try:
-                    self._frame(frame, now)
+                    self._frame(kind, flags, stream_id, payload, now)
                 except StreamFaultError as fault:
                     self._spend(self._resets, now, "streams with faults")
                     self._abort(fault.stream_id, fault.code)
+                if self.failed:
+                    return
         except ConnectionFaultError as fault:
             self.fail(fault.code, str(fault))
-        events = self._events
-        if events:
-            self._events = []
-        return events
 
-    # The stream may be gone already, and the event that says so not be read yet: then nothing is sent.
+    # A stream may be gone before its user knows: then nothing is sent.
 
     def respond(self, stream_id: int, block: bytes) -> None:
         """Begin the response of a stream with an encoded header block."""
@@ -180,7 +153,7 @@ class Connection:
             self._send_block(stream_id, block, end_stream=False)
 
     def send(self, stream_id: int, payload: bytes) -> bool:
-        """Send content; False when the windows hold some of it back: send nothing more on the stream until ``Sent``."""
+        """Send content; False when the windows hold some back: send no more on the stream until ``on_sent``."""
         stream = self._streams.get(stream_id)
         if stream is None:
             return True
@@ -222,7 +195,7 @@ class Connection:
             self._out.append(frames.rst_stream(stream_id, code))
 
     def ping(self, payload: bytes) -> None:
-        """Ask for a sign of life, 8 bytes that come back as ``Ponged``."""
+        """Ask for a sign of life, 8 bytes that come back in ``on_pong``."""
         self._out.append(frames.ping(payload))
 
     def go_away(self, *, last: bool, code: ErrorCode = ErrorCode.NO_ERROR, message: str = "") -> None:
@@ -239,7 +212,7 @@ class Connection:
         self.failed = True
         self._out.append(frames.goaway(self._highest, code, message.encode()))
         self._streams.clear()
-        self._events.append(Failed(code, message))
+        self._listener.on_failure(code, message)
 
     # What comes in.
 
@@ -251,34 +224,34 @@ class Connection:
         self._preface = expected[len(got) :]
         return data[len(got) :]
 
-    def _frame(self, frame: Frame, now: float) -> None:
-        kind = frame.type
-        if self._block is not None and kind != FrameType.CONTINUATION:
+    def _frame(self, kind: int, flags: int, stream_id: int, payload: bytes, now: float) -> None:
+        if self._block is not None and kind != frames.CONTINUATION:
             raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, "a frame within a header block")
-        if not self.greeted and (kind != FrameType.SETTINGS or frame.flags & Flag.ACK):
+        if kind == frames.DATA and self.greeted:
+            self._on_data(flags, stream_id, payload, now)
+            return
+        if not self.greeted and (kind != frames.SETTINGS or flags & frames.ACK):
             raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, "the first frame is not SETTINGS")
-        if kind == FrameType.DATA:
-            self._on_data(frame, now)
-        elif kind == FrameType.HEADERS:
-            self._on_headers(frame, now)
-        else:
-            if not (kind == FrameType.PING and frame.flags & Flag.ACK):
-                self._spend(self._control, now, "control frames")
-            handler = _HANDLERS.get(kind)
-            if handler is not None:
-                handler(self, frame, now)
+        if kind == frames.HEADERS:
+            self._on_headers(flags, stream_id, payload, now)
+            return
+        if not (kind == frames.PING and flags & frames.ACK) and not self._control.spend(now):
+            raise ConnectionFaultError(ErrorCode.ENHANCE_YOUR_CALM, "too many control frames")
+        handler = _HANDLERS.get(kind)
+        if handler is not None:
+            handler(self, flags, stream_id, payload, now)
 
-    def _on_data(self, frame: Frame, now: float) -> None:
+    def _on_data(self, flags: int, stream_id: int, payload: bytes, now: float) -> None:
         """Section 6.1. Content is taken as read at once: what is kept of it, and how much, is the caller's affair."""
-        size = len(frame.payload)
+        size = len(payload)
         self._credit += size
         if self._credit > CONNECTION_WINDOW:
             raise ConnectionFaultError(ErrorCode.FLOW_CONTROL_ERROR, "more DATA than the connection's window")
         if self._credit >= CONNECTION_WINDOW // 2:
             self._out.append(frames.window_update(0, self._credit))
             self._credit = 0
-        stream = self._known(frame, "DATA")
-        data = frames.unpad(frame)
+        stream = self._known(stream_id, "DATA")
+        data = frames.unpad(flags, payload)
         if stream is None:
             return
         if not stream.remote_open:
@@ -286,7 +259,7 @@ class Connection:
         stream.credit += size
         if stream.credit > STREAM_WINDOW:
             raise StreamFaultError(stream.id, ErrorCode.FLOW_CONTROL_ERROR, "more DATA than the stream's window")
-        ended = bool(frame.flags & Flag.END_STREAM)
+        ended = bool(flags & frames.END_STREAM)
         if data:
             self._control.earn(REQUEST_EXPLAINS)
         elif not ended:
@@ -297,7 +270,7 @@ class Connection:
         elif stream.credit >= STREAM_WINDOW // 2:
             self._out.append(frames.window_update(stream.id, stream.credit))
             stream.credit = 0
-        self._events.append(Received(stream.id, data, ended))
+        self._listener.on_content(stream.id, data, ended)
 
     def _count_content(self, stream: _Stream, size: int, ended: bool) -> None:
         """Section 8.1.1: content-length has to be true."""
@@ -309,33 +282,32 @@ class Connection:
                 stream.id, ErrorCode.PROTOCOL_ERROR, "content-length is not the length of the content"
             )
 
-    def _on_headers(self, frame: Frame, now: float) -> None:
+    def _on_headers(self, flags: int, stream_id: int, payload: bytes, now: float) -> None:
         """Section 6.2."""
-        stream_id = frame.stream_id
         if stream_id % 2 == 0:
             raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, "HEADERS on a stream that is not a client's")
-        block = frames.unpad(frame)
-        if frame.flags & Flag.PRIORITY:
+        block = frames.unpad(flags, payload)
+        if flags & frames.HAS_PRIORITY:
             if len(block) < 5:
                 raise ConnectionFaultError(ErrorCode.FRAME_SIZE_ERROR, "HEADERS with half a priority")
             if frames.word(block) & MAX_STREAM_ID == stream_id:
                 raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, "a stream that depends on itself")
             block = block[5:]
-        ended = bool(frame.flags & Flag.END_STREAM)
-        if frame.flags & Flag.END_HEADERS:
+        ended = bool(flags & frames.END_STREAM)
+        if flags & frames.END_HEADERS:
             self._on_block(stream_id, block, ended, now)
         else:
             self._block = (stream_id, ended, bytearray(block))
 
-    def _on_continuation(self, frame: Frame, now: float) -> None:
+    def _on_continuation(self, flags: int, stream_id: int, payload: bytes, now: float) -> None:
         """Section 6.10."""
-        if self._block is None or self._block[0] != frame.stream_id:
+        if self._block is None or self._block[0] != stream_id:
             raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, "CONTINUATION without its HEADERS")
         stream_id, ended, block = self._block
-        block += frame.payload
+        block += payload
         if len(block) > self._limits.header_list_bytes:
             raise ConnectionFaultError(ErrorCode.ENHANCE_YOUR_CALM, "a header block larger than allowed")
-        if frame.flags & Flag.END_HEADERS:
+        if flags & frames.END_HEADERS:
             self._block = None
             self._on_block(stream_id, bytes(block), ended, now)
 
@@ -359,7 +331,7 @@ class Connection:
         check_trailers(stream.id, headers)
         self._count_content(stream, 0, True)
         stream.remote_open = False
-        self._events.append(Received(stream.id, b"", True))
+        self._listener.on_content(stream.id, b"", True)
 
     def _open(self, stream_id: int, headers: list[Header], ended: bool, now: float) -> None:
         """Section 5.1.2: beyond what was promised a stream is refused, which tells the client to try again."""
@@ -374,36 +346,36 @@ class Connection:
         stream = self._streams[stream_id] = _Stream(stream_id, self._peer_stream_window)
         stream.remote_open = not ended
         stream.content_left = content_length
-        self._events.append(Requested(stream_id, headers, ended))
+        self._listener.on_request(stream_id, headers, ended)
 
-    def _on_priority(self, frame: Frame, _now: float) -> None:
+    def _on_priority(self, _flags: int, stream_id: int, payload: bytes, _now: float) -> None:
         """Section 6.3: read for its form only."""
-        if frame.stream_id == 0:
+        if stream_id == 0:
             raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, "PRIORITY of no stream")
-        if len(frame.payload) != 5:
-            raise StreamFaultError(frame.stream_id, ErrorCode.FRAME_SIZE_ERROR, "PRIORITY has 5 bytes")
-        if frames.word(frame.payload) & MAX_STREAM_ID == frame.stream_id:
-            raise StreamFaultError(frame.stream_id, ErrorCode.PROTOCOL_ERROR, "a stream that depends on itself")
+        if len(payload) != 5:
+            raise StreamFaultError(stream_id, ErrorCode.FRAME_SIZE_ERROR, "PRIORITY has 5 bytes")
+        if frames.word(payload) & MAX_STREAM_ID == stream_id:
+            raise StreamFaultError(stream_id, ErrorCode.PROTOCOL_ERROR, "a stream that depends on itself")
 
-    def _on_rst_stream(self, frame: Frame, now: float) -> None:
+    def _on_rst_stream(self, _flags: int, stream_id: int, payload: bytes, now: float) -> None:
         """Section 6.4."""
-        if len(frame.payload) != 4:
+        if len(payload) != 4:
             raise ConnectionFaultError(ErrorCode.FRAME_SIZE_ERROR, "RST_STREAM has 4 bytes")
-        if frame.stream_id == 0 or frame.stream_id > self._highest:
+        if stream_id == 0 or stream_id > self._highest:
             raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, "RST_STREAM of a stream that never was")
         self._spend(self._resets, now, "resets")
-        if self._streams.pop(frame.stream_id, None) is not None:
-            self._events.append(Aborted(frame.stream_id, frames.word(frame.payload)))
+        if self._streams.pop(stream_id, None) is not None:
+            self._listener.on_abort(stream_id, frames.word(payload))
 
-    def _on_settings(self, frame: Frame, _now: float) -> None:
+    def _on_settings(self, flags: int, stream_id: int, payload: bytes, _now: float) -> None:
         """Section 6.5."""
-        if frame.stream_id:
+        if stream_id:
             raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, "SETTINGS of a stream")
-        if frame.flags & Flag.ACK:
-            if frame.payload:
+        if flags & frames.ACK:
+            if payload:
                 raise ConnectionFaultError(ErrorCode.FRAME_SIZE_ERROR, "a SETTINGS ACK has no payload")
             return
-        for setting, value in frames.parse_settings(frame.payload):
+        for setting, value in frames.parse_settings(payload):
             self._set(setting, value)
         self.greeted = True
         self._out.append(frames.SETTINGS_ACK)
@@ -428,41 +400,41 @@ class Connection:
         elif setting == Setting.HEADER_TABLE_SIZE:
             self._table_size_told = False
 
-    def _on_push_promise(self, _frame: Frame, _now: float) -> None:
+    def _on_push_promise(self, _flags: int, _stream_id: int, _payload: bytes, _now: float) -> None:
         raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, "a client cannot push")
 
-    def _on_ping(self, frame: Frame, _now: float) -> None:
+    def _on_ping(self, flags: int, stream_id: int, payload: bytes, _now: float) -> None:
         """Section 6.7."""
-        if len(frame.payload) != 8:
+        if len(payload) != 8:
             raise ConnectionFaultError(ErrorCode.FRAME_SIZE_ERROR, "PING has 8 bytes")
-        if frame.stream_id:
+        if stream_id:
             raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, "PING of a stream")
-        if frame.flags & Flag.ACK:
-            self._events.append(Ponged(frame.payload))
+        if flags & frames.ACK:
+            self._listener.on_pong(payload)
         else:
-            self._out.append(frames.ping(frame.payload, ack=True))
-            self._events.append(Pinged())
+            self._out.append(frames.ping(payload, ack=True))
+            self._listener.on_ping()
 
-    def _on_goaway(self, frame: Frame, _now: float) -> None:
+    def _on_goaway(self, _flags: int, stream_id: int, payload: bytes, _now: float) -> None:
         """Section 6.8: we open no streams, so it changes nothing."""
-        if frame.stream_id:
+        if stream_id:
             raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, "GOAWAY of a stream")
-        if len(frame.payload) < 8:
+        if len(payload) < 8:
             raise ConnectionFaultError(ErrorCode.FRAME_SIZE_ERROR, "GOAWAY has 8 bytes at least")
 
-    def _on_window_update(self, frame: Frame, _now: float) -> None:
+    def _on_window_update(self, _flags: int, stream_id: int, payload: bytes, _now: float) -> None:
         """Section 6.9."""
-        if len(frame.payload) != 4:
+        if len(payload) != 4:
             raise ConnectionFaultError(ErrorCode.FRAME_SIZE_ERROR, "WINDOW_UPDATE has 4 bytes")
-        increment = frames.word(frame.payload) & MAX_WINDOW
-        if frame.stream_id == 0:
+        increment = frames.word(payload) & MAX_WINDOW
+        if stream_id == 0:
             self._window += increment
             if increment == 0 or self._window > MAX_WINDOW:
                 code = ErrorCode.FLOW_CONTROL_ERROR if increment else ErrorCode.PROTOCOL_ERROR
                 raise ConnectionFaultError(code, f"WINDOW_UPDATE by {increment}")
             self._push_all()
             return
-        stream = self._known(frame, "WINDOW_UPDATE", tolerate_closed=True)
+        stream = self._known(stream_id, "WINDOW_UPDATE", tolerate_closed=True)
         if stream is None:
             return
         stream.window += increment
@@ -472,16 +444,16 @@ class Connection:
         if stream.waiting is not None and self._push(stream):
             self._through(stream)
 
-    def _known(self, frame: Frame, what: str, tolerate_closed: bool = False) -> _Stream | None:
+    def _known(self, stream_id: int, what: str, tolerate_closed: bool = False) -> _Stream | None:
         """The frame's stream; None when it is over in a way that lets such a frame still come (section 5.1)."""
-        stream = self._streams.get(frame.stream_id)
+        stream = self._streams.get(stream_id)
         if stream is not None:
             return stream
-        if frame.stream_id == 0 or frame.stream_id > self._highest or frame.stream_id % 2 == 0:
+        if stream_id == 0 or stream_id > self._highest or stream_id % 2 == 0:
             raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, f"{what} of a stream that never was")
-        if tolerate_closed or frame.stream_id in self._reset_by_us or frame.stream_id > self._last_accepted:
+        if tolerate_closed or stream_id in self._reset_by_us or stream_id > self._last_accepted:
             return None
-        raise StreamFaultError(frame.stream_id, ErrorCode.STREAM_CLOSED, f"{what} on a closed stream")
+        raise StreamFaultError(stream_id, ErrorCode.STREAM_CLOSED, f"{what} on a closed stream")
 
     # What goes out.
 
@@ -522,7 +494,7 @@ class Connection:
         if stream.trailers is not None:
             self._end(stream)
         else:
-            self._events.append(Sent(stream.id))
+            self._listener.on_sent(stream.id)
 
     def _end(self, stream: _Stream) -> None:
         """Section 8.1: a response may be complete before its request is; then the rest of that is not wanted."""
@@ -538,7 +510,7 @@ class Connection:
     def _abort(self, stream_id: int, code: ErrorCode) -> None:
         """A stream broke a rule."""
         if self._streams.pop(stream_id, None) is not None:
-            self._events.append(Aborted(stream_id, code))
+            self._listener.on_abort(stream_id, code)
         self._remember_reset(stream_id)
         self._out.append(frames.rst_stream(stream_id, code))
 
@@ -552,13 +524,13 @@ class Connection:
             raise ConnectionFaultError(ErrorCode.ENHANCE_YOUR_CALM, f"too many {what}")
 
 
-_HANDLERS: dict[int, Callable[[Connection, Frame, float], None]] = {
-    FrameType.PRIORITY: Connection._on_priority,
-    FrameType.RST_STREAM: Connection._on_rst_stream,
-    FrameType.SETTINGS: Connection._on_settings,
-    FrameType.PUSH_PROMISE: Connection._on_push_promise,
-    FrameType.PING: Connection._on_ping,
-    FrameType.GOAWAY: Connection._on_goaway,
-    FrameType.WINDOW_UPDATE: Connection._on_window_update,
-    FrameType.CONTINUATION: Connection._on_continuation,
+_HANDLERS: dict[int, Callable[[Connection, int, int, bytes, float], None]] = {
+    frames.PRIORITY: Connection._on_priority,
+    frames.RST_STREAM: Connection._on_rst_stream,
+    frames.SETTINGS: Connection._on_settings,
+    frames.PUSH_PROMISE: Connection._on_push_promise,
+    frames.PING: Connection._on_ping,
+    frames.GOAWAY: Connection._on_goaway,
+    frames.WINDOW_UPDATE: Connection._on_window_update,
+    frames.CONTINUATION: Connection._on_continuation,
 }

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from enum import IntEnum, IntFlag
+from enum import IntEnum
 from struct import Struct
-from typing import NamedTuple
+from typing import Final
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 """What a client sends first (section 3.4)."""
@@ -20,29 +20,24 @@ MAX_STREAM_ID = 2**31 - 1
 DEFAULT_WINDOW = 65_535
 
 
-class FrameType(IntEnum):
-    """Section 6."""
+# Types of frames (section 6). Plain numbers: they are compared for every frame.
+DATA: Final = 0
+HEADERS: Final = 1
+PRIORITY: Final = 2
+RST_STREAM: Final = 3
+SETTINGS: Final = 4
+PUSH_PROMISE: Final = 5
+PING: Final = 6
+GOAWAY: Final = 7
+WINDOW_UPDATE: Final = 8
+CONTINUATION: Final = 9
 
-    DATA = 0
-    HEADERS = 1
-    PRIORITY = 2
-    RST_STREAM = 3
-    SETTINGS = 4
-    PUSH_PROMISE = 5
-    PING = 6
-    GOAWAY = 7
-    WINDOW_UPDATE = 8
-    CONTINUATION = 9
-
-
-class Flag(IntFlag):
-    """ACK and END_STREAM share a bit; which is meant follows from the frame's type."""
-
-    ACK = 0x1
-    END_STREAM = 0x1
-    END_HEADERS = 0x4
-    PADDED = 0x8
-    PRIORITY = 0x20
+# Flags. ACK and END_STREAM share a bit; which is meant follows from the frame's type.
+ACK: Final = 0x1
+END_STREAM: Final = 0x1
+END_HEADERS: Final = 0x4
+PADDED: Final = 0x8
+HAS_PRIORITY: Final = 0x20
 
 
 class ErrorCode(IntEnum):
@@ -92,14 +87,8 @@ class StreamFaultError(Exception):
         self.code = code
 
 
-class Frame(NamedTuple):
-    """One frame. ``type`` may be one that is not known; the reserved bit of ``stream_id`` is cleared."""
-
-    type: int
-    flags: int
-    stream_id: int
-    payload: bytes
-
+Frame = tuple[int, int, int, bytes]
+"""Type, flags, stream, payload. The type may be one that is not known; the reserved bit of the stream is cleared."""
 
 _HEADER = Struct(">HBBBL")
 _WORD = Struct(">L")
@@ -114,14 +103,14 @@ class FrameReader:
         self._max_frame_bytes = max_frame_bytes
         self._rest = b""
 
-    def feed(self, data: bytes) -> Iterator[Frame]:
-        """The frames that ``data`` completes. Exhaust the iterator before the next call.
+    def feed(self, data: bytes) -> list[Frame]:
+        """The frames that ``data`` completes.
 
         Raises:
             ConnectionFaultError: a frame larger than allowed; known before its payload has come.
         """
         buffer = self._rest + data if self._rest else data
-        self._rest = b""
+        found: list[Frame] = []
         begin, end = 0, len(buffer)
         while end - begin >= HEADER_BYTES:
             high, low, kind, flags, stream_id = _HEADER.unpack_from(buffer, begin)
@@ -133,9 +122,10 @@ class FrameReader:
             after = begin + HEADER_BYTES + length
             if after > end:
                 break
-            yield Frame(kind, flags, stream_id & MAX_STREAM_ID, buffer[begin + HEADER_BYTES : after])
+            found.append((kind, flags, stream_id & MAX_STREAM_ID, buffer[begin + HEADER_BYTES : after]))
             begin = after
         self._rest = buffer[begin:]
+        return found
 
 
 def frame_header(length: int, kind: int, flags: int, stream_id: int) -> bytes:
@@ -146,46 +136,46 @@ def frame_header(length: int, kind: int, flags: int, stream_id: int) -> bytes:
 def settings(values: Mapping[Setting, int]) -> bytes:
     """A SETTINGS frame."""
     payload = b"".join(_SETTING.pack(key, value) for key, value in values.items())
-    return frame_header(len(payload), FrameType.SETTINGS, 0, 0) + payload
+    return frame_header(len(payload), SETTINGS, 0, 0) + payload
 
 
-SETTINGS_ACK = frame_header(0, FrameType.SETTINGS, Flag.ACK, 0)
+SETTINGS_ACK = frame_header(0, SETTINGS, ACK, 0)
 
 
 def headers(stream_id: int, block: bytes, *, end_stream: bool, max_frame_bytes: int = DEFAULT_FRAME_BYTES) -> bytes:
     """HEADERS with an encoded block, and CONTINUATION for what does not fit in."""
-    end = Flag.END_STREAM if end_stream else 0
+    end = END_STREAM if end_stream else 0
     if len(block) <= max_frame_bytes:
-        return frame_header(len(block), FrameType.HEADERS, end | Flag.END_HEADERS, stream_id) + block
+        return frame_header(len(block), HEADERS, end | END_HEADERS, stream_id) + block
     parts = [block[at : at + max_frame_bytes] for at in range(0, len(block), max_frame_bytes)]
-    frames = [frame_header(len(parts[0]), FrameType.HEADERS, end, stream_id) + parts[0]]
+    frames = [frame_header(len(parts[0]), HEADERS, end, stream_id) + parts[0]]
     for part in parts[1:]:
-        flags = Flag.END_HEADERS if part is parts[-1] else 0
-        frames.append(frame_header(len(part), FrameType.CONTINUATION, flags, stream_id) + part)
+        flags = END_HEADERS if part is parts[-1] else 0
+        frames.append(frame_header(len(part), CONTINUATION, flags, stream_id) + part)
     return b"".join(frames)
 
 
 def data(stream_id: int, payload: bytes, *, end_stream: bool = False) -> bytes:
     """A DATA frame."""
-    return frame_header(len(payload), FrameType.DATA, Flag.END_STREAM if end_stream else 0, stream_id) + payload
+    return frame_header(len(payload), DATA, END_STREAM if end_stream else 0, stream_id) + payload
 
 
 def rst_stream(stream_id: int, code: ErrorCode) -> bytes:
-    return frame_header(4, FrameType.RST_STREAM, 0, stream_id) + _WORD.pack(code)
+    return frame_header(4, RST_STREAM, 0, stream_id) + _WORD.pack(code)
 
 
 def ping(payload: bytes, *, ack: bool = False) -> bytes:
     """A PING with 8 bytes of payload."""
-    return frame_header(8, FrameType.PING, Flag.ACK if ack else 0, 0) + payload
+    return frame_header(8, PING, ACK if ack else 0, 0) + payload
 
 
 def goaway(last_stream_id: int, code: ErrorCode, debug: bytes = b"") -> bytes:
     payload = _GOAWAY.pack(last_stream_id, code) + debug
-    return frame_header(len(payload), FrameType.GOAWAY, 0, 0) + payload
+    return frame_header(len(payload), GOAWAY, 0, 0) + payload
 
 
 def window_update(stream_id: int, increment: int) -> bytes:
-    return frame_header(4, FrameType.WINDOW_UPDATE, 0, stream_id) + _WORD.pack(increment)
+    return frame_header(4, WINDOW_UPDATE, 0, stream_id) + _WORD.pack(increment)
 
 
 def word(payload: bytes) -> int:
@@ -201,13 +191,13 @@ def parse_settings(payload: bytes) -> Iterator[tuple[int, int]]:
     return iter(_SETTING.iter_unpack(payload))
 
 
-def unpad(frame: Frame) -> bytes:
+def unpad(flags: int, payload: bytes) -> bytes:
     """The payload without padding (sections 6.1 and 6.2)."""
-    if not frame.flags & Flag.PADDED:
-        return frame.payload
-    if not frame.payload:
+    if not flags & PADDED:
+        return payload
+    if not payload:
         raise ConnectionFaultError(ErrorCode.FRAME_SIZE_ERROR, "a padded frame without the length of its padding")
-    padding = frame.payload[0]
-    if padding >= len(frame.payload):
+    padding = payload[0]
+    if padding >= len(payload):
         raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, "more padding than payload")
-    return frame.payload[1 : len(frame.payload) - padding]
+    return payload[1 : len(payload) - padding]

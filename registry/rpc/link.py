@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from registry.rpc import frames, messages
 from registry.rpc.calls import Call
-from registry.rpc.connection import Aborted, Connection, Event, Failed, Pinged, Ponged, Received, Requested, Sent
+from registry.rpc.connection import Connection
 from registry.rpc.frames import ErrorCode
+from registry.rpc.headers import Header
 from registry.rpc.limits import Limits
 from registry.rpc.messages import NotGrpcError
 from registry.rpc.seam import CallInfo, Code, RpcError, StreamMethod
@@ -102,7 +103,7 @@ class Link(asyncio.Protocol):
         """Bytes that were made since the last write."""
         self._peer = ""
         now = loop.time()
-        self._connection = Connection(site.limits, now)
+        self._connection = Connection(site.limits, self, now)
         self._vigil = Vigil(site.limits, now)
         self._timer: asyncio.TimerHandle | None = None
 
@@ -122,8 +123,7 @@ class Link(asyncio.Protocol):
         self._vigil.heard(now)
         self._busy = True
         try:
-            for event in self._connection.receive(data, now):
-                self._take(event, now)
+            self._connection.receive(data, now)
         finally:
             self._busy = False
         self.flush()
@@ -227,38 +227,9 @@ class Link(asyncio.Protocol):
             call.leave()
         self.flush()
 
-    def _take(self, event: Event, now: float) -> None:
-        match event:
-            case Received(stream_id, data, ended):
-                self._received(stream_id, data, ended)
-            case Requested(stream_id, headers, ended):
-                self._open(stream_id, headers, ended)
-            case Sent(stream_id):
-                call = self._calls.get(stream_id)
-                if call is not None:
-                    call.sent()
-            case Aborted(stream_id, _):
-                self._aborted(stream_id, now)
-            case Ponged(payload):
-                if payload == GOAWAY_PING:
-                    self._leave_now()
-            case Pinged():
-                if not self._vigil.client_pinged(now):
-                    self._connection.fail(ErrorCode.ENHANCE_YOUR_CALM, "too_many_pings")
-                    self._end_calls()
-            case Failed(code, message):
-                log.debug("%s: %s: %s", self._peer, code.name, message)
-                self._end_calls()
+    # Listener
 
-    def _aborted(self, stream_id: int, now: float) -> None:
-        self._refused.pop(stream_id, None)
-        call = self._calls.pop(stream_id, None)
-        if call is not None:
-            self._awake.pop(call, None)
-            call.closed()
-            self._vigil.streams(len(self._calls), now)
-
-    def _open(self, stream_id: int, headers: list[tuple[bytes, bytes]], ended: bool) -> None:
+    def on_request(self, stream_id: int, headers: list[Header], ended: bool) -> None:
         try:
             head = messages.read_head(headers)
             method = self._route(head.path)
@@ -276,6 +247,31 @@ class Link(asyncio.Protocol):
         if ended:
             call.receive(b"", True)
 
+    def on_sent(self, stream_id: int) -> None:
+        call = self._calls.get(stream_id)
+        if call is not None:
+            call.sent()
+
+    def on_abort(self, stream_id: int, _code: int) -> None:
+        self._refused.pop(stream_id, None)
+        call = self._calls.pop(stream_id, None)
+        if call is not None:
+            self._awake.pop(call, None)
+            call.closed()
+            self._vigil.streams(len(self._calls), self._loop.time())
+
+    def on_ping(self) -> None:
+        if not self._vigil.client_pinged(self._loop.time()):
+            self._connection.fail(ErrorCode.ENHANCE_YOUR_CALM, "too_many_pings")
+
+    def on_pong(self, payload: bytes) -> None:
+        if payload == GOAWAY_PING:
+            self._leave_now()
+
+    def on_failure(self, code: ErrorCode, message: str) -> None:
+        log.debug("%s: %s: %s", self._peer, code.name, message)
+        self._end_calls()
+
     def _refuse(self, stream_id: int) -> None:
         """Answer what is not gRPC, once all of it is here."""
         error = self._refused.pop(stream_id, None)
@@ -290,7 +286,7 @@ class Link(asyncio.Protocol):
             raise RpcError(Code.UNIMPLEMENTED, f"no method {path}")
         return method
 
-    def _received(self, stream_id: int, data: bytes, ended: bool) -> None:
+    def on_content(self, stream_id: int, data: bytes, ended: bool) -> None:
         """All unfinished messages of a connection together may have the size of one."""
         call = self._calls.get(stream_id)
         if call is None:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 
-from registry.xds.resources import Entry, SentVersions
+from registry.xds.resources import Entry, SentVersions, SharedResponse
 from registry.xds.status import TypeStatus
 from registry.xds.store import Partition
 from registry.xds.subscription import Subscription, SubscriptionChange
@@ -41,12 +41,10 @@ class Scope(IntEnum):
 class Stream:
     """What a channel needs of its stream.
 
-    ``server`` is an encoded ``ControlPlane``; ``next_nonce`` never gives the same nonce twice; ``wake`` says that there
-    may be something to send.
+    ``server`` is an encoded ``ControlPlane``; ``wake`` says that there may be something to send.
     """
 
     server: bytes
-    next_nonce: Callable[[], str]
     wake: Callable[[], None]
 
 
@@ -92,6 +90,9 @@ class Channel(ABC):
         self.kind = kind
         self.subscription = Subscription(kind)
         self.waiting = False
+        self.ack = b""
+        """The request that accepts the response that waits, as far as its bytes can be known."""
+        self._turn = False
         self._partition = partition
         self._stream = stream
         self._sent = SentVersions()
@@ -103,6 +104,11 @@ class Channel(ABC):
         self._retries: list[tuple[str, ...]] = []
         self._nonce = self._version = ""
         self._acked = self._nacked = self._error = ""
+
+    @property
+    def pending(self) -> bool:
+        """There may be something to send."""
+        return bool(self._fresh or self._asked or self._gone or self._owed or self._retries)
 
     @property
     def answering(self) -> bool:
@@ -206,22 +212,31 @@ class Channel(ABC):
         """The client ACKed the response that waits, or NACKed it with ``error``."""
         if not self.waiting:
             return
-        self.waiting = False
-        names, self._unanswered = self._unanswered, ()
+        names = self._unanswered
         if error is None:
-            self._acked = self._version
+            self.acked()
             return
+        self.waiting = False
+        self.ack, self._unanswered = b"", ()
         self._nacked, self._error = self._version, error
         if len(names) > 1:
             half = len(names) // 2
             self._retries += [names[half:], names[:half]]
 
-    def _await_answer(self, version: str, names: tuple[str, ...] = ()) -> str:
-        """A response goes out; ``names`` are tried again in parts if it is rejected. Returns its nonce."""
-        self._version, self._nonce = version, self._stream.next_nonce()
+    def acked(self) -> None:
+        """The client accepted the response that waits, and said nothing else."""
+        self.waiting = False
+        self.ack = b""
+        self._unanswered = ()
+        self._acked = self._version
+
+    def _await_answer(self, response: SharedResponse, names: tuple[str, ...] = ()) -> bytes:
+        """A response goes out; ``names`` are tried again in parts if it is rejected. Returns its bytes."""
+        self._version, self._nonce, self.ack = response.version, response.nonce, response.ack
+        self._turn = not self._turn
         self._unanswered = names
         self.waiting = True
-        return self._nonce
+        return response.data
 
     def _pick(self, scope: Scope) -> Pick:
         """Take the names of the next response off what is pending, in order, up to the size limit."""

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 
 from envoy.service.discovery.v3 import discovery_pb2
 
-from registry.xds import wire
 from registry.xds.channel import Channel, Response, Scope, Stream
+from registry.xds.resources import Entry
 from registry.xds.store import Partition
 from registry.xds.subscription import SubscriptionChange
 from registry.xds.types import ResourceType
@@ -40,6 +40,8 @@ class DeltaChannel(Channel):
         self._ask(change, known)
 
     def respond(self, scope: Scope) -> Response | None:
+        if len(self._fresh) == 1 and not (self._asked or self._gone or self._owed or self._retries):
+            return self._one(self._fresh.pop())
         owed = self._owed
         pick = self._pick(scope)
         added, updated = self._record(pick.entries)
@@ -53,13 +55,22 @@ class DeltaChannel(Channel):
             self._forget(name)
         if not (pick.entries or pick.missing or owed):
             return None
-        version = self._sent.version
-        nonce = self._await_answer(version, names)
-        resources = [entry.delta for entry in pick.entries]
-        data = wire.delta_response(
-            version, resources, self.kind.url, nonce, self._stream.server, removed=sorted(pick.missing)
-        )
-        return Response(data, added, updated)
+        return Response(self._share(tuple(pick.entries), tuple(sorted(pick.missing)), names), added, updated)
+
+    def _one(self, name: str) -> Response | None:
+        """What happens most: one resource is another than before, and that is all. The same as the long way."""
+        entry = self._visible(name)
+        if entry is None:
+            return None
+        known = name in self._sent
+        self._sent.record(entry)
+        names = (name,)
+        data = self._share((entry,), (), names)
+        return Response(data, (), names) if known else Response(data, names)
+
+    def _share(self, entries: tuple[Entry, ...], removed: tuple[str, ...], names: tuple[str, ...]) -> bytes:
+        response = self._partition.responses.delta(entries, removed, self._turn, self._stream.server)
+        return self._await_answer(response, names)
 
     def _assume(self, known: Mapping[str, str]) -> None:
         """Take the client's word for what it has from an earlier stream; what of that is gone will be removed."""

@@ -30,6 +30,10 @@ def next_turn(channels: Sequence[Channel]) -> tuple[Channel, Scope] | None:
 
     ``channels`` are in the order in which additions go out.
     """
+    if not any(channel.pending and not channel.waiting for channel in channels):
+        return None
+    if len(channels) == 1:
+        return channels[0], Scope.BREAK
     for channel in channels:
         if channel.answering and not channel.waiting:
             return channel, _scope(channel, channels)

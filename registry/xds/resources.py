@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
@@ -10,6 +10,8 @@ from hashlib import blake2b
 from registry.xds import wire
 
 _VERSION_BYTES = 8
+SHARED_RESPONSES = 16
+"""How many responses of a type are kept for those who are to be told the same."""
 
 
 class Resource:
@@ -74,6 +76,70 @@ class Entry:
     def delta(self) -> bytes:
         """The field of a ``DeltaDiscoveryResponse`` that holds it."""
         return wire.delta_resource(self._type_url, self.name, self.version, self.resource.body)
+
+
+class SharedResponse:
+    """One encoded response for all clients that are to be told the same.
+
+    The nonce is made of what is told and of a ``turn``, in which a client's responses of one type alternate; so it is
+    the same for all of them, and never that of the response before. ``ack`` is the request that accepts the response
+    and says nothing else, as clients encode it.
+    """
+
+    __slots__ = ("ack", "data", "nonce", "version")
+
+    def __init__(self, version: str, nonce: str, data: bytes, ack: bytes = b"") -> None:
+        self.version = version
+        self.nonce = nonce
+        self.data = data
+        self.ack = ack
+
+
+class SharedResponses:
+    """The last few responses of one type, so that each is put together once."""
+
+    def __init__(self, type_url: str) -> None:
+        self._type_url = type_url
+        self._found: dict[tuple[object, ...], SharedResponse] = {}
+
+    def delta(self, entries: tuple[Entry, ...], removed: tuple[str, ...], turn: bool, server: bytes) -> SharedResponse:
+        """The ``DeltaDiscoveryResponse`` that tells of ``entries`` and of names that are not there."""
+        key = (entries, removed, turn, server)
+        found = self._found.get(key)
+        if found is not None:
+            return found
+        version = content_version(entries, removed)
+        nonce = f"{version}.{turn:d}"
+        data = wire.delta_response(
+            version, [entry.delta for entry in entries], self._type_url, nonce, server, removed=removed
+        )
+        return self._keep(key, SharedResponse(version, nonce, data, wire.delta_ack(self._type_url, nonce)))
+
+    def sotw(self, version: str, entries: tuple[Entry, ...], turn: bool, server: bytes) -> SharedResponse:
+        """The ``DiscoveryResponse`` that has ``entries``, as ``version``."""
+        key = (version, entries, turn, server)
+        found = self._found.get(key)
+        if found is not None:
+            return found
+        nonce = f"{version}.{turn:d}"
+        data = wire.sotw_response(version, [entry.sotw for entry in entries], self._type_url, nonce, server)
+        return self._keep(key, SharedResponse(version, nonce, data))
+
+    def _keep(self, key: tuple[object, ...], made: SharedResponse) -> SharedResponse:
+        if len(self._found) >= SHARED_RESPONSES:
+            del self._found[next(iter(self._found))]
+        self._found[key] = made
+        return made
+
+
+def content_version(entries: Iterable[Entry], removed: Iterable[str] = ()) -> str:
+    """The version of what a response tells: the same things have the same version, in every process."""
+    number = 0
+    for entry in entries:
+        number ^= entry.digest
+    for name in removed:
+        number ^= digest(name, "")
+    return f"{number:0{2 * _VERSION_BYTES}x}"
 
 
 def digest(name: str, version: str) -> int:

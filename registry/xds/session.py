@@ -69,8 +69,7 @@ class Session(ABC, Generic[Request, AnyChannel]):
         self._store = store
         self._types = {kind.url: kind for kind in types}
         self._options = options
-        self._stream = Stream(wire.control_plane(options.identifier), self._next_nonce, wake)
-        self._nonces = 0
+        self._stream = Stream(wire.control_plane(options.identifier), wake)
         self._node: Node | None = None
         self._group = ""
         self._channels: dict[str, AnyChannel] = {}
@@ -84,6 +83,10 @@ class Session(ABC, Generic[Request, AnyChannel]):
             InvalidRequestError: not a discovery request, or of a type that has no business on this stream.
             TooManyNamesError: more names than ``max_names``.
         """
+        for channel in self._ordered:
+            if data and channel.ack == data:
+                channel.acked()
+                return
         try:
             request = self._decode(data)
         except DecodeError as error:
@@ -95,8 +98,7 @@ class Session(ABC, Generic[Request, AnyChannel]):
             if len(self._unknown) < UNKNOWN_TYPES_KEPT:
                 self._unknown[request.type_url] = None
             return
-        channel = self._channels.get(kind.url) or self._open(kind)
-        self._hand_over(request, channel)
+        self._hand_over(request, self._channels.get(kind.url) or self._open(kind))
         if sum(len(each.subscription.names) for each in self._ordered) > self._options.max_names:
             raise self._too_many()
 
@@ -160,10 +162,6 @@ class Session(ABC, Generic[Request, AnyChannel]):
         opened = [self._channels.get(each.url) for each in MAKE_ORDER]
         self._ordered = tuple(each for each in opened if each is not None)
         return channel
-
-    def _next_nonce(self) -> str:
-        self._nonces += 1
-        return str(self._nonces)
 
     def _warm(self, clusters: Response) -> None:
         """Send the endpoints of the clusters in a CDS response again.

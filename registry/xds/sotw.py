@@ -10,7 +10,6 @@ from collections.abc import Iterable
 
 from envoy.service.discovery.v3 import discovery_pb2
 
-from registry.xds import wire
 from registry.xds.channel import Channel, Response, Scope, Stream
 from registry.xds.resources import Entry
 from registry.xds.store import Partition
@@ -40,11 +39,9 @@ class SotwChannel(Channel):
         """Note what a new list of names calls for."""
         raise NotImplementedError
 
-    def _encode(self, entries: Iterable[Entry], names: tuple[str, ...] = ()) -> bytes:
-        version = self._sent.version
-        nonce = self._await_answer(version, names)
-        resources = [entry.sotw for entry in entries]
-        return wire.sotw_response(version, resources, self.kind.url, nonce, self._stream.server)
+    def _share(self, entries: Iterable[Entry], names: tuple[str, ...] = ()) -> bytes:
+        response = self._partition.responses.sotw(self._sent.version, tuple(entries), self._turn, self._stream.server)
+        return self._await_answer(response, names)
 
 
 class PartsChannel(SotwChannel):
@@ -58,7 +55,7 @@ class PartsChannel(SotwChannel):
         if not pick.entries:
             return None
         added, updated = self._record(pick.entries)
-        return Response(self._encode(pick.entries, pick.names), added, updated)
+        return Response(self._share(pick.entries, pick.names), added, updated)
 
     def _ask(self, change: SubscriptionChange) -> None:
         self._asked.update(dict.fromkeys(change.asked))
@@ -89,7 +86,7 @@ class WholeChannel(SotwChannel):
         self._fresh.clear()
         self._owed = False
         self._had = entries
-        return Response(self._encode(entries), added, updated)
+        return Response(self._share(entries), added, updated)
 
     def _ask(self, change: SubscriptionChange) -> None:
         if change.asked or change.wildcard_asked:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from registry.xds.resources import Entry, Resource, ResourceChange
+from registry.xds.resources import Entry, Resource, ResourceChange, SharedResponses
 
 
 class Watcher(Protocol):
@@ -27,6 +27,7 @@ class Partition:
     """The resources of one type in one group, and their watchers."""
 
     def __init__(self, type_url: str) -> None:
+        self.responses = SharedResponses(type_url)
         self._type_url = type_url
         self._entries: dict[str, Entry] = {}
         self._listing: tuple[Entry, ...] | None = None

@@ -71,3 +71,8 @@ def delta_response(
             field(7, server),
         )
     )
+
+
+def delta_ack(type_url: str, nonce: str) -> bytes:
+    """The ``DeltaDiscoveryRequest`` that accepts a response and asks for nothing: its type and its nonce."""
+    return text(2, type_url) + text(6, nonce)
