@@ -9,14 +9,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import gc
 import ssl
 import sys
 import time
 from dataclasses import replace
 
-import uvloop
-
+from registry import runtime
 from registry.model.facts import ServicePort
 from registry.model.names import ClusterId, Locality, ServiceKey
 from registry.model.services import Change, Endpoint, MergedService, TargetPort
@@ -67,7 +65,7 @@ async def main() -> None:
         context.set_alpn_protocols(["h2"])
     server = RpcServer(xds.services(), "127.0.0.1:0", limits=LIMITS, tls=(lambda: context) if context else None)
     print(await server.start(), flush=True)
-    gc.freeze()
+    runtime.set_up()
 
     changing = asyncio.create_task(asyncio.sleep(0))
     lines = asyncio.StreamReader()
@@ -96,4 +94,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(main())
+    runtime.run(main())

@@ -7,8 +7,8 @@ import signal
 from pathlib import Path
 
 import click
-import uvloop
 
+from registry import runtime
 from registry.app import Registry
 from registry.config import Config, load, with_flags
 from registry.telemetry import start_logging
@@ -59,7 +59,7 @@ def serve(
         write_service_entries=write_service_entries,
     )
     start_logging(log_level)
-    uvloop.run(_serve(config))
+    runtime.run(_serve(config))
 
 
 async def _serve(config: Config) -> None:
@@ -69,6 +69,7 @@ async def _serve(config: Config) -> None:
         loop.add_signal_handler(signum, stop.set)
     registry = Registry(config)
     await registry.start()
+    runtime.set_up()
     try:
         click.echo(f"mesh-registry: gRPC on {registry.grpc_address}, HTTP on http://{registry.http_address}", err=True)
         await stop.wait()

@@ -86,6 +86,8 @@ class Connection:
         self._decoder = HeaderDecoder(limits.header_list_bytes)
         self._preface = PREFACE
         self._streams: dict[int, _Stream] = {}
+        self._blocked: dict[int, _Stream] = {}
+        """Those with something that waits on a window, the one served last at the end."""
         self._highest = 0
         self._last_accepted = MAX_STREAM_ID
         """Streams above are not served: the connection is being closed."""
@@ -190,7 +192,7 @@ class Connection:
 
     def reset(self, stream_id: int, code: ErrorCode) -> None:
         """End the stream at once."""
-        if self._streams.pop(stream_id, None) is not None:
+        if self._forget(stream_id):
             self._remember_reset(stream_id)
             self._out.append(frames.rst_stream(stream_id, code))
 
@@ -212,6 +214,7 @@ class Connection:
         self.failed = True
         self._out.append(frames.goaway(self._highest, code, message.encode()))
         self._streams.clear()
+        self._blocked.clear()
         self._listener.on_failure(code, message)
 
     # What comes in.
@@ -364,7 +367,7 @@ class Connection:
         if stream_id == 0 or stream_id > self._highest:
             raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, "RST_STREAM of a stream that never was")
         self._spend(self._resets, now, "resets")
-        if self._streams.pop(stream_id, None) is not None:
+        if self._forget(stream_id):
             self._listener.on_abort(stream_id, frames.word(payload))
 
     def _on_settings(self, flags: int, stream_id: int, payload: bytes, _now: float) -> None:
@@ -441,8 +444,8 @@ class Connection:
         if increment == 0 or stream.window > MAX_WINDOW:
             code = ErrorCode.FLOW_CONTROL_ERROR if increment else ErrorCode.PROTOCOL_ERROR
             raise StreamFaultError(stream.id, code, f"WINDOW_UPDATE by {increment}")
-        if stream.waiting is not None and self._push(stream):
-            self._through(stream)
+        if stream.waiting is not None:
+            self._push_blocked(stream)
 
     def _known(self, stream_id: int, what: str, tolerate_closed: bool = False) -> _Stream | None:
         """The frame's stream; None when it is over in a way that lets such a frame still come (section 5.1)."""
@@ -473,6 +476,7 @@ class Connection:
             size = min(len(waiting), self._window, stream.window, self._peer_frame_bytes)
             if size <= 0:
                 stream.waiting = waiting
+                self._blocked[stream.id] = stream
                 return False
             self._out.append(frames.data(stream.id, bytes(waiting[:size])))
             self._window -= size
@@ -482,13 +486,19 @@ class Connection:
         return True
 
     def _push_all(self) -> None:
-        """The connection's window, or all windows, grew. The stream that was served last stands last from now on."""
-        for stream in [each for each in self._streams.values() if each.waiting is not None]:
+        """The connection's window, or all windows, grew."""
+        if not self._blocked:
+            return
+        for stream in list(self._blocked.values()):
             if self._window <= 0:
                 return
-            self._streams[stream.id] = self._streams.pop(stream.id)
-            if self._push(stream):
-                self._through(stream)
+            if stream.id in self._blocked:
+                self._push_blocked(stream)
+
+    def _push_blocked(self, stream: _Stream) -> None:
+        del self._blocked[stream.id]
+        if self._push(stream):
+            self._through(stream)
 
     def _through(self, stream: _Stream) -> None:
         if stream.trailers is not None:
@@ -502,17 +512,22 @@ class Connection:
             self._send_block(stream.id, stream.trailers, end_stream=True)
         else:
             self._out.append(frames.data(stream.id, b"", end_stream=True))
-        del self._streams[stream.id]
+        self._forget(stream.id)
         if stream.remote_open:
             self._remember_reset(stream.id)
             self._out.append(frames.rst_stream(stream.id, ErrorCode.NO_ERROR))
 
     def _abort(self, stream_id: int, code: ErrorCode) -> None:
         """A stream broke a rule."""
-        if self._streams.pop(stream_id, None) is not None:
+        if self._forget(stream_id):
             self._listener.on_abort(stream_id, code)
         self._remember_reset(stream_id)
         self._out.append(frames.rst_stream(stream_id, code))
+
+    def _forget(self, stream_id: int) -> bool:
+        """The stream is over; whether it was not before."""
+        self._blocked.pop(stream_id, None)
+        return self._streams.pop(stream_id, None) is not None
 
     def _remember_reset(self, stream_id: int) -> None:
         self._reset_by_us[stream_id] = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from struct import Struct
 
@@ -112,11 +111,13 @@ def framed(message: bytes) -> bytes:
 class MessageReader:
     """Cuts messages out of the content of one stream."""
 
-    __slots__ = ("_held", "_max_bytes")
+    __slots__ = ("_held", "_max_bytes", "_wanted")
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._held = bytearray()
+        self._wanted = PREFIX_BYTES
+        """So many bytes, with those that are held, before there can be a message."""
 
     @property
     def held(self) -> int:
@@ -132,16 +133,20 @@ class MessageReader:
         if self._held:
             raise RpcError(Code.INTERNAL, "the request ended within a message")
 
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        """The messages that ``data`` completes. Exhaust the iterator before the next call.
+    def feed(self, data: bytes) -> list[bytes]:
+        """The messages that ``data`` completes.
 
         Raises:
-            RpcError: a message that is too large, known before it is here, or compressed.
+            RpcError: a message that is too large, known before it is here, or compressed. What came before it is lost.
         """
-        buffer: bytes | bytearray = data
+        buffer = data
         if self._held:
             self._held += data
-            buffer = self._held
+            if len(self._held) < self._wanted:
+                return []
+            buffer = bytes(self._held)
+            self._held.clear()
+        found: list[bytes] = []
         begin, end = 0, len(buffer)
         while end - begin >= PREFIX_BYTES:
             compressed, length = _PREFIX.unpack_from(buffer, begin)
@@ -153,10 +158,12 @@ class MessageReader:
                 )
             after = begin + PREFIX_BYTES + length
             if after > end:
+                self._wanted = PREFIX_BYTES + length
                 break
-            yield bytes(buffer[begin + PREFIX_BYTES : after])
+            found.append(buffer[begin + PREFIX_BYTES : after])
             begin = after
-        if buffer is self._held:
-            del self._held[:begin]
-        elif begin < end:
+        else:
+            self._wanted = PREFIX_BYTES
+        if begin < end:
             self._held += buffer[begin:]
+        return found

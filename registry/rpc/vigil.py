@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from enum import Enum
 
 from registry.rpc.limits import Limits
 
+NEVER = -math.inf
 PING_STRIKES = 2
 """How many pings may come too soon before it is too many (grpc/proposal A8)."""
 
@@ -31,7 +33,7 @@ class Vigil:
         self._pinged_at: float | None = None
         self._paused_at: float | None = None
         self._idle_since: float | None = now
-        self._client_pinged_at = -float("inf")
+        self._client_pinged_at = NEVER
         self._strikes = 0
 
     def heard(self, now: float) -> None:
@@ -61,7 +63,7 @@ class Vigil:
     def sent(self) -> None:
         """Headers or data were sent: pings are in order again."""
         self._strikes = 0
-        self._client_pinged_at = -float("inf")
+        self._client_pinged_at = NEVER
 
     def client_pinged(self, now: float) -> bool:
         """The client pinged; whether that is in order (grpc/grpc doc/keepalive.md, "Server Enforcement")."""

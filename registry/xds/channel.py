@@ -48,13 +48,15 @@ class Stream:
     wake: Callable[[], None]
 
 
-@dataclass(frozen=True, slots=True)
 class Response:
     """An encoded response; ``added`` are new to the client, ``updated`` it was sent before."""
 
-    data: bytes
-    added: tuple[str, ...] = ()
-    updated: tuple[str, ...] = ()
+    __slots__ = ("added", "data", "updated")
+
+    def __init__(self, data: bytes, added: tuple[str, ...] = (), updated: tuple[str, ...] = ()) -> None:
+        self.data = data
+        self.added = added
+        self.updated = updated
 
 
 class Pick:
@@ -86,7 +88,7 @@ class Pick:
 class Channel(ABC):
     """What both protocol variants have in common. It is a ``Watcher`` of its partition of the store."""
 
-    def __init__(self, kind: ResourceType, partition: Partition, stream: Stream) -> None:
+    def __init__(self, kind: ResourceType, partition: Partition, stream: Stream, sent: SentVersions) -> None:
         self.kind = kind
         self.subscription = Subscription(kind)
         self.waiting = False
@@ -95,7 +97,7 @@ class Channel(ABC):
         self._turn = False
         self._partition = partition
         self._stream = stream
-        self._sent = SentVersions()
+        self._sent = sent
         self._owed = False
         self._asked: dict[str, None] = {}
         self._fresh: set[str] = set()
@@ -146,7 +148,8 @@ class Channel(ABC):
             self._fresh.add(name)
 
     def wake(self) -> None:
-        self._stream.wake()
+        if not self.waiting:
+            self._stream.wake()
 
     def renew(self, names: Iterable[str]) -> None:
         """Take these as asked for again, those of them that are subscribed to and exist."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from envoy.service.discovery.v3 import discovery_pb2
 
 from registry.xds.channel import Channel, Response, Scope, Stream
-from registry.xds.resources import Entry
+from registry.xds.resources import Entry, SentVersions
 from registry.xds.store import Partition
 from registry.xds.subscription import SubscriptionChange
 from registry.xds.types import ResourceType
@@ -21,7 +21,7 @@ class DeltaChannel(Channel):
     """One type on a Delta stream. The version of a response is for people; the client goes by each resource's own."""
 
     def __init__(self, kind: ResourceType, partition: Partition, stream: Stream) -> None:
-        super().__init__(kind, partition, stream)
+        super().__init__(kind, partition, stream, SentVersions())
         self._first = True
 
     def receive(self, request: discovery_pb2.DeltaDiscoveryRequest) -> None:

@@ -30,7 +30,10 @@ def next_turn(channels: Sequence[Channel]) -> tuple[Channel, Scope] | None:
 
     ``channels`` are in the order in which additions go out.
     """
-    if not any(channel.pending and not channel.waiting for channel in channels):
+    for channel in channels:
+        if not channel.waiting and channel.pending:
+            break
+    else:
         return None
     if len(channels) == 1:
         return channels[0], Scope.BREAK

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cached_property
 from hashlib import blake2b
 
 from registry.xds import wire
@@ -22,18 +21,26 @@ class Resource:
     can be subscribed to by its name.
     """
 
+    __slots__ = ("_body", "_encode", "_version", "on_demand")
+
     def __init__(self, encode: Callable[[], bytes], on_demand: bool = False) -> None:
         self._encode = encode
+        self._body: bytes | None = None
+        self._version = ""
         self.on_demand = on_demand
 
-    @cached_property
+    @property
     def body(self) -> bytes:
-        return self._encode()
+        if self._body is None:
+            self._body = self._encode()
+        return self._body
 
-    @cached_property
+    @property
     def version(self) -> str:
         """A short hash of the content: equal bytes have equal versions, in every process."""
-        return blake2b(self.body, digest_size=_VERSION_BYTES).hexdigest()
+        if not self._version:
+            self._version = blake2b(self.body, digest_size=_VERSION_BYTES).hexdigest()
+        return self._version
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +56,12 @@ class ResourceChange:
 class Entry:
     """A resource under its name in the store, with its bytes as each protocol variant sends them."""
 
+    __slots__ = ("_delta", "_digest", "_sotw", "_type_url", "name", "resource")
+
     def __init__(self, type_url: str, name: str, resource: Resource) -> None:
         self._type_url = type_url
+        self._sotw = self._delta = b""
+        self._digest = -1
         self.name = name
         self.resource = resource
 
@@ -63,19 +74,26 @@ class Entry:
         """Whether a wildcard subscription includes it."""
         return not self.resource.on_demand
 
-    @cached_property
+    @property
     def digest(self) -> int:
-        return digest(self.name, self.version)
+        """Name and version as one number."""
+        if self._digest < 0:
+            self._digest = digest(self.name, self.version)
+        return self._digest
 
-    @cached_property
+    @property
     def sotw(self) -> bytes:
         """The field of a ``DiscoveryResponse`` that holds it."""
-        return wire.sotw_resource(self._type_url, self.resource.body)
+        if not self._sotw:
+            self._sotw = wire.sotw_resource(self._type_url, self.resource.body)
+        return self._sotw
 
-    @cached_property
+    @property
     def delta(self) -> bytes:
         """The field of a ``DeltaDiscoveryResponse`` that holds it."""
-        return wire.delta_resource(self._type_url, self.name, self.version, self.resource.body)
+        if not self._delta:
+            self._delta = wire.delta_resource(self._type_url, self.name, self.version, self.resource.body)
+        return self._delta
 
 
 class SharedResponse:
@@ -148,15 +166,10 @@ def digest(name: str, version: str) -> int:
 
 
 class SentVersions:
-    """Which version of each resource a client was sent last, and the version of them all together.
-
-    The exclusive or of the digests identifies the set, whatever the order it was sent in, and one resource more or
-    less changes it at the same small cost however many there are.
-    """
+    """Which version of each resource a client was sent last."""
 
     def __init__(self) -> None:
         self._versions: dict[str, str] = {}
-        self._digest = 0
 
     def __contains__(self, name: str) -> bool:
         return name in self._versions
@@ -169,18 +182,34 @@ class SentVersions:
 
     def record(self, entry: Entry) -> None:
         """``entry`` was sent."""
-        self.forget(entry.name)
         self._versions[entry.name] = entry.version
-        self._digest ^= entry.digest
 
     def assume(self, name: str, version: str) -> None:
         """The client says it has this."""
-        self.forget(name)
         self._versions[name] = version
-        self._digest ^= digest(name, version)
 
     def forget(self, name: str) -> None:
         """The client has it no longer, or never mind."""
+        self._versions.pop(name, None)
+
+
+class SentState(SentVersions):
+    """The same, and the version of them all together.
+
+    The exclusive or of the digests identifies the set, whatever the order it was sent in, and one resource more or
+    less changes it at the same small cost however many there are.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._digest = 0
+
+    def record(self, entry: Entry) -> None:
+        self.forget(entry.name)
+        super().record(entry)
+        self._digest ^= entry.digest
+
+    def forget(self, name: str) -> None:
         version = self._versions.pop(name, None)
         if version is not None:
             self._digest ^= digest(name, version)

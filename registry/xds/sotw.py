@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from envoy.service.discovery.v3 import discovery_pb2
 
 from registry.xds.channel import Channel, Response, Scope, Stream
-from registry.xds.resources import Entry
+from registry.xds.resources import Entry, SentState
 from registry.xds.store import Partition
 from registry.xds.subscription import SubscriptionChange
 from registry.xds.types import ResourceType
@@ -19,6 +19,10 @@ from registry.xds.types import ResourceType
 
 class SotwChannel(Channel):
     """What is common to types sent whole and in parts."""
+
+    def __init__(self, kind: ResourceType, partition: Partition, stream: Stream) -> None:
+        self._state = SentState()
+        super().__init__(kind, partition, stream, self._state)
 
     def receive(self, request: discovery_pb2.DiscoveryRequest) -> None:
         """A request of the client: the first, an ACK, a NACK, or a new list of names.
@@ -40,7 +44,7 @@ class SotwChannel(Channel):
         raise NotImplementedError
 
     def _share(self, entries: Iterable[Entry], names: tuple[str, ...] = ()) -> bytes:
-        response = self._partition.responses.sotw(self._sent.version, tuple(entries), self._turn, self._stream.server)
+        response = self._partition.responses.sotw(self._state.version, tuple(entries), self._turn, self._stream.server)
         return self._await_answer(response, names)
 
 
