@@ -5,13 +5,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ENVOY_VERSION := 1.40.0
-PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+PIP_INSTALL := $(PIP) install --constraint constraints.txt
 COMPILE := $(BIN)/uv pip compile pyproject.toml --upgrade --no-header --no-annotate --no-emit-index-url --quiet
 PROTO := protos/registry/v1/registry.proto
 GENERATED := registry/protos
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench format tools protos lock clean
+.PHONY: help demo test test-compiled check bench bench-fanout wheel format tools protos lock clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -34,6 +35,19 @@ check: $(VENV)/.development  ## lint, strict types, import rules, generated code
 bench: $(VENV)/.development $(BIN)/envoy tools  ## run the benchmarks (benchmarks/README.md)
 	$(BIN)/python benchmarks/propagation.py
 
+bench-fanout: wheel  ## fan-out against go-control-plane (needs Go); ARGS="--rounds 1 --work 1000x10" for a part
+	PYTHONPATH=$(VENV)/compiled $(BIN)/python benchmarks/fanout.py $(ARGS)
+
+wheel: $(VENV)/.development  ## build a wheel with compiled modules into dist/ (needs a C compiler); see setup.py
+	@$(BIN)/python tests/tools/xds_stubs.py $(VENV)/stubs
+	@rm -rf dist $(VENV)/compiled
+	@echo "compiling (half a minute) ..."
+	@MESH_REGISTRY_COMPILE=1 $(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
+	@$(PIP) install --no-deps --target $(VENV)/compiled dist/*.whl
+
+test-compiled: wheel  ## run the tests of the compiled modules, compiled
+	PYTHONPATH=$(VENV)/compiled $(BIN)/pytest --compiled tests/pure tests/sockets
+
 format: $(VENV)/.development  ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -51,7 +65,7 @@ lock: $(VENV)/.development  ## pin the newest dependencies: of this tree, and of
 	$(COMPILE) --generate-hashes --python-version 3.13 --python-platform linux --output-file deploy/requirements.txt
 
 clean:  ## remove the virtual environment and caches (not the tools)
-	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(VENV)/.python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -9,8 +9,14 @@ from support import namespace
 from support.missing import NO_NAMESPACE, REQUIRE_REAL
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--compiled", action="store_true", help="fail unless the compiled modules are the ones under test")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Before anything is imported that opens sockets or starts threads."""
+    if config.getoption("--compiled") and not _compiled():
+        raise pytest.UsageError("--compiled: registry.rpc.connection is not compiled; `make test-compiled` makes it so")
     if os.environ.get("REGISTRY_TEST_NAMESPACE") == "none":
         config.stash[NO_NAMESPACE] = "REGISTRY_TEST_NAMESPACE=none"
         return
@@ -24,3 +30,9 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     reason = config.stash.get(NO_NAMESPACE, None)
     where = f"none ({reason})" if reason else f"of this session's own, with {namespace.POD_RANGE} on lo"
     return [f"network namespace: {where}", f"missing real components: {'fail' if REQUIRE_REAL else 'skip'}"]
+
+
+def _compiled() -> bool:
+    from registry.rpc import connection
+
+    return connection.__file__.endswith(".so")

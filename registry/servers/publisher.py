@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Protocol
 
 from registry.model.names import ServiceKey
 from registry.model.services import Change, ChangeSet, MergedService
@@ -11,7 +12,12 @@ from registry.views.rds import assemble_routes, encode_virtual_hosts
 from registry.views.rendered import Rendered
 from registry.views.resources import ROUTE, assignments, outbound_listener, shape
 from registry.xds.resources import Resource, ResourceChange
-from registry.xds.store import ResourceStore
+
+
+class Store(Protocol):
+    """The part of a resource store that is written to."""
+
+    def apply(self, changes: Iterable[ResourceChange]) -> None: ...
 
 
 class Publisher:
@@ -21,7 +27,7 @@ class Publisher:
     service's part of ``outbound_http`` and joins the parts of all services, as they were encoded before.
     """
 
-    def __init__(self, store: ResourceStore, names: Names, listener: tuple[str, int]) -> None:
+    def __init__(self, store: Store, names: Names, listener: tuple[str, int]) -> None:
         self._store = store
         self._names = names
         self._virtual_hosts: dict[ServiceKey, bytes] = {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from support.facts import ECHO, A, a_service, a_slice, listing
 
 from registry.index import Index
@@ -18,17 +20,18 @@ CLUSTER_NAME = NAMES.cluster(ECHO, 80)
 AUTHORITY = NAMES.authority(ECHO, 80)
 
 
-class RecordingStore(ResourceStore):
-    """Keeps what each batch named, apart from doing it."""
+class RecordingStore:
+    """Passes each batch on to a store, and keeps what it named."""
 
     def __init__(self) -> None:
-        super().__init__()
+        self.inner = ResourceStore()
+        self.get = self.inner.get
         self.batches: list[set[tuple[str, str, bool]]] = []
 
-    def apply(self, changes: object) -> None:
-        batch: list[ResourceChange] = list(changes)  # type: ignore[call-overload]
+    def apply(self, changes: Iterable[ResourceChange]) -> None:
+        batch = list(changes)
         self.batches.append({(each.type_url, each.name, each.resource is not None) for each in batch})
-        super().apply(batch)
+        self.inner.apply(batch)
 
 
 class Rig:
