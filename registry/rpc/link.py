@@ -84,8 +84,11 @@ class Site(Protocol):
         """The link is over."""
 
 
-class Link(asyncio.Protocol):
-    """Carries the calls of one connection. It is the ``Wire`` of its calls."""
+class Link:
+    """Carries the calls of one connection: an asyncio protocol, and the ``Wire`` of its calls.
+
+    It does not inherit ``asyncio.Protocol``: compiled, its attributes would be entries of a dictionary then.
+    """
 
     def __init__(self, site: Site, loop: asyncio.AbstractEventLoop) -> None:
         self._site = site
@@ -141,6 +144,10 @@ class Link(asyncio.Protocol):
         if self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
             self._site.ready(self)
+
+    def eof_received(self) -> bool:
+        """The client will send no more: with HTTP/2 that is the end."""
+        return False
 
     def connection_lost(self, _exc: Exception | None) -> None:
         for timer in (self._timer, self._goaway_timer):

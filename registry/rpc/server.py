@@ -11,6 +11,7 @@ import socket
 import ssl
 from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
+from typing import cast
 
 from registry.rpc.calls import routes
 from registry.rpc.limits import Limits
@@ -175,17 +176,15 @@ class RpcServer:
 
     async def _connect(self, client: socket.socket) -> None:
         """Make a link of an accepted connection. A handshake that fails is the client's affair."""
+        link = cast(asyncio.Protocol, Link(self, self._loop))
         try:
             if client.family != socket.AF_UNIX:
                 client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._tls is None:
-                await self._loop.connect_accepted_socket(lambda: Link(self, self._loop), client)
+                await self._loop.connect_accepted_socket(lambda: link, client)
                 return
             await self._loop.connect_accepted_socket(
-                lambda: Link(self, self._loop),
-                client,
-                ssl=self._tls(),
-                ssl_handshake_timeout=self.limits.handshake_seconds,
+                lambda: link, client, ssl=self._tls(), ssl_handshake_timeout=self.limits.handshake_seconds
             )
         except (OSError, ssl.SSLError, TimeoutError) as error:
             log.debug("a connection came to nothing: %s", error)
