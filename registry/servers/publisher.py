@@ -7,6 +7,7 @@ from typing import Protocol
 
 from registry.model.names import ServiceKey
 from registry.model.services import Change, ChangeSet, MergedService
+from registry.views.eds import AssignmentEncoder
 from registry.views.names import OUTBOUND_HTTP, Names
 from registry.views.rds import assemble_routes, encode_virtual_hosts
 from registry.views.rendered import Rendered
@@ -31,6 +32,7 @@ class Publisher:
         self._store = store
         self._names = names
         self._virtual_hosts: dict[ServiceKey, bytes] = {}
+        self._encoders: dict[ServiceKey, AssignmentEncoder] = {}
         store.apply([_put(outbound_listener(*listener)), self._route()])
 
     def publish(self, changes: ChangeSet) -> None:
@@ -39,7 +41,7 @@ class Publisher:
         routes_changed = False
         for change in changes:
             if change.old is not None and change.new is not None and change.old.ports == change.new.ports:
-                batch += map(_put, assignments(change.new, self._names))
+                batch += map(_put, self._assignments(change.new))
             else:
                 batch += self._reshaped(change)
                 routes_changed |= self._render_virtual_hosts(change)
@@ -55,10 +57,18 @@ class Publisher:
             yield _put(each)
         for type_url, name in sorted(gone):
             yield ResourceChange(type_url, name, None)
+        if change.new is None:
+            self._encoders.pop(change.key, None)
+
+    def _assignments(self, service: MergedService) -> Iterator[Rendered]:
+        encoder = self._encoders.get(service.key)
+        if encoder is None:
+            encoder = self._encoders[service.key] = AssignmentEncoder(service.key, self._names)
+        return assignments(service, self._names, encoder)
 
     def _all_resources(self, service: MergedService | None) -> Iterator[Rendered]:
         if service is not None:
-            yield from assignments(service, self._names)
+            yield from self._assignments(service)
             yield from shape(service, self._names)
 
     def _render_virtual_hosts(self, change: Change) -> bool:

@@ -2,50 +2,93 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import groupby
 
 from envoy.config.core.v3 import health_check_pb2
 from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
 
+from registry.model.names import Locality, ServiceKey
 from registry.model.services import Endpoint, Health, MergedService
 from registry.views.names import Names
-from registry.views.rendered import serialized
+from registry.views.rendered import length_delimited, serialized
 
 HEALTH = {Health.HEALTHY: health_check_pb2.HEALTHY, Health.DRAINING: health_check_pb2.DRAINING}
+ENDPOINTS = endpoint_pb2.ClusterLoadAssignment.ENDPOINTS_FIELD_NUMBER
+
+Member = tuple[str, int, Health, int]
+"""What an LbEndpoint is made of: address, port, health, weight."""
+
+
+class AssignmentEncoder:
+    """Encodes the assignments of one service, time and again: each endpoint once, as long as it stays the same.
+
+    Fields of a protobuf message may be put together from pieces (protobuf.dev, "Encoding", "Last One Wins"): an
+    assignment is its endpoints' bytes joined, in the order protobuf itself would write them.
+    """
+
+    def __init__(self, key: ServiceKey, names: Names) -> None:
+        self._key = key
+        self._names = names
+        self._members: dict[int, dict[Member, bytes]] = {}
+        """Port -> what an endpoint is made of -> its bytes, of the endpoints there were last."""
+
+    def encode(self, service: MergedService, port: int) -> bytes:
+        """The bytes of the ClusterLoadAssignment of ``port``: empty of endpoints, but there, when nobody offers it.
+
+        Localities and endpoints keep the order of the merged service. A locality's weight is the sum of its
+        endpoints' (gRPC ignores a locality without one: gRFC A27). An address and port is named once (gRPC refuses an
+        assignment that repeats one), also where two networks use the same address.
+        """
+        before = self._members.get(port, {})
+        now: dict[Member, bytes] = {}
+        parts = [serialized(endpoint_pb2.ClusterLoadAssignment(cluster_name=self._names.cluster(self._key, port)))]
+        seen: set[tuple[str, int]] = set()
+        for locality, endpoints in groupby(service.endpoints, key=lambda endpoint: endpoint.locality):
+            bodies = []
+            weight = 0
+            for member in _members(endpoints, port, seen):
+                body = before.get(member)
+                now[member] = body = _lb_endpoint(member) if body is None else body
+                bodies.append(body)
+                weight += member[3]
+            if bodies:
+                parts.append(length_delimited(ENDPOINTS, _group(locality, bodies, weight)))
+        self._members[port] = now
+        return b"".join(parts)
 
 
 def encode_assignment(service: MergedService, port: int, names: Names) -> bytes:
-    """The bytes of the ClusterLoadAssignment of ``port``: empty of endpoints, but there, when nobody offers it.
+    """The same for once."""
+    return AssignmentEncoder(service.key, names).encode(service, port)
 
-    Localities and endpoints keep the order of the merged service. A locality's weight is the sum of its endpoints'
-    (gRPC ignores a locality without one: gRFC A27). An address and port is named once (gRPC refuses an assignment
-    that repeats one), also where two networks use the same address.
-    """
-    assignment = endpoint_pb2.ClusterLoadAssignment(cluster_name=names.cluster(service.key, port))
-    seen: set[tuple[str, int]] = set()
-    for locality, endpoints in groupby(service.endpoints, key=lambda endpoint: endpoint.locality):
-        members = []
-        weight = 0
-        for endpoint in endpoints:
-            target = endpoint.target(port)
-            if target is None or (endpoint.address, target) in seen:
-                continue
+
+def _members(endpoints: Iterator[Endpoint], port: int, seen: set[tuple[str, int]]) -> Iterator[Member]:
+    """Those that offer ``port``, without what was ``seen``, which grows."""
+    for endpoint in endpoints:
+        target = endpoint.target(port)
+        if target is not None and (endpoint.address, target) not in seen:
             seen.add((endpoint.address, target))
-            members.append(_lb_endpoint(endpoint, target))
-            weight += endpoint.weight
-        if members:
-            group = assignment.endpoints.add(lb_endpoints=members)
-            group.locality.region = locality.region
-            group.locality.zone = locality.zone
-            group.locality.sub_zone = locality.sub_zone
-            group.load_balancing_weight.value = weight
-    return serialized(assignment)
+            yield endpoint.address, target, endpoint.health, endpoint.weight
 
 
-def _lb_endpoint(endpoint: Endpoint, target: int) -> endpoint_components_pb2.LbEndpoint:
-    message = endpoint_components_pb2.LbEndpoint(health_status=HEALTH[endpoint.health])
-    socket_address = message.endpoint.address.socket_address
-    socket_address.address = endpoint.address
-    socket_address.port_value = target
-    message.load_balancing_weight.value = endpoint.weight
-    return message
+def _group(locality: Locality, bodies: list[bytes], weight: int) -> bytes:
+    """A LocalityLbEndpoints: its locality, its endpoints, its weight (fields 1, 2 and 3)."""
+    before = endpoint_components_pb2.LocalityLbEndpoints()
+    before.locality.region = locality.region
+    before.locality.zone = locality.zone
+    before.locality.sub_zone = locality.sub_zone
+    after = endpoint_components_pb2.LocalityLbEndpoints()
+    after.load_balancing_weight.value = weight
+    return b"".join((serialized(before), *bodies, serialized(after)))
+
+
+def _lb_endpoint(member: Member) -> bytes:
+    """An LbEndpoint, as a field of its LocalityLbEndpoints."""
+    address, port, health, weight = member
+    group = endpoint_components_pb2.LocalityLbEndpoints()
+    message = group.lb_endpoints.add(health_status=HEALTH[health])
+    message.endpoint.address.socket_address.address = address
+    message.endpoint.address.socket_address.port_value = port
+    message.load_balancing_weight.value = weight
+    return serialized(group)

@@ -8,7 +8,7 @@ from functools import partial
 from registry.model.facts import Protocol
 from registry.model.services import MergedService
 from registry.views.cds import encode_cluster
-from registry.views.eds import encode_assignment
+from registry.views.eds import AssignmentEncoder
 from registry.views.lds import encode_api_listener, encode_outbound_listener
 from registry.views.names import OUTBOUND_HTTP, Names
 from registry.views.protocol import default_port
@@ -21,12 +21,14 @@ CLUSTER = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
 ASSIGNMENT = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
 
 
-def assignments(service: MergedService, names: Names) -> Iterator[Rendered]:
-    """The ClusterLoadAssignment of each port: all that an endpoint has a part in."""
+def assignments(service: MergedService, names: Names, encoder: AssignmentEncoder | None = None) -> Iterator[Rendered]:
+    """The ClusterLoadAssignment of each port: all that an endpoint has a part in.
+
+    ``encoder`` is one that was used for the service before: it knows the endpoints that have not changed.
+    """
+    encoder = encoder or AssignmentEncoder(service.key, names)
     for number in served_ports(service):
-        yield Rendered(
-            ASSIGNMENT, names.cluster(service.key, number), partial(encode_assignment, service, number, names)
-        )
+        yield Rendered(ASSIGNMENT, names.cluster(service.key, number), partial(encoder.encode, service, number))
 
 
 def shape(service: MergedService, names: Names) -> Iterator[Rendered]:

@@ -1,0 +1,67 @@
+"""An assignment put together from its endpoints' bytes is byte for byte the message built field by field."""
+
+from __future__ import annotations
+
+from itertools import groupby
+
+from envoy.config.endpoint.v3 import endpoint_pb2
+from hypothesis import given
+from hypothesis import strategies as st
+
+from registry.model.facts import ServicePort
+from registry.model.names import ClusterId, Locality, ServiceKey
+from registry.model.services import Endpoint, Health, MergedService, TargetPort
+from registry.views.eds import HEALTH, AssignmentEncoder
+from registry.views.names import Names
+
+KEY = ServiceKey("shop", "echo")
+NAMES = Names()
+PORTS = (80, 8080)
+
+endpoints = st.builds(
+    Endpoint,
+    locality=st.builds(Locality, st.sampled_from(["", "r"]), st.sampled_from(["", "z", "zone" * 40]), st.just("a")),
+    address=st.sampled_from(["10.0.0.1", "10.0.0.2", "2001:db8::1"]),
+    ports=st.lists(st.builds(TargetPort, st.sampled_from(PORTS), st.integers(1, 65535)), max_size=2).map(tuple),
+    cluster=st.just(ClusterId("a")),
+    health=st.sampled_from(Health),
+    network=st.sampled_from(["", "n"]),
+    weight=st.integers(1, 2**20),
+)
+services = st.lists(endpoints, max_size=40).map(
+    lambda members: MergedService(
+        KEY, tuple(ServicePort(port, "http") for port in PORTS), tuple(sorted(set(members))), (ClusterId("a"),)
+    )
+)
+
+
+def built(service: MergedService, port: int) -> bytes:
+    """The message, one field after another."""
+    assignment = endpoint_pb2.ClusterLoadAssignment(cluster_name=NAMES.cluster(KEY, port))
+    seen = set()
+    for locality, members in groupby(service.endpoints, key=lambda endpoint: endpoint.locality):
+        offering = []
+        for each in members:
+            if each.target(port) is not None and (each.address, each.target(port)) not in seen:
+                seen.add((each.address, each.target(port)))
+                offering.append(each)
+        if offering:
+            group = assignment.endpoints.add()
+            group.locality.SetInParent()
+            group.locality.region, group.locality.zone = locality.region, locality.zone
+            group.locality.sub_zone = locality.sub_zone
+            group.load_balancing_weight.value = sum(each.weight for each in offering)
+            for each in offering:
+                member = group.lb_endpoints.add(health_status=HEALTH[each.health])
+                member.endpoint.address.socket_address.address = each.address
+                member.endpoint.address.socket_address.port_value = each.target(port)
+                member.load_balancing_weight.value = each.weight
+    return assignment.SerializeToString(deterministic=True)
+
+
+@given(st.lists(services, min_size=1, max_size=4))
+def test_whatever_the_encoder_saw_before_the_bytes_are_those_of_the_message(history: list[MergedService]) -> None:
+    encoder = AssignmentEncoder(KEY, NAMES)
+    for service in history:
+        for port in PORTS:
+            assert encoder.encode(service, port) == built(service, port)
