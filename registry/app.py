@@ -22,10 +22,13 @@ from registry.model.services import MergedService
 from registry.model.status import Source
 from registry.pipeline import Pipeline
 from registry.rpc.server import ListenError, RpcServer
+from registry.rpc.tls import ServerTls, TlsError
 from registry.servers.ads import ClientStatus, XdsServer
+from registry.servers.health import HealthServer
 from registry.servers.http import HttpServer
 from registry.servers.lookup import LookupServer
 from registry.servers.publisher import Publisher
+from registry.servers.reflection import ReflectionServer
 from registry.servers.reports import ClusterReport
 from registry.sources.kubernetes.client import KubernetesClient
 from registry.sources.kubernetes.reflector import Connect, KubernetesSource
@@ -33,6 +36,7 @@ from registry.sources.manifests import ManifestsSource
 from registry.telemetry import Metrics
 from registry.views.names import Names
 from registry.writers.service_entries import ServiceEntryWriter
+from registry.xds.session import SessionOptions
 from registry.xds.store import ResourceStore
 
 log = logging.getLogger(__name__)
@@ -54,8 +58,12 @@ class Registry:
         self._index = Index(config.export.policy())
         self._members = {ClusterId(each.name): self._member(each) for each in config.clusters}
         self._store = ResourceStore()
-        self._xds = XdsServer(self._store, time.time)
+        options = SessionOptions(identifier="mesh-registry", max_names=config.limits.subscriptions)
+        self._xds = XdsServer(self._store, time.time, options)
         self._lookup = LookupServer(self._index.get, self._names)
+        services = (*self._xds.services(), self._lookup.service())
+        self._health = HealthServer(services)
+        self._services = (*services, self._health.service(), *ReflectionServer(services).services())
         self._pipeline = self._make_pipeline()
         self._serving = False
         self._stack = AsyncExitStack()
@@ -69,7 +77,7 @@ class Registry:
             StartError: a port cannot be had. Nothing is left running then.
         """
         async with AsyncExitStack() as stack:
-            grpc = RpcServer((*self._xds.services(), self._lookup.service()), self._config.listen.grpc)
+            grpc = self._rpc_server()
             try:
                 self.grpc_address = await grpc.start()
             except ListenError as error:
@@ -125,6 +133,20 @@ class Registry:
         self._serving = True
         self._xds.open()
         self._lookup.open()
+        self._health.open()
+
+    def _rpc_server(self) -> RpcServer:
+        listen = self._config.listen
+        tls = None
+        if listen.tls is not None:
+            client_ca = listen.tls.client_ca
+            try:
+                tls = ServerTls(
+                    Path(listen.tls.certificate), Path(listen.tls.key), Path(client_ca) if client_ca else None
+                )
+            except TlsError as error:
+                raise StartError(f"listen.tls: {error}") from error
+        return RpcServer(self._services, listen.grpc, limits=self._config.limits.limits(), tls=tls)
 
     def _make_pipeline(self) -> Pipeline:
         publisher = Publisher(self._store, self._names, parse_address(self._config.envoy.listener))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
@@ -14,9 +15,12 @@ from registry.documents import Document, DocumentError, parse
 from registry.errors import ConfigError
 from registry.index.export import DEFAULT_EXCLUDED_NAMESPACES, DEFAULT_EXCLUDED_SERVICES, ExportPolicy
 from registry.model.names import ServiceKey
+from registry.rpc.limits import Limits
 from registry.views.names import DEFAULT_DOMAIN
 
 MAX_PORT = 65535
+UNIX = "unix:"
+_LIMITS = Limits()
 CLUSTER_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9._]{0,251}[A-Za-z0-9])?")
 DOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(?P<key>[^`]*)`")
@@ -68,11 +72,51 @@ class ClusterConfig(_Section, frozen=True):
     network: str = ""
 
 
+class TlsConfig(_Section, frozen=True):
+    """TLS on the gRPC port: PEM files, read anew when they change.
+
+    With ``client_ca`` clients have to show a certificate of that authority.
+    """
+
+    certificate: str
+    key: str
+    client_ca: str | None = None
+
+
 class ListenConfig(_Section, frozen=True):
-    """Where the registry listens, each HOST:PORT."""
+    """Where the registry listens: ``grpc`` HOST:PORT or ``unix:PATH``, ``http`` HOST:PORT."""
 
     grpc: str = "127.0.0.1:15010"
     http: str = "127.0.0.1:15014"
+    tls: TlsConfig | None = None
+
+
+class LimitsConfig(_Section, frozen=True):
+    """What one client, and all of them, may use on the gRPC port: see ``registry.rpc.limits``.
+
+    ``subscriptions`` are the names that one xDS stream may ask for.
+    """
+
+    subscriptions: int = 200_000
+    connections: int = _LIMITS.connections
+    streams: int = _LIMITS.streams
+    header_list_bytes: int = _LIMITS.header_list_bytes
+    received_message_bytes: int = _LIMITS.received_message_bytes
+    sent_message_bytes: int = _LIMITS.sent_message_bytes
+    waiting_bytes: int = _LIMITS.waiting_bytes
+    stalled_seconds: float = _LIMITS.stalled_seconds
+    handshake_seconds: float = _LIMITS.handshake_seconds
+    idle_seconds: float = _LIMITS.idle_seconds
+    ping_seconds: float = _LIMITS.ping_seconds
+    ping_timeout_seconds: float = _LIMITS.ping_timeout_seconds
+    client_ping_seconds: float = _LIMITS.client_ping_seconds
+    new_streams: int = _LIMITS.new_streams
+    resets: int = _LIMITS.resets
+    control_frames: int = _LIMITS.control_frames
+    burst_seconds: int = _LIMITS.burst_seconds
+
+    def limits(self) -> Limits:
+        return Limits(**{each.name: getattr(self, each.name) for each in dataclasses.fields(Limits)})
 
 
 class ExportConfig(_Section, frozen=True):
@@ -114,12 +158,15 @@ class Config(_Section, frozen=True):
     service_entries: ServiceEntriesConfig = ServiceEntriesConfig()
     envoy: EnvoyConfig = EnvoyConfig()
     coalesce: CoalesceConfig = CoalesceConfig()
+    limits: LimitsConfig = LimitsConfig()
 
 
 _SECTIONS: dict[str, type[_Section]] = {
     "$": Config,
     "$.clusters[]": ClusterConfig,
     "$.listen": ListenConfig,
+    "$.listen.tls": TlsConfig,
+    "$.limits": LimitsConfig,
     "$.export": ExportConfig,
     "$.serviceEntries": ServiceEntriesConfig,
     "$.envoy": EnvoyConfig,
@@ -151,7 +198,9 @@ def load(path: Path) -> Config:
     for where, problem in _problems(config):
         raise ConfigError(f"{path}:{document.line(where)}: {where.removeprefix('$.')}: {problem}")
     return msgspec.structs.replace(
-        config, clusters=tuple(_anchored(cluster, path.parent) for cluster in config.clusters)
+        config,
+        clusters=tuple(_anchored(cluster, path.parent) for cluster in config.clusters),
+        listen=_anchored_listen(config.listen, path.parent),
     )
 
 
@@ -174,7 +223,7 @@ def with_flags(
     flags = msgspec.structs.replace(
         config,
         clusters=(*config.clusters, *(_anchored(cluster, Path()) for cluster in added)),
-        listen=ListenConfig(grpc or config.listen.grpc, http or config.listen.http),
+        listen=ListenConfig(grpc or config.listen.grpc, http or config.listen.http, config.listen.tls),
         service_entries=ServiceEntriesConfig(
             config.service_entries.write if write_service_entries is None else write_service_entries
         ),
@@ -206,10 +255,21 @@ def _flag_of(where: str, from_file: int) -> str:
 
 
 def _anchored(cluster: ClusterConfig, folder: Path) -> ClusterConfig:
-    def anchor(path: str | None) -> str | None:
-        return None if path is None else str((folder / Path(path).expanduser()).absolute())
+    return msgspec.structs.replace(
+        cluster, kubeconfig=_anchor(cluster.kubeconfig, folder), manifests=_anchor(cluster.manifests, folder)
+    )
 
-    return msgspec.structs.replace(cluster, kubeconfig=anchor(cluster.kubeconfig), manifests=anchor(cluster.manifests))
+
+def _anchored_listen(listen: ListenConfig, folder: Path) -> ListenConfig:
+    tls = listen.tls
+    if tls is None:
+        return listen
+    files = {key: _anchor(getattr(tls, key), folder) for key in ("certificate", "key", "client_ca")}
+    return msgspec.structs.replace(listen, tls=msgspec.structs.replace(tls, **files))
+
+
+def _anchor(path: str | None, folder: Path) -> str | None:
+    return None if path is None else str((folder / Path(path).expanduser()).absolute())
 
 
 def _problems(config: Config) -> Iterator[tuple[str, str]]:
@@ -227,6 +287,8 @@ def _problems(config: Config) -> Iterator[tuple[str, str]]:
         "$.envoy.listener": config.envoy.listener,
     }
     for where, text in addresses.items():
+        if where == "$.listen.grpc" and text.startswith(UNIX):
+            continue
         try:
             parse_address(text)
         except ValueError as error:
@@ -238,6 +300,9 @@ def _problems(config: Config) -> Iterator[tuple[str, str]]:
             yield f"$.export.excludeServices[{position}]", str(error)
     if not DOMAIN.fullmatch(config.domain):
         yield "$.domain", f"expected a DNS name in lower case, got {config.domain!r}"
+    for each in msgspec.structs.fields(LimitsConfig):
+        if getattr(config.limits, each.name) <= 0:
+            yield f"$.limits.{each.encode_name}", "expected a number above 0"
     if not 0 <= config.coalesce.quiet_ms <= config.coalesce.max_ms:
         yield "$.coalesce", "expected 0 <= quietMs <= maxMs"
 

@@ -1,0 +1,77 @@
+"""TLS for a server whose certificates are renewed while it runs."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+Stamp = tuple[tuple[int, int], ...]
+
+
+class TlsError(Exception):
+    """The files do not make a TLS server; the text names the file and what is wrong."""
+
+
+class ServerTls:
+    """The context for the next connection. Connections that exist keep theirs.
+
+    ``certificate`` and ``key`` are PEM files, the certificate with its chain. With ``client_ca`` a client has to show a
+    certificate of that authority. When a file changes, all are read anew; while they do not fit together, as in the
+    middle of a renewal, those read before are used on.
+    """
+
+    def __init__(self, certificate: Path, key: Path, client_ca: Path | None = None) -> None:
+        """Raises:
+        TlsError: the files cannot be used.
+        """
+        self._certificate = certificate
+        self._key = key
+        self._client_ca = client_ca
+        self._stamp = self._stat()
+        self._context = self._load()
+
+    def __call__(self) -> ssl.SSLContext:
+        stamp = self._stat()
+        if stamp != self._stamp:
+            self._stamp = stamp
+            try:
+                self._context = self._load()
+                log.info("TLS: %s was read anew", self._certificate)
+            except TlsError as error:
+                log.warning("TLS: %s; the certificate read before is used on", error)
+        return self._context
+
+    def _load(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.set_alpn_protocols(["h2"])
+        for path in filter(None, (self._certificate, self._key, self._client_ca)):
+            try:
+                path.read_bytes()
+            except OSError as error:
+                raise TlsError(f"{path}: {error.strerror}") from error
+        try:
+            context.load_cert_chain(self._certificate, self._key)
+        except (ssl.SSLError, ValueError) as error:
+            raise TlsError(f"{self._certificate} and {self._key} are no certificate and its key: {error}") from error
+        if self._client_ca is not None:
+            try:
+                context.load_verify_locations(self._client_ca)
+            except ssl.SSLError as error:
+                raise TlsError(f"{self._client_ca} has no certificate: {error}") from error
+            context.verify_mode = ssl.CERT_REQUIRED
+        return context
+
+    def _stat(self) -> Stamp:
+        """What changes when a file does, also when it is replaced by a link, as Kubernetes mounts Secrets."""
+        found = []
+        for path in filter(None, (self._certificate, self._key, self._client_ca)):
+            try:
+                state = path.stat()
+                found.append((state.st_mtime_ns, state.st_ino))
+            except OSError:
+                found.append((0, 0))
+        return tuple(found)
