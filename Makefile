@@ -52,7 +52,7 @@ format: $(VENV)/.development  ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-tools: $(VENV)/.python  ## build the real Kubernetes binaries and helm (minutes, once; kept outside the tree)
+tools: $(VENV)/.python  ## build the real Kubernetes binaries, helm and h2spec (minutes, once; kept outside the tree)
 	@$(BIN)/python tests/tools/build.py
 
 protos: $(VENV)/.development  ## generate the lookup API's messages

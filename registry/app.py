@@ -63,7 +63,8 @@ class Registry:
         self._lookup = LookupServer(self._index.get, self._names)
         services = (*self._xds.services(), self._lookup.service())
         self._health = HealthServer(services)
-        self._services = (*services, self._health.service(), *ReflectionServer(services).services())
+        services = (*services, self._health.service())
+        self._services = (*services, *ReflectionServer(services).services())
         self._pipeline = self._make_pipeline()
         self._serving = False
         self._stack = AsyncExitStack()

@@ -26,6 +26,7 @@ GOAWAY_PING = b"goaway  "
 GOAWAY_SECONDS = 1.0
 """How long a client may take to answer that it heard the first GOAWAY."""
 
+SHORTEST_WATCH_SECONDS = 0.05
 SHARED_MESSAGES = 8
 
 
@@ -135,6 +136,7 @@ class Link:
         """The client reads slowly: nothing more is made for it, and nothing more is read from it, until it has."""
         self.paused = True
         self._vigil.paused(self._loop.time())
+        self._set_timer()
         if self._transport is not None:
             self._transport.pause_reading()
 
@@ -339,7 +341,13 @@ class Link:
             log.debug("%s: closed: %s", self._peer, verdict.value)
             self.abort()
             return
-        self._timer = self._loop.call_at(max(self._vigil.next_check(), now + 0.05), self._watch)
+        self._set_timer()
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        at = max(self._vigil.next_check(), self._loop.time() + SHORTEST_WATCH_SECONDS)
+        self._timer = self._loop.call_at(at, self._watch)
 
 
 def _peer(transport: asyncio.Transport) -> str:

@@ -3,10 +3,10 @@
     python tests/tools/build.py          build what is missing
     python tests/tools/build.py --where  print the folder and exit
 
-etcd, kube-apiserver, kube-controller-manager and helm come out of their Go modules, at the versions that the ``go.mod``
-files beside this program pin; Istio's and MCS's custom resource definitions are copied out of theirs. The cache is
-``$XDG_CACHE_HOME/mesh-registry/<hash of what is pinned>`` (default ``~/.cache``), so a new pin is a new folder. Where
-``KUBEBUILDER_ASSETS`` names a folder that has the Kubernetes binaries, those are used and not built.
+etcd, kube-apiserver, kube-controller-manager, helm and h2spec come out of their Go modules, at the versions that the
+``go.mod`` files beside this program pin; Istio's and MCS's custom resource definitions are copied out of theirs. The
+cache is ``$XDG_CACHE_HOME/mesh-registry/<hash of what is pinned>`` (default ``~/.cache``), so a new pin is a new folder.
+Where ``KUBEBUILDER_ASSETS`` names a folder that has the Kubernetes binaries, those are used and not built.
 """
 
 from __future__ import annotations
@@ -57,7 +57,11 @@ KUBERNETES = (
     Binary("kube-apiserver", "kubernetes", "k8s.io/kubernetes/cmd/kube-apiserver"),
     Binary("kube-controller-manager", "kubernetes", "k8s.io/kubernetes/cmd/kube-controller-manager"),
 )
-BINARIES = (*KUBERNETES, Binary("helm", "helm", "helm.sh/helm/v3/cmd/helm"))
+BINARIES = (
+    *KUBERNETES,
+    Binary("helm", "helm", "helm.sh/helm/v3/cmd/helm"),
+    Binary("h2spec", "h2spec", "github.com/summerwind/h2spec/cmd/h2spec"),
+)
 CRDS = (
     ModuleFiles("istio-crds", "istio.io/api", "v1.31.4", "kubernetes/customresourcedefinitions.gen.yaml"),
     ModuleFiles("mcs-crds", "sigs.k8s.io/mcs-api", "v0.5.2", "config/crd/*.yaml"),
