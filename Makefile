@@ -77,7 +77,7 @@ $(VENV)/.python:
 
 $(VENV)/.runtime: pyproject.toml constraints.txt | $(VENV)/.python
 	@echo "installing mesh-registry (once) ..."
-	@$(PIP_INSTALL) --editable .
+	@PYTHONWARNINGS=ignore $(PIP_INSTALL) --editable .
 	@touch $@
 
 $(VENV)/.development: pyproject.toml constraints.txt | $(VENV)/.runtime

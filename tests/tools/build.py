@@ -5,7 +5,7 @@
 
 etcd, kube-apiserver, kube-controller-manager, helm and h2spec come out of their Go modules, at the versions that the
 ``go.mod`` files beside this program pin; Istio's and MCS's custom resource definitions are copied out of theirs. The
-cache is ``$XDG_CACHE_HOME/mesh-registry/<hash of what is pinned>`` (default ``~/.cache``), so a new pin is a new folder.
+cache is ``$XDG_CACHE_HOME/mesh-registry/<hash of what is pinned>`` (default ``~/.cache``): a new pin is a new folder.
 Where ``KUBEBUILDER_ASSETS`` names a folder that has the Kubernetes binaries, those are used and not built.
 """
 
