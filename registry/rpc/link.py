@@ -28,6 +28,8 @@ GOAWAY_SECONDS = 1.0
 
 SHORTEST_WATCH_SECONDS = 0.05
 SHARED_MESSAGES = 8
+SHARED_STREAMS = 16
+"""Frames are shared for so many stream numbers: clients that have one stream, or one for each type, have the lowest."""
 
 
 class SharedFrames:
@@ -48,7 +50,9 @@ class SharedFrames:
         _, framed, by_stream = self._found(message)
         frame = by_stream.get(stream_id)
         if frame is None:
-            frame = by_stream[stream_id] = frames.data(stream_id, framed)
+            frame = frames.data(stream_id, framed)
+            if len(by_stream) < SHARED_STREAMS:
+                by_stream[stream_id] = frame
         return frame
 
     def _found(self, message: bytes) -> tuple[bytes, bytes, dict[int, bytes]]:
@@ -180,9 +184,12 @@ class Link:
         if self._made >= self._site.limits.waiting_bytes:
             self._write()
         shared = self._site.shared
-        if self._connection.send_frame(stream_id, shared.frame(stream_id, message)):
-            return True
-        return self._connection.send(stream_id, shared.framed(message))
+        framed = shared.framed(message)
+        if len(framed) <= frames.DEFAULT_FRAME_BYTES:
+            frame = shared.frame(stream_id, message)
+            if self._connection.send_frame(stream_id, frame):
+                return True
+        return self._connection.send(stream_id, framed)
 
     def end(self, stream_id: int, block: bytes) -> None:
         self._connection.finish(stream_id, block)
@@ -335,7 +342,7 @@ class Link:
         if verdict is Verdict.PING:
             self._connection.ping(KEEPALIVE_PING)
             self._write()
-        elif verdict is Verdict.IDLE and not self._leaving:
+        elif verdict is Verdict.IDLE:
             self.leave()
         elif verdict is not None:
             log.debug("%s: closed: %s", self._peer, verdict.value)

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.config import Address, ClusterConfig, Config, load, parse_address, with_flags
+from registry.config import Address, ClusterConfig, Config, TlsConfig, load, parse_address, with_flags
 from registry.errors import ConfigError
 from registry.model.names import ServiceKey
+from registry.rpc.limits import Limits
 
 FULL = """\
 clusters:
@@ -23,7 +24,8 @@ clusters:
   - name: home
     inCluster: true
 domain: example.org
-listen: {grpc: "0.0.0.0:1", http: "[::1]:0"}
+listen: {grpc: "0.0.0.0:1", http: "[::1]:0", tls: {certificate: tls/crt, key: /tls/key, clientCa: ~/ca}}
+limits: {streams: 7, idleSeconds: 1.5, subscriptions: 9}
 export: {excludeNamespaces: [x], excludeServices: [n/s]}
 serviceEntries: {write: true}
 envoy: {listener: "127.0.0.1:9"}
@@ -45,6 +47,10 @@ def test_everything_that_can_be_said_is_read(path: Path) -> None:
         ClusterConfig("home", in_cluster=True),
     )
     assert (config.domain, config.listen.grpc, config.listen.http) == ("example.org", "0.0.0.0:1", "[::1]:0")
+    folder = str(path.parent)
+    assert config.listen.tls == TlsConfig(f"{folder}/tls/crt", "/tls/key", str(Path("~/ca").expanduser()))
+    assert config.limits.subscriptions == 9
+    assert config.limits.limits() == Limits(streams=7, idle_seconds=1.5)
     assert config.export.policy().excluded_namespaces == {"x"}
     assert config.export.policy().excluded_services == {ServiceKey("n", "s")}
     assert config.service_entries.write
@@ -74,6 +80,11 @@ def test_empty_file_is_all_defaults(path: Path) -> None:
         ("envoy: {listener: '::1:80'}\n", "1: envoy.listener: expected HOST:PORT"),
         ("domain: Not_A_Domain\n", "1: domain: expected a DNS name"),
         ("export:\n  excludeServices:\n  - a/b\n  - c\n", "4: export.excludeServices[1]: 'c' is not a service"),
+        ("limits:\n  stream: 1\n", "2: limits.stream: unknown key; did you mean 'streams'?"),
+        ("limits:\n  streams: 1\n  idleSeconds: 0\n", "3: limits.idleSeconds: expected a number above 0"),
+        ("listen:\n  tls: {certificate: x}\n", "2: listen.tls: object missing required field `key`"),
+        ("listen:\n  tls: {certificat: x}\n", "2: listen.tls.certificat: unknown key; did you mean 'certificate'?"),
+        ("listen:\n  http: unix:/x\n", "2: listen.http: expected"),
         ("coalesce:\n  quietMs: 20\n  maxMs: 10\n", "1: coalesce: expected 0 <= quietMs <= maxMs"),
         (
             "clusters:\n- name: a\n",
@@ -97,6 +108,10 @@ def test_wrong_configuration_is_refused_with_file_line_and_mend(path: Path, text
         load(path)
     assert str(error.value).startswith(f"{path}:{expected}")
     assert error.value.exit_code == 2
+
+
+def test_every_limit_of_the_server_can_be_configured_and_has_its_default() -> None:
+    assert Config().limits.limits() == Limits()
 
 
 def test_file_that_is_not_there_is_said(path: Path) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import resource
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -243,8 +244,19 @@ async def test_connections_beyond_the_limit_are_closed_at_once_and_room_comes_ba
             await again.until_pong()
 
 
-async def test_many_connections_at_once_are_all_served() -> None:
-    count = 500
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    """Room for both ends of 5,000 connections."""
+    before, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most < 12_000:
+        pytest.skip(f"the limit of open files is {most}: raise it to 12,000 (ulimit -Hn)")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before, most))
+
+
+async def test_five_thousand_connections_at_once_are_all_served(many_files: None) -> None:
+    count = 5000
     async with echoing() as server:
 
         async def one() -> bytes:

@@ -12,9 +12,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
+import grpc.aio
 import pytest
 import pytest_asyncio
 import yaml
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from support.processes import free_port, until
 from support.registry import PROGRAM, RunningRegistry
 
@@ -233,6 +235,26 @@ def test_port_in_use_is_exit_code_1_and_names_the_flag(folder: Path, flag: str) 
     assert address in done.stderr
     assert flag in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_certificate_that_is_not_there_is_exit_code_1_and_named(folder: Path) -> None:
+    config = folder / "registry.yaml"
+    config.write_text("listen: {grpc: '127.0.0.1:0', http: '127.0.0.1:0', tls: {certificate: tls.crt, key: tls.key}}\n")
+    done = run("serve", "--config", str(config), *manifests(folder))
+    assert done.returncode == 1
+    assert f"listen.tls: {folder / 'tls.crt'}: No such file or directory" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+async def test_grpc_is_served_on_a_unix_socket(folder: Path) -> None:
+    path = folder / "registry.sock"
+    async with (
+        RunningRegistry(folder.parent, *manifests(folder), f"--grpc=unix:{path}"),
+        grpc.aio.insecure_channel(f"unix:{path}") as channel,
+    ):
+        health = health_pb2_grpc.HealthStub(channel)
+        assert (await health.Check(health_pb2.HealthCheckRequest())).status == health_pb2.HealthCheckResponse.SERVING
+    assert not path.exists()
 
 
 def test_configuration_that_is_wrong_is_exit_code_2_with_file_and_line(tmp_path: Path) -> None:
