@@ -139,9 +139,9 @@ class Connection:
             for kind, flags, stream_id, payload in self._reader.feed(data):
                 try:
                     self._frame(kind, flags, stream_id, payload, now)
-                except StreamFaultError as fault:
+                except StreamFaultError as broken:
                     self._spend(self._resets, now, "streams with faults")
-                    self._abort(fault.stream_id, fault.code)
+                    self._abort(broken.stream_id, broken.code)
                 if self.failed:
                     return
         except ConnectionFaultError as fault:

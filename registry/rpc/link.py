@@ -249,8 +249,8 @@ class Link:
         try:
             head = messages.read_head(headers)
             method = self._route(head.path)
-        except NotGrpcError as error:
-            self._refused[stream_id] = error
+        except NotGrpcError as refusal:
+            self._refused[stream_id] = refusal
             if ended:
                 self._refuse(stream_id)
             return

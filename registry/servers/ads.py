@@ -135,8 +135,8 @@ class _XdsStream:
             self.session.receive(message)
         except InvalidRequestError as error:
             raise RpcError(Code.INVALID_ARGUMENT, str(error)) from error
-        except TooManyNamesError as error:
-            raise RpcError(Code.RESOURCE_EXHAUSTED, str(error)) from error
+        except TooManyNamesError as excess:
+            raise RpcError(Code.RESOURCE_EXHAUSTED, str(excess)) from excess
 
     def half_closed(self) -> None:
         self.stream.finish()
