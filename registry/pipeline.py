@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from registry.coalesce import Coalescer
 from registry.index import Index
+from registry.model.conditions import Condition, ConditionBoard
 from registry.model.events import Apply, Delete, Init, InitApply, InitDone, InitKeep, SourceEvent
-from registry.model.names import ClusterId, Kind
+from registry.model.names import BASE_KINDS, ClusterId, Kind
 from registry.model.services import ChangeSet
 from registry.model.status import SourceState, SourceStatus
 from registry.telemetry import Metrics
@@ -46,6 +48,7 @@ class Pipeline:
         audiences: Sequence[Audience],
         metrics: Metrics,
         bystanders: Sequence[Callable[[], None]] = (),
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
         """``bystanders`` are called when something else changed: a namespace, or a list was completed."""
         self._index = index
@@ -56,6 +59,7 @@ class Pipeline:
         self._bystanders = bystanders
         self._timer: Timer | None = None
         self._due = 0.0
+        self.conditions: ConditionBoard[ClusterId] = ConditionBoard(wall_clock)
         self._statuses: dict[ClusterId, SourceStatus] = {}
         self._on_accounted: Callable[[], None] | None = None
 
@@ -98,6 +102,12 @@ class Pipeline:
         self._statuses[cluster] = status
         self._tell(cluster, before, status)
         self._check_accounted()
+
+    def condition(self, cluster: ClusterId, condition: Condition) -> None:
+        """Note what is true of the cluster; a log line when that is news."""
+        if self.conditions.set(cluster, condition):
+            text = f"cluster {cluster}: {condition.type} is {condition.status}: {condition.reason}: {condition.message}"
+            log.log(logging.INFO if condition.status else logging.WARNING, "%s", text)
 
     def flush(self) -> None:
         """Commit what is pending and tell the audiences, now."""
@@ -153,4 +163,4 @@ class Pipeline:
 
 def accounted(status: SourceStatus) -> bool:
     """The cluster has listed everything once, or has said why it cannot."""
-    return status.listed == frozenset(Kind) or status.state is SourceState.FAILING
+    return status.listed >= BASE_KINDS or status.state is SourceState.FAILING

@@ -13,7 +13,7 @@ from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from registry import __version__
-from registry.model.names import Kind
+from registry.model.names import BASE_KINDS
 from registry.model.status import SourceState
 from registry.servers.reports import Reports
 
@@ -86,7 +86,7 @@ class _State(Collector):
             f"{PREFIX}_service_entries", "ServiceEntries of ours in the cluster.", labels=["cluster"]
         )
         for report in self._reports.clusters():
-            listed.add_metric([report.cluster], report.status.listed == frozenset(Kind))
+            listed.add_metric([report.cluster], report.status.listed >= BASE_KINDS)
             if report.status.state is SourceState.FAILING:
                 failing.add_metric([report.cluster, report.status.reason], 1)
             for kind, count in sorted(report.objects.items()):

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 from registry.index.store import Difference
-from registry.model.facts import EndpointSlice, Fact, Namespace, Node, Pod, Service
+from registry.model.facts import EndpointSlice, Fact, Namespace, Node, Pod, Service, ServiceExport
 from registry.model.names import Kind, ObjectRef, ServiceKey
 
 Outer = TypeVar("Outer")
@@ -31,7 +31,7 @@ class ServiceLookup:
         """Take in one difference; returns the services that have to be joined anew."""
         fact = difference.new or difference.old
         match fact:
-            case Service():
+            case Service() | ServiceExport():
                 return {fact.key}
             case EndpointSlice():
                 return self._remove(difference.old) | self._add(difference.new)

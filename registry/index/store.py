@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from registry.model.events import Apply, Delete, Init, InitApply, InitDone, InitKeep, SourceEvent
 from registry.model.facts import Fact
-from registry.model.names import Kind, ObjectRef
+from registry.model.names import BASE_KINDS, Kind, ObjectRef
 
 
 class Difference(NamedTuple):
@@ -25,15 +25,17 @@ class FactStore:
     told while its kind is being listed counts for both the objects held and the list.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, required: frozenset[Kind] = BASE_KINDS) -> None:
+        """``required`` are the kinds without which nothing of the cluster is shown."""
+        self._required = required
         self._held: dict[Kind, dict[ObjectRef, Fact]] = {kind: {} for kind in Kind}
         self._lists: dict[Kind, dict[ObjectRef, Fact]] = {}
         self._listed: set[Kind] = set()
 
     @property
     def synced(self) -> bool:
-        """Every kind was listed at least once."""
-        return len(self._listed) == len(Kind)
+        """Every required kind was listed at least once."""
+        return self._required <= self._listed
 
     def held(self, kind: Kind) -> Mapping[ObjectRef, Fact]:
         """The objects of ``kind``, without those of a list in progress."""

@@ -37,9 +37,14 @@ class InitKeep:
 
 @dataclass(frozen=True, slots=True)
 class InitDone:
-    """The list of ``kind`` is complete: swap."""
+    """The list of ``kind`` is complete: swap.
+
+    ``rewound``: its resourceVersion is older than one told before, so it is of an earlier time (an etcd restored from
+    a backup).
+    """
 
     kind: Kind
+    rewound: bool = False
 
 
 @dataclass(frozen=True, slots=True)

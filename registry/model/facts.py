@@ -43,7 +43,10 @@ class ServicePort:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A ``v1`` Service. ``external_name`` is set only on the type ExternalName, which has no endpoints here."""
+    """A ``v1`` Service. ``external_name`` is set only on the type ExternalName, which has no endpoints here.
+
+    ``selector`` is empty where the endpoints are made by hand. ``created`` is the creationTimestamp (RFC 3339, UTC).
+    """
 
     namespace: str
     name: str
@@ -51,6 +54,8 @@ class Service:
     labels: Labels = ()
     headless: bool = False
     external_name: str = ""
+    selector: Labels = ()
+    created: str = ""
     resource_version: str = field(default="", compare=False)
 
     @property
@@ -109,12 +114,17 @@ class EndpointSlice:
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """A ``v1`` Pod: what its endpoints borrow from it."""
+    """A ``v1`` Pod: what its endpoints borrow from it, and whether it can be one.
+
+    ``ready`` is its condition ``Ready``; ``terminating``: it has a deletionTimestamp.
+    """
 
     namespace: str
     name: str
     labels: Labels = ()
     service_account: str = ""
+    ready: bool = True
+    terminating: bool = False
     resource_version: str = field(default="", compare=False)
 
     @property
@@ -138,10 +148,11 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Namespace:
-    """A ``v1`` Namespace: that it exists, and its labels."""
+    """A ``v1`` Namespace: that it exists, its labels, its uid (that of ``kube-system`` is the cluster's identity)."""
 
     name: str
     labels: Labels = ()
+    uid: str = ""
     resource_version: str = field(default="", compare=False)
 
     @property
@@ -149,4 +160,23 @@ class Namespace:
         return ObjectRef(Kind.NAMESPACE, "", self.name)
 
 
-Fact = Service | EndpointSlice | Pod | Node | Namespace
+@dataclass(frozen=True, slots=True)
+class ServiceExport:
+    """A ``multicluster.x-k8s.io`` ServiceExport: the Service of its name is exported. ``created`` as in Service."""
+
+    namespace: str
+    name: str
+    created: str = ""
+    resource_version: str = field(default="", compare=False)
+
+    @property
+    def ref(self) -> ObjectRef:
+        return ObjectRef(Kind.SERVICE_EXPORT, self.namespace, self.name)
+
+    @property
+    def key(self) -> ServiceKey:
+        """The Service it exports."""
+        return ServiceKey(self.namespace, self.name)
+
+
+Fact = Service | EndpointSlice | Pod | Node | Namespace | ServiceExport

@@ -18,6 +18,11 @@ class Kind(StrEnum):
     POD = "Pod"
     NODE = "Node"
     NAMESPACE = "Namespace"
+    SERVICE_EXPORT = "ServiceExport"
+
+
+BASE_KINDS = frozenset(Kind) - {Kind.SERVICE_EXPORT}
+"""The kinds every cluster has. A ServiceExport is of a CRD (KEP-1645): read only where services are exported by it."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

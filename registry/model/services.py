@@ -32,7 +32,8 @@ class TargetPort:
 class Endpoint:
     """One place that answers for a service. The field order is the order of endpoints wherever they are listed.
 
-    ``address`` is an IPv4 or IPv6 address in its canonical text form. ``weight`` is at least 1.
+    ``address`` is an IPv4 or IPv6 address in its canonical text form. ``weight`` is at least 1. ``demoted``: it is in
+    doubt (its removal is held, or its cluster is not heard of), so it comes one priority after the others.
     """
 
     locality: Locality
@@ -46,6 +47,7 @@ class Endpoint:
     network: str = ""
     weight: int = 1
     labels: Labels = ()
+    demoted: bool = False
 
     def target(self, port: int) -> int | None:
         """The endpoint's own port behind the Service port ``port``; None where it does not offer that."""

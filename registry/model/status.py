@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from registry.model.conditions import Condition
 from registry.model.events import SourceEvent
 from registry.model.names import ClusterId, Kind
 
@@ -62,6 +64,9 @@ class Sink(Protocol):
     def status(self, cluster: ClusterId, status: SourceStatus) -> None:
         """The source's state changed. Equal consecutive statuses may be reported; the listener ignores them."""
 
+    def condition(self, cluster: ClusterId, condition: Condition) -> None:
+        """One thing that is true or not of the cluster. Equal consecutive conditions are ignored likewise."""
+
 
 class Source(Protocol):
     """A place facts come from: one member cluster."""
@@ -72,6 +77,16 @@ class Source(Protocol):
     @property
     def origin(self) -> str:
         """Where it reads, for people: ``kubernetes https://10.0.0.1:6443`` or ``manifests /path``. No secrets."""
+
+    @property
+    def heard_at(self) -> float | None:
+        """When, on the monotonic clock, all kinds had last been proven current: by a list, an event, or a bookmark.
+
+        The oldest of the kinds counts. None: not all were listed yet.
+        """
+
+    def relist(self, kinds: Iterable[Kind]) -> None:
+        """List these kinds anew soon: somebody doubts what the last list said. Returns at once."""
 
     async def run(self, sink: Sink) -> None:
         """Follow the cluster until cancelled. Faults are reported as status and retried, never raised."""

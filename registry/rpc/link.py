@@ -26,7 +26,6 @@ GOAWAY_PING = b"goaway  "
 GOAWAY_SECONDS = 1.0
 """How long a client may take to answer that it heard the first GOAWAY."""
 
-SHORTEST_WATCH_SECONDS = 0.05
 SHARED_MESSAGES = 8
 SHARED_STREAMS = 16
 """Frames are shared for so many stream numbers: clients that have one stream, or one for each type, have the lowest."""
@@ -82,6 +81,9 @@ class Site(Protocol):
     def ready(self, link: Link) -> None:
         """Call ``link.flush`` soon: some of its calls are awake."""
 
+    def watch(self, link: Link, at: float) -> None:
+        """Call ``link.look`` at that time of the loop, or a little later."""
+
     def connected(self, link: Link) -> None:
         """The link has its transport."""
 
@@ -113,7 +115,6 @@ class Link:
         now = loop.time()
         self._connection = Connection(site.limits, self, now)
         self._vigil = Vigil(site.limits, now)
-        self._timer: asyncio.TimerHandle | None = None
 
     # asyncio.Protocol
 
@@ -124,7 +125,7 @@ class Link:
         self._peer = _peer(self._transport)
         self._site.connected(self)
         self._write()
-        self._watch()
+        self._site.watch(self, self._vigil.next_check())
 
     def data_received(self, data: bytes) -> None:
         now = self._loop.time()
@@ -140,7 +141,7 @@ class Link:
         """The client reads slowly: nothing more is made for it, and nothing more is read from it, until it has."""
         self.paused = True
         self._vigil.paused(self._loop.time())
-        self._set_timer()
+        self._site.watch(self, self._vigil.next_check())
         if self._transport is not None:
             self._transport.pause_reading()
 
@@ -156,9 +157,8 @@ class Link:
         return False
 
     def connection_lost(self, _exc: Exception | None) -> None:
-        for timer in (self._timer, self._goaway_timer):
-            if timer is not None:
-                timer.cancel()
+        if self._goaway_timer is not None:
+            self._goaway_timer.cancel()
         self._transport = None
         self._end_calls()
         self._site.lost(self)
@@ -333,9 +333,10 @@ class Link:
         if self._connection.failed or (self._leaving and self._goaway_timer is None and not self._connection.streams):
             transport.close()
 
-    def _watch(self) -> None:
-        """Ask the vigil, now and whenever it wants to be asked again."""
-        now = self._loop.time()
+    def look(self, now: float) -> None:
+        """Ask the vigil what is to be done, and when it wants to be asked again."""
+        if self._transport is None:
+            return
         if self._connection.greeted:
             self._vigil.greeted()
         verdict = self._vigil.check(now)
@@ -348,13 +349,7 @@ class Link:
             log.debug("%s: closed: %s", self._peer, verdict.value)
             self.abort()
             return
-        self._set_timer()
-
-    def _set_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        at = max(self._vigil.next_check(), self._loop.time() + SHORTEST_WATCH_SECONDS)
-        self._timer = self._loop.call_at(at, self._watch)
+        self._site.watch(self, self._vigil.next_check())
 
 
 def _peer(transport: asyncio.Transport) -> str:

@@ -17,6 +17,7 @@ from registry.rpc.calls import routes
 from registry.rpc.limits import Limits
 from registry.rpc.link import Link, SharedFrames
 from registry.rpc.seam import Service
+from registry.rpc.vigil import Rounds
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +61,9 @@ class RpcServer:
         self._ready: dict[Link, None] = {}
         self._scheduled = False
         self._loop = asyncio.get_running_loop()
+        self._rounds: Rounds[Link] = Rounds()
+        self._round: asyncio.TimerHandle | None = None
+        self._stopped = False
         self._empty = asyncio.Event()
         self.address = address
 
@@ -101,6 +105,8 @@ class RpcServer:
                 await asyncio.wait_for(self._empty.wait(), grace)
         for link in tuple(self._links):
             link.abort()
+        self._stopped = True
+        self._set_round()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     # Site
@@ -110,6 +116,11 @@ class RpcServer:
         if not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._flush)
+
+    def watch(self, link: Link, at: float) -> None:
+        self._rounds.put(link, max(at, self._loop.time()))
+        if self._round is None or self._round.when() > at:
+            self._set_round()
 
     def connected(self, link: Link) -> None:
         self._links.add(link)
@@ -124,6 +135,21 @@ class RpcServer:
     def connections(self) -> int:
         """How many are open."""
         return len(self._links)
+
+    def _look(self) -> None:
+        self._round = None
+        now = self._loop.time()
+        for link in self._rounds.due(now):
+            link.look(now)
+        self._set_round()
+
+    def _set_round(self) -> None:
+        if self._round is not None:
+            self._round.cancel()
+            self._round = None
+        at = self._rounds.next()
+        if at is not None and not self._stopped:
+            self._round = self._loop.call_at(at, self._look)
 
     def _flush(self) -> None:
         for _ in range(min(LINKS_PER_TURN, len(self._ready))):

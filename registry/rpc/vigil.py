@@ -4,12 +4,37 @@ from __future__ import annotations
 
 import math
 from enum import Enum
+from typing import Generic, TypeVar
 
 from registry.rpc.limits import Limits
 
 NEVER = -math.inf
+Watched = TypeVar("Watched")
 PING_STRIKES = 2
 """How many pings may come too soon before it is too many (grpc/proposal A8)."""
+
+
+ROUNDS_PER_SECOND = 20
+
+
+class Rounds(Generic[Watched]):
+    """Who is to be looked at when, to a twentieth of a second: one timer for all, instead of one for each."""
+
+    def __init__(self) -> None:
+        self._rounds: dict[int, list[Watched]] = {}
+
+    def put(self, who: Watched, at: float) -> None:
+        """Look at ``who`` then. Saying so again adds a time, and takes none back."""
+        self._rounds.setdefault(math.ceil(at * ROUNDS_PER_SECOND), []).append(who)
+
+    def due(self, now: float) -> list[Watched]:
+        """Those whose time has come, each time they said so."""
+        due = [number for number in self._rounds if number <= now * ROUNDS_PER_SECOND]
+        return [who for number in sorted(due) for who in self._rounds.pop(number)]
+
+    def next(self) -> float | None:
+        """When the next is due."""
+        return min(self._rounds) / ROUNDS_PER_SECOND if self._rounds else None
 
 
 class Verdict(Enum):

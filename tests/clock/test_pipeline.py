@@ -13,7 +13,7 @@ from registry.coalesce import Coalescer
 from registry.index import Index
 from registry.model.events import Apply, Delete, Init, InitApply, InitDone
 from registry.model.facts import EndpointSlice, Service, ServicePort, SliceEndpoint, SlicePort
-from registry.model.names import ClusterId, Kind, ServiceKey
+from registry.model.names import BASE_KINDS, ClusterId, Kind, ServiceKey
 from registry.model.services import ChangeSet
 from registry.model.status import SourceState, SourceStatus
 from registry.pipeline import Pipeline
@@ -21,7 +21,7 @@ from registry.telemetry import Metrics
 
 A, B = ClusterId("a"), ClusterId("b")
 ECHO = Service("shop", "echo", (ServicePort(80, "http"),))
-ALL = frozenset(Kind)
+ALL = BASE_KINDS
 
 
 def slice_of(*addresses: str) -> EndpointSlice:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from registry.rpc.limits import Allowance, Limits
-from registry.rpc.vigil import Verdict, Vigil
+from registry.rpc.vigil import Rounds, Verdict, Vigil
 
 LIMITS = Limits(
     handshake_seconds=10,
@@ -81,3 +81,14 @@ def test_allowance_is_saved_up_to_its_limit_and_no_further() -> None:
     assert [allowance.spend(1000) for _ in range(5)] == [True] * 4 + [False]
     allowance.earn(1)
     assert [allowance.spend(1000) for _ in range(2)] == [True, False]
+
+
+def test_rounds_come_in_order_and_never_early() -> None:
+    rounds: Rounds[str] = Rounds()
+    for who, at in (("c", 3.0), ("a", 1.01), ("b", 1.02), ("a", 3.0)):
+        rounds.put(who, at)
+    assert rounds.due(1.0) == []
+    assert rounds.next() == 1.05
+    assert rounds.due(1.05) == ["a", "b"]
+    assert rounds.due(10) == ["c", "a"]
+    assert rounds.next() is None

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from support.recording_sink import RecordingSink
 
-from registry.model.names import ClusterId, Kind
+from registry.model.names import BASE_KINDS, ClusterId
 from registry.model.status import SourceState
 from registry.sources.manifests import ManifestsSource
 
@@ -76,7 +76,7 @@ def has(sink: RecordingSink, *addresses: str) -> bool:
 async def test_files_are_followed(folder: Path) -> None:
     async with following(folder) as sink:
         await sink.until(lambda: synced(sink) and has(sink, "10.0.0.1"), "listed")
-        assert sink.last.listed == frozenset(Kind)
+        assert sink.last.listed == BASE_KINDS
         replace(folder / "slice.yaml", a_slice("10.0.0.1", "10.0.0.2"))
         await sink.until(lambda: has(sink, "10.0.0.1", "10.0.0.2"), "the changed file")
         (folder / "deeper").mkdir()
@@ -115,7 +115,7 @@ async def test_broken_file_at_the_start_spoils_no_other(folder: Path) -> None:
     async with following(folder) as sink:
         await sink.until(lambda: failing(sink, "ManifestInvalid"), "the broken file is said")
         assert has(sink, "10.0.0.1")
-        assert sink.last.listed == frozenset(Kind)
+        assert sink.last.listed == BASE_KINDS
 
 
 async def test_folder_that_goes_away_is_a_fault_and_takes_nothing_along(folder: Path) -> None:

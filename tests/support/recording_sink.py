@@ -8,6 +8,7 @@ from collections.abc import Callable
 from support.listener import Listener
 
 from registry.index import Index
+from registry.model.conditions import Condition, ConditionBoard
 from registry.model.events import SourceEvent
 from registry.model.names import ClusterId
 from registry.model.status import SourceStatus
@@ -19,6 +20,7 @@ class RecordingSink:
     def __init__(self, cluster: ClusterId) -> None:
         self.events: list[SourceEvent] = []
         self.statuses: list[SourceStatus] = []
+        self.conditions: ConditionBoard[ClusterId] = ConditionBoard(lambda: 0.0)
         self.index = Index()
         self.index.add_cluster(cluster)
         self.listener = Listener()
@@ -33,6 +35,10 @@ class RecordingSink:
     def status(self, cluster: ClusterId, status: SourceStatus) -> None:
         if not self.statuses or self.statuses[-1] != status:
             self.statuses.append(status)
+            self._changed.set()
+
+    def condition(self, cluster: ClusterId, condition: Condition) -> None:
+        if self.conditions.set(cluster, condition):
             self._changed.set()
 
     @property

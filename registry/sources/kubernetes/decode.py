@@ -21,6 +21,7 @@ from registry.model.facts import (
     Pod,
     Protocol,
     Service,
+    ServiceExport,
     ServicePort,
     SliceEndpoint,
     SlicePort,
@@ -48,6 +49,8 @@ class _Metadata(_Struct, frozen=True):
     name: Name
     namespace: LabelName | None = None
     labels: dict[str, str] | None = None
+    uid: str | None = None
+    creation_timestamp: str | None = None
     resource_version: str | None = None
 
 
@@ -67,6 +70,7 @@ class _ServiceSpec(_Struct, frozen=True):
     cluster_ip: str | None = msgspec.field(default=None, name="clusterIP")
     type: str | None = None
     external_name: str | None = None
+    selector: dict[str, str] | None = None
 
 
 class _Service(_Struct, frozen=True):
@@ -86,6 +90,8 @@ class _Service(_Struct, frozen=True):
             labels=_labels(self.metadata.labels),
             headless=spec.cluster_ip == "None",
             external_name=external,
+            selector=_labels(spec.selector),
+            created=self.metadata.creation_timestamp or "",
             resource_version=self.metadata.resource_version or "",
         )
 
@@ -191,11 +197,24 @@ class _Namespace(_Struct, frozen=True):
         return Namespace(
             name=self.metadata.name,
             labels=_labels(self.metadata.labels),
+            uid=self.metadata.uid or "",
             resource_version=self.metadata.resource_version or "",
         )
 
 
-_Object = _Service | _EndpointSlice | _Pod | _Node | _Namespace
+class _ServiceExport(_Struct, frozen=True):
+    metadata: _Metadata
+
+    def fact(self) -> ServiceExport:
+        return ServiceExport(
+            namespace=self.metadata.namespace or "",
+            name=self.metadata.name,
+            created=self.metadata.creation_timestamp or "",
+            resource_version=self.metadata.resource_version or "",
+        )
+
+
+_Object = _Service | _EndpointSlice | _Pod | _Node | _Namespace | _ServiceExport
 
 _STRUCTS: Mapping[Kind, type[_Object]] = {
     Kind.SERVICE: _Service,
@@ -203,6 +222,7 @@ _STRUCTS: Mapping[Kind, type[_Object]] = {
     Kind.POD: _Pod,
     Kind.NODE: _Node,
     Kind.NAMESPACE: _Namespace,
+    Kind.SERVICE_EXPORT: _ServiceExport,
 }
 _DECODERS = {kind: msgspec.json.Decoder(struct) for kind, struct in _STRUCTS.items()}
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)

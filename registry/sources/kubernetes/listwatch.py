@@ -63,6 +63,9 @@ RESOURCES: Mapping[Kind, Resource] = {
     Kind.POD: Resource("/api/v1/pods", "pods"),
     Kind.NODE: Resource("/api/v1/nodes", "nodes"),
     Kind.NAMESPACE: Resource("/api/v1/namespaces", "namespaces"),
+    Kind.SERVICE_EXPORT: Resource(
+        "/apis/multicluster.x-k8s.io/v1alpha1/serviceexports", "serviceexports.multicluster.x-k8s.io"
+    ),
 }
 
 

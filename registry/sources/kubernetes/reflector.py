@@ -10,12 +10,12 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
 from registry.model.events import SourceEvent
-from registry.model.names import ClusterId, Kind
+from registry.model.names import BASE_KINDS, ClusterId, Kind
 from registry.model.status import Sink, SourceState, SourceStatus
 from registry.sources.kubernetes.client import KubernetesClient, TransportError
 from registry.sources.kubernetes.conditions import Condition, Reason
 from registry.sources.kubernetes.framing import LineFramer, LineTooLongError
-from registry.sources.kubernetes.listwatch import RESOURCES, GetPage, ListWatch, OpenWatch, Wait
+from registry.sources.kubernetes.listwatch import GetPage, ListWatch, OpenWatch, Wait
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +24,8 @@ PATIENCE_SECONDS = 30
 
 CONNECT_RETRY_SECONDS = 10.0
 RESTART_SECONDS = 5.0
+
+KINDS = tuple(kind for kind in Kind if kind in BASE_KINDS)
 
 Connect = Callable[[], Awaitable[KubernetesClient]]
 Sleep = Callable[[float], Awaitable[None]]
@@ -51,19 +53,29 @@ class KubernetesSource:
         self._machines: dict[Kind, ListWatch] = {}
         self._servers: dict[Kind, str] = {}
         self._crashed: dict[Kind, Condition] = {}
+        self._heard: dict[Kind, float] = {}
 
     @property
     def origin(self) -> str:
         return f"kubernetes {next(iter(self._servers.values()), self._origin)}"
 
+    @property
+    def heard_at(self) -> float | None:
+        return None if len(self._heard) < len(KINDS) else min(self._heard.values())
+
+    def relist(self, kinds: Iterable[Kind]) -> None:
+        for kind in kinds:
+            if kind in self._machines:
+                self._machines[kind].relist()
+
     async def run(self, sink: Sink) -> None:
         """Follow every kind until cancelled."""
         client = await self._connected(sink)
-        self._machines = {kind: ListWatch(kind, self._random) for kind in Kind}
-        self._servers = dict.fromkeys(Kind, client.server)
+        self._machines = {kind: ListWatch(kind, self._random) for kind in KINDS}
+        self._servers = dict.fromkeys(KINDS, client.server)
         try:
             async with asyncio.TaskGroup() as tasks:
-                for kind in Kind:
+                for kind in KINDS:
                     tasks.create_task(self._follow(kind, client, sink), name=f"{self.cluster} {kind}")
         finally:
             await client.close()
@@ -160,13 +172,13 @@ class KubernetesSource:
 
     def _report(self, sink: Sink) -> None:
         """One status for all kinds: what is wrong with any of them, each thing said once."""
-        machines = [self._machines[kind] for kind in Kind]
-        faults = _distinct(self._crashed.get(kind) or self._machines[kind].fault for kind in Kind)
-        listed = frozenset(kind for kind in Kind if self._machines[kind].listed)
+        machines = [self._machines[kind] for kind in KINDS]
+        faults = _distinct(self._crashed.get(kind) or self._machines[kind].fault for kind in KINDS)
+        listed = frozenset(kind for kind in KINDS if self._machines[kind].listed)
         if faults:
             state = SourceState.FAILING
         else:
-            state = SourceState.SYNCED if len(listed) == len(RESOURCES) else SourceState.CONNECTING
+            state = SourceState.SYNCED if listed == BASE_KINDS else SourceState.CONNECTING
         told = faults or _distinct(machine.warning for machine in machines)
         reason = told[0].reason if told else ""
         sink.status(self.cluster, SourceStatus(state, reason, "; ".join(each.message for each in told), listed))

@@ -18,6 +18,8 @@ KINDS: Mapping[tuple[str, str], Kind] = {
     ("v1", "Pod"): Kind.POD,
     ("v1", "Node"): Kind.NODE,
     ("v1", "Namespace"): Kind.NAMESPACE,
+    ("multicluster.x-k8s.io/v1alpha1", "ServiceExport"): Kind.SERVICE_EXPORT,
+    ("multicluster.x-k8s.io/v1beta1", "ServiceExport"): Kind.SERVICE_EXPORT,
 }
 CLUSTER_SCOPED = frozenset({Kind.NODE, Kind.NAMESPACE})
 DEFAULT_NAMESPACE = "default"

@@ -61,6 +61,10 @@ class ManifestFolder:
         yield from (Apply(fact) for ref, fact in now.items() if before.get(ref) != fact)
         yield from (Delete(ref) for ref in before if ref not in now)
 
+    def relist(self) -> None:
+        """Let the next ``changes`` be a list of each kind again."""
+        self._told = None
+
     def problems(self) -> tuple[str, ...]:
         """What is wrong with the files, each beginning with the name and, where there is one, the line."""
         broken = [file.problem for _, file in sorted(self._files.items()) if file.problem]

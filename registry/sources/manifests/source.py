@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncGenerator, Callable, Mapping
+import time
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from stat import S_ISREG
 
 from watchfiles import awatch
 
-from registry.model.names import ClusterId, Kind
+from registry.model.names import BASE_KINDS, ClusterId, Kind
 from registry.model.status import Sink, SourceState, SourceStatus
 from registry.sources.manifests.folder import ManifestFolder, changed_names
 
@@ -51,13 +52,27 @@ class ManifestsSource:
     """Follows ``folder`` and its subfolders. ``watch`` yields whenever it is worth looking again."""
 
     def __init__(
-        self, cluster: ClusterId, folder: Path, watch: Callable[[Path], AsyncGenerator[object, None]] | None = None
+        self,
+        cluster: ClusterId,
+        folder: Path,
+        watch: Callable[[Path], AsyncGenerator[object, None]] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.cluster = cluster
         self._folder = folder
         self._watch = watch or _watch
         self._state = ManifestFolder()
         self._scan: Scan | None = None
+        self._clock = clock
+        self._heard_at: float | None = None
+        self._relist = False
+
+    @property
+    def heard_at(self) -> float | None:
+        return self._heard_at
+
+    def relist(self, kinds: Iterable[Kind]) -> None:
+        self._relist = self._relist or any(kinds)
 
     @property
     def origin(self) -> str:
@@ -93,7 +108,7 @@ class ManifestsSource:
         try:
             scan, contents, gone = await asyncio.to_thread(self._read_changes)
         except FolderError as error:
-            listed = frozenset(Kind) if self._scan else frozenset[Kind]()
+            listed = BASE_KINDS if self._scan else frozenset[Kind]()
             message = f"{error}; what was read before still counts"
             sink.status(self.cluster, SourceStatus(SourceState.FAILING, FOLDER_UNREADABLE, message, listed))
             return False
@@ -106,14 +121,18 @@ class ManifestsSource:
                 self._state.put(name, content)
             else:
                 self._state.unreadable(name, content)
-        if first or contents or gone:
+        self._heard_at = self._clock()
+        relist, self._relist = self._relist, False
+        if relist:
+            self._state.relist()
+        if first or contents or gone or relist:
             for event in self._state.changes():
                 sink.event(self.cluster, event)
         sink.status(self.cluster, self._status())
         return True
 
     def _status(self) -> SourceStatus:
-        listed = frozenset(Kind)
+        listed = BASE_KINDS
         if problems := self._state.problems():
             return SourceStatus(SourceState.FAILING, MANIFEST_INVALID, "; ".join(problems), listed)
         if oddities := self._state.oddities():
