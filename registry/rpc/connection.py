@@ -99,6 +99,8 @@ class Connection:
         self._peer_stream_window = DEFAULT_WINDOW
         self._peer_frame_bytes = frames.DEFAULT_FRAME_BYTES
         self._table_size_told = False
+        self._pings = 0
+        """How many of ours are unanswered."""
         self._listener = listener
         burst = limits.burst_seconds
         self._control = Allowance(limits.control_frames, limits.control_frames * burst, now)
@@ -198,6 +200,7 @@ class Connection:
 
     def ping(self, payload: bytes) -> None:
         """Ask for a sign of life, 8 bytes that come back in ``on_pong``."""
+        self._pings += 1
         self._out.append(frames.ping(payload))
 
     def go_away(self, *, last: bool, code: ErrorCode = ErrorCode.NO_ERROR, message: str = "") -> None:
@@ -238,8 +241,10 @@ class Connection:
         if kind == frames.HEADERS:
             self._on_headers(flags, stream_id, payload, now)
             return
-        if not (kind == frames.PING and flags & frames.ACK) and not self._control.spend(now):
-            raise ConnectionFaultError(ErrorCode.ENHANCE_YOUR_CALM, "too many control frames")
+        if kind == frames.PING and flags & frames.ACK and self._pings:
+            self._pings -= 1
+        else:
+            self._spend(self._control, now, "control frames")
         handler = _HANDLERS.get(kind)
         if handler is not None:
             handler(self, flags, stream_id, payload, now)
@@ -256,6 +261,7 @@ class Connection:
         stream = self._known(stream_id, "DATA")
         data = frames.unpad(flags, payload)
         if stream is None:
+            self._spend(self._control, now, "DATA of streams that are over")
             return
         if not stream.remote_open:
             raise StreamFaultError(stream.id, ErrorCode.STREAM_CLOSED, "DATA after END_STREAM")
@@ -325,6 +331,8 @@ class Connection:
             self._open(stream_id, headers, ended, now)
         elif stream_id not in self._reset_by_us and stream_id <= self._last_accepted:
             raise ConnectionFaultError(ErrorCode.STREAM_CLOSED, "HEADERS on a closed stream")
+        else:
+            self._spend(self._control, now, "headers of streams that are over")
 
     def _on_trailers(self, stream: _Stream, headers: list[Header], ended: bool) -> None:
         if not stream.remote_open:
@@ -339,6 +347,7 @@ class Connection:
     def _open(self, stream_id: int, headers: list[Header], ended: bool, now: float) -> None:
         """Section 5.1.2: beyond what was promised a stream is refused, which tells the client to try again."""
         if stream_id > self._last_accepted:
+            self._spend(self._control, now, "streams after GOAWAY")
             return
         content_length = check_request(stream_id, headers)
         if len(self._streams) >= self._limits.streams or not self._new_streams.spend(now):
@@ -370,8 +379,8 @@ class Connection:
         if self._forget(stream_id):
             self._listener.on_abort(stream_id, frames.word(payload))
 
-    def _on_settings(self, flags: int, stream_id: int, payload: bytes, _now: float) -> None:
-        """Section 6.5."""
+    def _on_settings(self, flags: int, stream_id: int, payload: bytes, now: float) -> None:
+        """Section 6.5. Each value costs what a frame costs: thousands fit in one, and each may change every stream."""
         if stream_id:
             raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, "SETTINGS of a stream")
         if flags & frames.ACK:
@@ -379,6 +388,7 @@ class Connection:
                 raise ConnectionFaultError(ErrorCode.FRAME_SIZE_ERROR, "a SETTINGS ACK has no payload")
             return
         for setting, value in frames.parse_settings(payload):
+            self._spend(self._control, now, "settings")
             self._set(setting, value)
         self.greeted = True
         self._out.append(frames.SETTINGS_ACK)

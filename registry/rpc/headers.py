@@ -19,6 +19,9 @@ TABLE_SIZE_ZERO = b"\x20"
 """Dynamic table size update to 0 (RFC 7541 section 6.3): what follows never refers to the dynamic table, whatever size
 the peer's SETTINGS allow. It has to stand first in the first block after the peer changed that size (section 4.2)."""
 
+CONTENT_LENGTH_DIGITS = 18
+"""No content is longer; Python reads no number of more than some thousand digits."""
+
 _STATUS_200 = b"\x88"
 _NAME_BYTES = frozenset(b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz")
 _FORBIDDEN = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"))
@@ -93,7 +96,11 @@ def check_request(stream_id: int, headers: list[Header]) -> int | None:
         regular = True
         _check_field(stream_id, name, value)
         if name == b"content-length":
-            if not value.isdigit() or (content_length is not None and int(value) != content_length):
+            if (
+                not value.isdigit()
+                or len(value) > CONTENT_LENGTH_DIGITS
+                or (content_length is not None and int(value) != content_length)
+            ):
                 raise _malformed(stream_id, f"content-length {value!r}")
             content_length = int(value)
     if not pseudo >= _REQUIRED:

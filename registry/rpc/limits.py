@@ -31,7 +31,8 @@ class Limits:
     new_streams: int = 1_000
     resets: int = 100
     control_frames: int = 500
-    """PING, SETTINGS, PRIORITY, WINDOW_UPDATE, empty DATA and unknown frames, beyond those that requests explain."""
+    """PING, SETTINGS and each value in them, PRIORITY, WINDOW_UPDATE, empty DATA, unknown frames, and what comes for
+    streams that are over, beyond those that requests explain."""
     burst_seconds: int = 10
     """A rate may be saved up for this long."""
 

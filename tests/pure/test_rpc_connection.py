@@ -243,11 +243,25 @@ def test_more_than_the_window_is_a_fault() -> None:
         (frames.frame_header(5, frames.PRIORITY, 0, 3) + bytes(5), "control_frames"),
         (frames.frame_header(0, 0x99, 0, 0), "control_frames"),
         (frames.data(1, b""), "control_frames"),
+        (frames.ping(bytes(8), ack=True), "control_frames"),
+        (frames.data(3, b"x"), "control_frames"),
+        (frames.headers(3, OK, end_stream=True), "control_frames"),
+    ],
+    ids=[
+        "PING",
+        "SETTINGS",
+        "WINDOW_UPDATE",
+        "PRIORITY",
+        "unknown",
+        "empty DATA",
+        "PING ACK nobody waits for",
+        "DATA of a stream that was reset",
+        "HEADERS of a stream that was reset",
     ],
 )
 def test_floods_of_control_frames_end_the_connection_and_patience_comes_back(flood: bytes, limit: str) -> None:
     rig = Rig(replace(Limits(), **{limit: 20}, burst_seconds=1))
-    rig.feed(request(1))
+    rig.feed(request(1), request(3, connection="close"))
     for _ in range(10):
         rig.feed(flood)
     assert rig.failure is None
@@ -256,6 +270,34 @@ def test_floods_of_control_frames_end_the_connection_and_patience_comes_back(flo
         rig.feed(flood)
     assert rig.failure is None
     rig.feed(flood * 50)
+    assert rig.failure is ErrorCode.ENHANCE_YOUR_CALM
+
+
+def test_one_settings_frame_with_thousands_of_values_is_a_flood() -> None:
+    """Each changes the window of every stream."""
+    rig = Rig()
+    rig.feed(*(request(number) for number in range(1, 400, 2)))
+    value = frames.settings({Setting.INITIAL_WINDOW_SIZE: 70_000})[frames.HEADER_BYTES :]
+    many = frames.frame_header(2700 * len(value), frames.SETTINGS, 0, 0) + value * 2700
+    rig.feed(many, many, many)
+    assert rig.failure is ErrorCode.ENHANCE_YOUR_CALM
+
+
+def test_answers_to_pings_of_ours_are_free() -> None:
+    rig = Rig(Limits(control_frames=5, burst_seconds=1))
+    for _ in range(100):
+        rig.connection.ping(bytes(8))
+        rig.feed(frames.ping(bytes(8), ack=True))
+    assert rig.failure is None
+    rig.feed(frames.ping(bytes(8), ack=True) * 10)
+    assert rig.failure is ErrorCode.ENHANCE_YOUR_CALM
+
+
+def test_streams_after_the_last_goaway_are_not_free() -> None:
+    rig = Rig(Limits(control_frames=20, burst_seconds=1))
+    rig.connection.go_away(last=True)
+    for number in range(1, 101, 2):
+        rig.feed(request(number))
     assert rig.failure is ErrorCode.ENHANCE_YOUR_CALM
 
 
