@@ -26,6 +26,10 @@ RESPONSE_BYTES = 2 << 20
 CDS are never split: a client takes the first response for the complete list."""
 
 
+NACK_CHARACTERS = 4096
+"""So much of a NACK's text is kept."""
+
+
 class Scope(IntEnum):
     """How much a response may say. Each scope includes the ones before it."""
 
@@ -221,7 +225,7 @@ class Channel(ABC):
             return
         self.waiting = False
         self.ack, self._unanswered = b"", ()
-        self._nacked, self._error = self._version, error
+        self._nacked, self._error = self._version, error[:NACK_CHARACTERS]
         if len(names) > 1:
             half = len(names) // 2
             self._retries += [names[half:], names[:half]]

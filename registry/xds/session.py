@@ -27,6 +27,9 @@ from registry.xds.store import ResourceStore
 from registry.xds.types import CDS, EDS, MAKE_ORDER, ResourceType
 
 UNKNOWN_TYPES_KEPT = 16
+UNKNOWN_TYPE_CHARACTERS = 200
+NODE_CHARACTERS = 64 << 10
+"""What is kept of a client's node, as long as its stream lasts, may be as much. Its list of extensions is not kept."""
 
 
 def _one_group(_node: Node) -> str:
@@ -96,8 +99,11 @@ class Session(ABC, Generic[Request, AnyChannel]):
         kind = self._kind(request.type_url)
         if kind is None:
             if len(self._unknown) < UNKNOWN_TYPES_KEPT:
-                self._unknown[request.type_url] = None
+                self._unknown[request.type_url[:UNKNOWN_TYPE_CHARACTERS]] = None
             return
+        # Before they are looked at one by one: a request has room for many more names than may be asked for.
+        if self._names(request) > self._options.max_names:
+            raise self._too_many()
         self._hand_over(request, self._channels.get(kind.url) or self._open(kind))
         if sum(len(each.subscription.names) for each in self._ordered) > self._options.max_names:
             raise self._too_many()
@@ -132,6 +138,10 @@ class Session(ABC, Generic[Request, AnyChannel]):
     def _decode(self, data: bytes) -> Request: ...
 
     @abstractmethod
+    def _names(self, request: Request) -> int:
+        """The longest list of names in the request."""
+
+    @abstractmethod
     def _make_channel(self, kind: ResourceType) -> AnyChannel: ...
 
     @abstractmethod
@@ -142,6 +152,10 @@ class Session(ABC, Generic[Request, AnyChannel]):
 
     def _meet(self, node: base_pb2.Node) -> None:
         self._node = decode_node(node)
+        if self._node.characters > NODE_CHARACTERS:
+            raise InvalidRequestError(
+                f"a node of {self._node.characters} characters; at most {NODE_CHARACTERS} are kept"
+            )
         self._group = self._options.group(self._node)
 
     def _kind(self, type_url: str) -> ResourceType | None:
@@ -189,6 +203,9 @@ class SotwSession(Session[discovery_pb2.DiscoveryRequest, SotwChannel]):
     def _decode(self, data: bytes) -> discovery_pb2.DiscoveryRequest:
         return discovery_pb2.DiscoveryRequest.FromString(data)
 
+    def _names(self, request: discovery_pb2.DiscoveryRequest) -> int:
+        return len(request.resource_names)
+
     def _make_channel(self, kind: ResourceType) -> SotwChannel:
         channel = WholeChannel if kind.whole else PartsChannel
         return channel(kind, self._store.partition(kind.url, self._group), self._stream)
@@ -205,10 +222,15 @@ class DeltaSession(Session[discovery_pb2.DeltaDiscoveryRequest, DeltaChannel]):
     def _decode(self, data: bytes) -> discovery_pb2.DeltaDiscoveryRequest:
         return discovery_pb2.DeltaDiscoveryRequest.FromString(data)
 
+    def _names(self, request: discovery_pb2.DeltaDiscoveryRequest) -> int:
+        return max(
+            len(request.resource_names_subscribe),
+            len(request.resource_names_unsubscribe),
+            len(request.initial_resource_versions),
+        )
+
     def _make_channel(self, kind: ResourceType) -> DeltaChannel:
         return DeltaChannel(kind, self._store.partition(kind.url, self._group), self._stream)
 
     def _hand_over(self, request: discovery_pb2.DeltaDiscoveryRequest, channel: DeltaChannel) -> None:
-        if len(request.initial_resource_versions) > self._options.max_names:
-            raise self._too_many()
         channel.receive(request)

@@ -22,6 +22,12 @@ class Node:
     user_agent: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def characters(self) -> int:
+        """How much text it is."""
+        texts = (self.id, self.cluster, *self.locality, self.user_agent, *self.metadata, *self.metadata.values())
+        return sum(map(len, texts))
+
 
 def decode_node(node: base_pb2.Node) -> Node:
     """The node of a stream's first request; later requests may leave it out ("Basic Protocol Overview")."""

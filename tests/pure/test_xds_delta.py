@@ -156,6 +156,15 @@ def test_more_initial_versions_than_allowed_end_the_stream(store: ResourceStore)
         client.subscribe(CDS, known=dict.fromkeys("xyz", "1"))
 
 
+@pytest.mark.parametrize("delta", [False, True], ids=["SotW", "Delta"])
+def test_names_are_counted_before_they_are_looked_at(store: ResourceStore, delta: bool) -> None:
+    """A request has room for millions of names; to look at each would hold up everybody."""
+    client = Dialogue(store, delta=delta, options=SessionOptions(max_names=2))
+    with pytest.raises(TooManyNamesError, match="2 resources"):
+        client.subscribe(EDS, *"xyz")
+    assert not client.session.status().types
+
+
 def test_subscriptions_count_whatever_the_nonce(store: ResourceStore) -> None:
     client = Dialogue(store, delta=True)
     client.subscribe(EDS, "a")

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import grpc.aio
 import pytest
+from envoy_data_plane.envoy.config.core.v3 import Node
 from support.xds_client import resource
 from support.xds_stream import Connection, Stream, serving, until
 
@@ -84,6 +85,27 @@ async def test_unknown_types_on_record_are_bounded(world: World, delta: bool) ->
     await stream.send(stream.client.subscribe(CDS))
     await stream.expect()
     assert len(world.server.clients()[-1].unknown_types) == 16
+    await stream.send(wire.text(2 if delta else 4, SECRET * 100_000))
+    assert sum(map(len, world.server.clients()[-1].unknown_types)) < 4000
+
+
+@BOTH
+async def test_texts_of_a_client_are_kept_to_a_size(world: World, delta: bool) -> None:
+    stream = world.ads(delta)
+    await stream.send(stream.client.subscribe(CDS))
+    await stream.send(stream.client.nack(await stream.expect(), "long " * 100_000))
+    await until(lambda: bool(world.server.clients()[-1].types[0].nack_error))
+    assert world.server.clients()[-1].types[0].nack_error == ("long " * 1000)[:4096]
+
+
+@BOTH
+async def test_a_node_that_is_too_large_ends_its_stream(world: World, delta: bool) -> None:
+    node = Node(id="x" * 70_000)
+    stream = Stream(world.channel, f"/{CDS.service}/{CDS.delta_method if delta else CDS.sotw_method}", delta, node=node)
+    await stream.send(stream.client.subscribe(CDS))
+    code, details = await stream.status()
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert "a node of 70000 characters" in details
 
 
 @BOTH
