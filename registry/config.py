@@ -19,6 +19,9 @@ from registry.rpc.limits import Limits
 from registry.views.names import DEFAULT_DOMAIN
 
 MAX_PORT = 65535
+MAX_LIMIT = 2**31 - 1
+"""HTTP/2 knows no larger sizes, and nobody waits as many seconds."""
+
 UNIX = "unix:"
 _LIMITS = Limits()
 CLUSTER_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9._]{0,251}[A-Za-z0-9])?")
@@ -301,8 +304,8 @@ def _problems(config: Config) -> Iterator[tuple[str, str]]:
     if not DOMAIN.fullmatch(config.domain):
         yield "$.domain", f"expected a DNS name in lower case, got {config.domain!r}"
     for each in msgspec.structs.fields(LimitsConfig):
-        if getattr(config.limits, each.name) <= 0:
-            yield f"$.limits.{each.encode_name}", "expected a number above 0"
+        if not 0 < getattr(config.limits, each.name) <= MAX_LIMIT:
+            yield f"$.limits.{each.encode_name}", f"expected a number above 0, at most {MAX_LIMIT}"
     if not 0 <= config.coalesce.quiet_ms <= config.coalesce.max_ms:
         yield "$.coalesce", "expected 0 <= quietMs <= maxMs"
 

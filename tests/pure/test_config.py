@@ -82,6 +82,8 @@ def test_empty_file_is_all_defaults(path: Path) -> None:
         ("export:\n  excludeServices:\n  - a/b\n  - c\n", "4: export.excludeServices[1]: 'c' is not a service"),
         ("limits:\n  stream: 1\n", "2: limits.stream: unknown key; did you mean 'streams'?"),
         ("limits:\n  streams: 1\n  idleSeconds: 0\n", "3: limits.idleSeconds: expected a number above 0"),
+        ("limits:\n  idleSeconds: .nan\n", "2: limits.idleSeconds: expected a number above 0"),
+        ("limits:\n  streams: 5000000000\n", "2: limits.streams: expected a number above 0, at most 2147483647"),
         ("listen:\n  tls: {certificate: x}\n", "2: listen.tls: object missing required field `key`"),
         ("listen:\n  tls: {certificat: x}\n", "2: listen.tls.certificat: unknown key; did you mean 'certificate'?"),
         ("listen:\n  http: unix:/x\n", "2: listen.http: expected"),
