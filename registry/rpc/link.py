@@ -343,9 +343,11 @@ class Link:
         if verdict is Verdict.PING:
             self._connection.ping(KEEPALIVE_PING)
             self._write()
-        elif verdict is Verdict.IDLE:
+        elif verdict is Verdict.IDLE and not (self._leaving and self._goaway_timer is None):
             self.leave()
         elif verdict is not None:
+            # Also an idle connection that was told twice: it has streams without a call, requests that were refused and
+            # never end, or answers that are never taken.
             log.debug("%s: closed: %s", self._peer, verdict.value)
             self.abort()
             return

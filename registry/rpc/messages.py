@@ -14,6 +14,9 @@ _UNITS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-
 _RESERVED = frozenset((b"content-type", b"te", b"user-agent"))
 _TEXT = frozenset(range(0x20, 0x7F)) - {ord("%")}
 
+STATUS_CHARACTERS = 1024
+"""A message may quote what the client sent, which may be long; clients take some thousand bytes of headers."""
+
 RESPONSE_HEAD = encode([(b":status", b"200"), (b"content-type", b"application/grpc")])
 """The header block that begins every response."""
 
@@ -94,7 +97,7 @@ def refusal_head(refusal: NotGrpcError) -> bytes:
 def _status(code: Code, message: str) -> list[Header]:
     fields = [(b"grpc-status", str(int(code)).encode())]
     if message:
-        fields.append((b"grpc-message", percent_encoded(message)))
+        fields.append((b"grpc-message", percent_encoded(message[:STATUS_CHARACTERS])))
     return fields
 
 

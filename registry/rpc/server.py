@@ -58,6 +58,8 @@ class RpcServer:
         self._sockets: list[socket.socket] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._links: set[Link] = set()
+        self._connecting = 0
+        """Accepted sockets that are no link yet, as long as TLS takes: they count as connections too."""
         self._ready: dict[Link, None] = {}
         self._scheduled = False
         self._loop = asyncio.get_running_loop()
@@ -195,9 +197,10 @@ class RpcServer:
                 log.warning("cannot accept a connection: %s; raise the limit of open files (ulimit -n)", error)
                 await asyncio.sleep(ACCEPT_PAUSE_SECONDS)
                 continue
-            if len(self._links) >= self.limits.connections:
+            if len(self._links) + self._connecting >= self.limits.connections:
                 client.close()
                 continue
+            self._connecting += 1
             self._run(self._connect(client))
 
     async def _connect(self, client: socket.socket) -> None:
@@ -215,6 +218,8 @@ class RpcServer:
         except (OSError, ssl.SSLError, TimeoutError) as error:
             log.debug("a connection came to nothing: %s", error)
             client.close()
+        finally:
+            self._connecting -= 1
 
     def _run(self, work: Coroutine[None, None, None]) -> None:
         task: asyncio.Task[None] = self._loop.create_task(work)

@@ -15,6 +15,11 @@ class TlsError(Exception):
     """The files do not make a TLS server; the text names the file and what is wrong."""
 
 
+def _no_passphrase() -> str:
+    """OpenSSL would ask at the terminal for the passphrase of an encrypted key, and hold up everything."""
+    raise ValueError("the key is encrypted: give one without a passphrase")
+
+
 class ServerTls:
     """The context for the next connection. Connections that exist keep theirs.
 
@@ -54,7 +59,7 @@ class ServerTls:
             except OSError as error:
                 raise TlsError(f"{path}: {error.strerror}") from error
         try:
-            context.load_cert_chain(self._certificate, self._key)
+            context.load_cert_chain(self._certificate, self._key, password=_no_passphrase)
         except (ssl.SSLError, ValueError) as error:
             raise TlsError(f"{self._certificate} and {self._key} are no certificate and its key: {error}") from error
         if self._client_ca is not None:

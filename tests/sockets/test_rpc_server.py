@@ -74,6 +74,9 @@ async def test_statuses_and_their_messages_reach_the_client(server: RpcServer) -
             assert error.value.code() is code
             assert text in (error.value.details() or "")
         with pytest.raises(grpc.aio.AioRpcError) as error:
+            await channel.unary_unary(FAIL)(("long " * 1_000_000).encode(), timeout=10)
+        assert error.value.details() == ("long " * 1000)[:1024]
+        with pytest.raises(grpc.aio.AioRpcError) as error:
             await channel.unary_unary("/echo.Echo/Nothing")(b"", timeout=10)
         assert error.value.code() is grpc.StatusCode.UNIMPLEMENTED
         assert error.value.details() == "no method /echo.Echo/Nothing"
@@ -178,6 +181,33 @@ async def test_socket_that_is_never_read_costs_no_queue_and_is_closed() -> None:
             assert server.connections == 0
 
 
+async def test_reader_of_a_byte_at_a_time_is_closed_and_holds_up_nobody() -> None:
+    echo = Echo()
+    echo.padding = 4 << 20
+    limits = Limits(waiting_bytes=64 << 10, stalled_seconds=1.0)
+    async with echoing(echo, limits=limits) as server:
+        loop = asyncio.get_running_loop()
+        host, _, port = server.address.rpartition(":")
+        with socket.create_connection((host, int(port))) as client:
+            client.setblocking(False)
+            big = frames.settings({Setting.INITIAL_WINDOW_SIZE: (1 << 31) - 1})
+            hello = frames.PREFACE + big + frames.window_update(0, (1 << 31) - 1 - 65_535)
+            await loop.sock_sendall(client, hello + request(1, path=NEWEST) + frames.data(1, message(b"")))
+            await until(lambda: echo.open, "the stream is open")
+            echo.publish(1)
+
+            async def drip() -> None:
+                while await loop.sock_recv(client, 1):
+                    await asyncio.sleep(0.05)
+
+            dripping = asyncio.create_task(drip())
+            async with grpc.aio.insecure_channel(server.address) as channel:
+                while echo.open:
+                    assert await channel.unary_unary(SAY)(b"x", timeout=1) == b"x"
+            dripping.cancel()
+            await asyncio.gather(dripping, return_exceptions=True)
+
+
 async def test_one_byte_at_a_time_is_a_request_like_any_other(server: RpcServer) -> None:
     async with RawClient(server.address) as client:
         for byte in HELLO + request(1) + frames.data(1, message(b"drip"), end_stream=True):
@@ -196,8 +226,9 @@ async def test_one_byte_at_a_time_is_a_request_like_any_other(server: RpcServer)
         (frames.data(1, b""), 50_000),
         (frames.window_update(0, 1), 50_000),
         (frames.frame_header(10, frames.CONTINUATION, 0, 3) + bytes(10), 5_000),
+        (frames.frame_header(16_380, frames.SETTINGS, 0, 0) + b"\0\4\0\0\0\1" * 2730, 50),
     ],
-    ids=["PING", "SETTINGS", "empty DATA", "WINDOW_UPDATE", "CONTINUATION"],
+    ids=["PING", "SETTINGS", "empty DATA", "WINDOW_UPDATE", "CONTINUATION", "values in SETTINGS"],
 )
 async def test_floods_end_their_own_connection(server: RpcServer, flood: bytes, count: int) -> None:
     async with RawClient(server.address) as client:
@@ -244,6 +275,20 @@ async def test_connections_beyond_the_limit_are_closed_at_once_and_room_comes_ba
             await again.until_pong()
 
 
+async def test_sockets_in_the_middle_of_a_tls_handshake_count_as_connections(tmp_path: Path) -> None:
+    tls = ServerTls(*Authority(tmp_path / "ca").issue("server"))
+    async with echoing(tls=tls, limits=Limits(connections=2, handshake_seconds=0.5)) as server:
+        async with RawClient(server.address) as first, RawClient(server.address) as second:
+            async with RawClient(server.address) as third:
+                await until(lambda: third.closed, "the third is closed")
+            assert not first.closed
+            assert not second.closed
+            await until(lambda: first.closed and second.closed, "the others had their time")
+        async with RawClient(server.address) as again:
+            again.send(b"\x16")
+            await until(lambda: again.closed, "there is room again, for as long as a handshake may take")
+
+
 @pytest.fixture
 def many_files() -> Iterator[None]:
     """Room for both ends of 5,000 connections."""
@@ -273,6 +318,9 @@ async def test_idle_connection_is_sent_away_and_quiet_one_is_pinged() -> None:
         async with RawClient(server.address) as idle:
             idle.send(HELLO)
             assert await idle.until_goaway() == ErrorCode.NO_ERROR
+        async with RawClient(server.address) as endless:
+            endless.send(HELLO, request(1, content_type="text/html"))
+            await until(lambda: endless.closed, "a refused request that never ends keeps no connection")
         async with RawClient(server.address) as quiet:
             quiet.send(HELLO, request(1, path=NEWEST))
             await until(lambda: quiet.of_kind(frames.PING), "it is pinged")
@@ -425,3 +473,8 @@ def test_files_that_are_no_certificate_are_named(tmp_path: Path) -> None:
         ServerTls(certificate, certificate)
     with pytest.raises(TlsError, match="has no certificate"):
         ServerTls(certificate, key, client_ca=key)
+    plain = serialization.load_pem_private_key(key.read_bytes(), None)
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8)
+    key.write_bytes(plain.private_bytes(*form, serialization.BestAvailableEncryption(b"secret")))
+    with pytest.raises(TlsError, match="without a passphrase"):
+        ServerTls(certificate, key)
