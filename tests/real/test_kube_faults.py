@@ -11,12 +11,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 import pytest_asyncio
-from support.controlplane import ControlPlane, write_certificate
+from support.certificates import write_certificate
+from support.controlplane import ControlPlane
 from support.kube_api import CORE, DISCOVERY, service
 from support.missing import pod_network
+from support.outages import compact
 from support.recording_sink import RecordingSink
 
 from registry.model.events import Delete, Init
@@ -92,8 +93,7 @@ async def test_history_that_was_compacted_is_listed_anew_without_a_gap(plane: Co
         before = sum(event == Init(Kind.ENDPOINT_SLICE) for event in sink.events)
         seen = [sink.addresses()]
         plane.apiserver.signal(signal.SIGSTOP)
-        async with aiohttp.ClientSession() as session:
-            await compact(session, plane.etcd_endpoint)
+        await compact(plane)
         plane.apiserver.kill()
         plane.apiserver.start()
         await plane.ready()
@@ -138,12 +138,3 @@ async def test_certificate_of_another_authority_is_refused_and_told(plane: Contr
     async with following(kubeconfig) as sink:
         await sink.until(lambda: sink.last.reason == "CertificateRefused", "the refusal is told")
         assert plane.server in sink.last.message
-
-
-async def compact(session: aiohttp.ClientSession, etcd: str) -> None:
-    """Make some history, and throw all of it away (etcd's JSON gateway, ``/v3/kv/...``; keys are base64)."""
-    for _ in range(10):
-        async with session.post(f"{etcd}/v3/kv/put", json={"key": "b3RoZXI=", "value": "b3RoZXI="}) as answer:
-            revision = (await answer.json())["header"]["revision"]
-    async with session.post(f"{etcd}/v3/kv/compaction", json={"revision": revision, "physical": True}) as answer:
-        assert answer.status == 200, await answer.text()

@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 from support import lying_proxy
-from support.controlplane import write_certificate
+from support.certificates import write_certificate
 from support.fake_apiserver import FakeApiServer, stream
 from support.kube_wire import a_service, an_event
 from support.lying_proxy import INITIAL_EVENTS_END, LyingProxy, Verb

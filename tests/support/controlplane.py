@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import yaml
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.x509.oid import NameOID
+from cryptography.hazmat.primitives.asymmetric import rsa
+from support.certificates import write_certificate, write_key
 from support.kube_api import CORE, KubeApi, node
 from support.missing import tool
 from support.processes import Process, free_port, until
@@ -42,7 +37,8 @@ class ControlPlane:
         """Users whose token is another than their name."""
         self._port = free_port()
         self._etcd_port = free_port()
-        self._write_credentials((ADMIN, *users))
+        self._users = (ADMIN, *users)
+        self._write_credentials()
         self.etcd = Process("etcd", self._etcd_command(), folder / "etcd.log")
         self.apiserver = Process("kube-apiserver", self._apiserver_command(), folder / "apiserver.log")
         self.controllers = Process("kube-controller-manager", self._controllers_command(), folder / "controllers.log")
@@ -51,6 +47,14 @@ class ControlPlane:
     @property
     def server(self) -> str:
         return f"https://127.0.0.1:{self._port}"
+
+    @property
+    def port(self) -> int:
+        return self._port
+
+    @property
+    def etcd_data(self) -> Path:
+        return self.folder / "etcd"
 
     @property
     def etcd_endpoint(self) -> str:
@@ -107,12 +111,16 @@ class ControlPlane:
         path.write_text(yaml.safe_dump(document))
         return path
 
-    def _write_credentials(self, users: tuple[str, ...]) -> None:
+    def write_tokens(self, **tokens: str) -> None:
+        """What the API server accepts from its next start on: these users' tokens, and of the others their name."""
         groups = {ADMIN: ',"system:masters"'}
-        lines = [f"{user},{user},{user}{groups.get(user, '')}" for user in users]
+        lines = [f"{tokens.get(user, user)},{user},{user}{groups.get(user, '')}" for user in self._users]
         (self.folder / "tokens.csv").write_text("\n".join(lines) + "\n")
+
+    def _write_credentials(self) -> None:
+        self.write_tokens()
         signer = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-        _write_key(self.folder / "service-accounts.key", signer)
+        write_key(self.folder / "service-accounts.key", signer)
         write_certificate(self.folder, "ca", "apiserver")
         self.kubeconfig()
 
@@ -120,7 +128,7 @@ class ControlPlane:
         peer = f"http://127.0.0.1:{free_port()}"
         return [
             str(tool("etcd")),
-            f"--data-dir={self.folder / 'etcd'}",
+            f"--data-dir={self.etcd_data}",
             f"--listen-client-urls={self.etcd_endpoint}",
             f"--advertise-client-urls={self.etcd_endpoint}",
             f"--listen-peer-urls={peer}",
@@ -170,42 +178,3 @@ class ControlPlane:
 async def start_together(*planes: ControlPlane) -> None:
     """Start several at once."""
     await asyncio.gather(*(plane.start() for plane in planes))
-
-
-def write_certificate(folder: Path, authority: str, server: str) -> None:
-    """A new CA, and a server certificate of it for 127.0.0.1 and localhost; ``.crt`` and ``.key`` of each."""
-    ca_key = ec.generate_private_key(ec.SECP256R1())
-    ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{authority} {os.urandom(4).hex()}")])
-    ca = _builder(ca_name, ca_name, ca_key.public_key()).add_extension(x509.BasicConstraints(True, 0), critical=True)
-    ca = ca.add_extension(
-        x509.KeyUsage(False, False, False, False, False, True, True, False, False), critical=True
-    ).add_extension(x509.SubjectKeyIdentifier.from_public_key(ca_key.public_key()), critical=False)
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, server)])
-    names = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))])
-    issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key())
-    leaf = _builder(name, ca_name, key.public_key()).add_extension(names, critical=False)
-    leaf = leaf.add_extension(issuer, critical=False)
-    for path, certificate in ((authority, ca), (server, leaf)):
-        signed = certificate.sign(ca_key, hashes.SHA256())
-        (folder / f"{path}.crt").write_bytes(signed.public_bytes(serialization.Encoding.PEM))
-    _write_key(folder / f"{authority}.key", ca_key)
-    _write_key(folder / f"{server}.key", key)
-
-
-def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
-    now = datetime.now(UTC)
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(days=1))
-    )
-
-
-def _write_key(path: Path, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> None:
-    form = (serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption())
-    path.write_bytes(key.private_bytes(*form))

@@ -14,6 +14,7 @@ from support.processes import until
 Object = dict[str, Any]
 CORE, APPS, DISCOVERY = "/api/v1", "/apis/apps/v1", "/apis/discovery.k8s.io/v1"
 ISTIO = "/apis/networking.istio.io/v1"
+RBAC = "/apis/rbac.authorization.k8s.io/v1"
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 ISTIO_CRD_NAMES = ("serviceentries.networking.istio.io",)
 

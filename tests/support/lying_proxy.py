@@ -19,7 +19,7 @@ from typing import Any, Self
 import aiohttp
 from aiohttp import web
 from multidict import CIMultiDict
-from support.controlplane import write_certificate
+from support.certificates import write_certificate
 from support.kube_wire import a_status, an_error
 from yarl import URL
 
