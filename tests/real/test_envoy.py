@@ -52,6 +52,7 @@ async def test_rolling_restart_of_every_pod_loses_no_request(planes: Planes, tmp
         before = await on.pods()
         await until(lambda: has(envoy, on, set(before.values())), "Envoy has every pod")
         async with requester(envoy.outbound, on.host) as request, constant_load(request) as load:
+            await until(lambda: set(load.answers) == set(before), "every pod has answered")
             await on.a.restart()
             await on.b.restart()
             await until(lambda: replaced(on, before), "every pod is a new one", timeout=60)
@@ -59,6 +60,7 @@ async def test_rolling_restart_of_every_pod_loses_no_request(planes: Planes, tmp
             await until(lambda: has(envoy, on, set(after.values())), "Envoy has exactly the new pods")
             seen = load.answers.total()
             await until(lambda: load.answers.total() > seen + 200, "200 more requests")
+            await until(lambda: set(after) <= set(load.answers), "every new pod has answered")
         assert load.failures == []
         assert set(load.answers) == set(before) | set(after)
 
