@@ -140,6 +140,33 @@ def test_pod_node_and_namespace() -> None:
 
 
 @pytest.mark.parametrize(
+    ("status", "ready"),
+    [
+        (None, True),
+        ({}, True),
+        ({"phase": "Pending"}, False),
+        ({"phase": "Running", "conditions": []}, False),
+        ({"phase": "Running", "conditions": [{"type": "PodScheduled", "status": "True"}]}, False),
+        ({"phase": "Running", "conditions": [{"type": "Ready", "status": "False"}]}, False),
+        ({"phase": "Running", "conditions": [{"type": "Ready", "status": "Unknown"}]}, False),
+        ({"conditions": [{"type": "Initialized", "status": "True"}, {"type": "Ready", "status": "True"}]}, True),
+        ({"conditions": [{"type": None, "status": None}]}, False),
+    ],
+)
+def test_pod_is_ready_when_its_condition_says_so_or_nothing_says_anything(status: Any, ready: bool) -> None:
+    fact = decode_object(Kind.POD, {"metadata": META, "status": status})
+    assert isinstance(fact, Pod)
+    assert fact.ready is ready
+    assert not fact.terminating
+
+
+def test_pod_with_a_deletion_timestamp_is_terminating() -> None:
+    fact = decode_object(Kind.POD, {"metadata": META | {"deletionTimestamp": "2026-01-01T00:00:00Z"}})
+    assert isinstance(fact, Pod)
+    assert fact.terminating
+
+
+@pytest.mark.parametrize(
     ("kind", "document"),
     [
         (Kind.SERVICE, {"metadata": META | {"labels": None}, "spec": None}),
@@ -148,6 +175,7 @@ def test_pod_node_and_namespace() -> None:
         (Kind.ENDPOINT_SLICE, a_slice(endpoints=[{"addresses": ["10.0.0.1"], "targetRef": None, "nodeName": None}])),
         (Kind.ENDPOINT_SLICE, a_slice(endpoints=[{"addresses": ["10.0.0.1"], "targetRef": {"kind": None}}])),
         (Kind.POD, {"metadata": META | {"labels": None}, "spec": None}),
+        (Kind.POD, {"metadata": META | {"deletionTimestamp": None}, "status": {"phase": None, "conditions": None}}),
         (Kind.NODE, {"metadata": {"name": "n", "namespace": None, "labels": None, "resourceVersion": None}}),
     ],
 )

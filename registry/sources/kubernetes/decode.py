@@ -158,13 +158,38 @@ class _EndpointSlice(_Struct, frozen=True):
         )
 
 
+class _PodMetadata(_Metadata, frozen=True):
+    deletion_timestamp: str | None = None
+
+
 class _PodSpec(_Struct, frozen=True):
     service_account_name: str | None = None
 
 
+class _PodCondition(_Struct, frozen=True):
+    type: str | None = None
+    status: str | None = None
+
+
+class _PodStatus(_Struct, frozen=True):
+    phase: str | None = None
+    conditions: list[_PodCondition] | None = None
+
+    @property
+    def ready(self) -> bool:
+        """The condition ``Ready``; without it not, except where the status says nothing at all, as in a manifest.
+
+        Every Pod an API server tells of has a phase.
+        """
+        if self.conditions is None:
+            return self.phase is None
+        return any(each.type == "Ready" and each.status == "True" for each in self.conditions)
+
+
 class _Pod(_Struct, frozen=True):
-    metadata: _Metadata
+    metadata: _PodMetadata
     spec: _PodSpec | None = None
+    status: _PodStatus | None = None
 
     def fact(self) -> Pod:
         spec = self.spec or _PodSpec()
@@ -173,6 +198,8 @@ class _Pod(_Struct, frozen=True):
             name=self.metadata.name,
             labels=_labels(self.metadata.labels),
             service_account=spec.service_account_name or "",
+            ready=self.status is None or self.status.ready,
+            terminating=self.metadata.deletion_timestamp is not None,
             resource_version=self.metadata.resource_version or "",
         )
 
