@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from registry.sources.kubernetes.client import ApiResponse, KubernetesClient
-from registry.sources.kubernetes.conditions import Condition, Reason, refused
+from registry.sources.kubernetes.conditions import Fault, Reason, refused
 from registry.sources.kubernetes.decode import decode_status_message
 from registry.sources.kubernetes.reflector import retry_after
 from registry.views.service_entry import API_VERSION, MANAGED_BY, MANAGED_BY_LABEL
@@ -26,7 +26,7 @@ class EntryError(Exception):
     ``lasting``: asking again for the same will not help until something else changes.
     """
 
-    def __init__(self, condition: Condition, response: ApiResponse) -> None:
+    def __init__(self, condition: Fault, response: ApiResponse) -> None:
         super().__init__(condition.message)
         self.condition = condition
         self.status = response.status
@@ -97,5 +97,5 @@ def _success(verb: str, what: str, response: ApiResponse) -> Any:
     condition = refused(verb, what, response.status, decode_status_message(response.body))
     if response.status == HTTPStatus.NOT_FOUND:
         text = f"{verb} {what}: the API server has no {API_VERSION} ServiceEntry; install Istio's custom resources"
-        condition = Condition(Reason.NOT_FOUND, text)
+        condition = Fault(Reason.NOT_FOUND, text)
     raise EntryError(condition, response)

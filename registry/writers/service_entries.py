@@ -12,7 +12,7 @@ from registry.model.names import ClusterId, ServiceKey
 from registry.model.services import ChangeSet, MergedService
 from registry.model.status import WriterStatus
 from registry.sources.kubernetes.client import TransportError
-from registry.sources.kubernetes.conditions import Condition
+from registry.sources.kubernetes.conditions import Fault
 from registry.sources.kubernetes.reflector import Connect
 from registry.views.names import Names
 from registry.views.service_entry import MAX_ENDPOINTS, NAME_PREFIX, Document, entry_name, service_entry
@@ -68,7 +68,7 @@ class ServiceEntryWriter:
         self._failures = 0
         self._conflicts: set[ServiceKey] = set()
         self._rejected: dict[ServiceKey, str] = {}
-        self._trouble: Condition | None = None
+        self._trouble: Fault | None = None
         self._written = 0
         self._deleted = 0
 
@@ -113,7 +113,7 @@ class ServiceEntryWriter:
             try:
                 client = await self._connect()
             except TransportError as error:
-                await self._back_off(Condition(error.reason, str(error)))
+                await self._back_off(Fault(error.reason, str(error)))
                 continue
             try:
                 await self._follow(EntryApi(client))
@@ -125,7 +125,7 @@ class ServiceEntryWriter:
             try:
                 await self._reconcile(api)
             except TransportError as error:
-                await self._back_off(Condition(error.reason, str(error)))
+                await self._back_off(Fault(error.reason, str(error)))
             except EntryError as error:
                 await self._back_off(error.condition, error.retry_after)
 
@@ -198,7 +198,7 @@ class ServiceEntryWriter:
             return None
         return service_entry(service, self._names)
 
-    async def _back_off(self, condition: Condition, retry_after: float | None = None) -> None:
+    async def _back_off(self, condition: Fault, retry_after: float | None = None) -> None:
         if condition != self._trouble:
             log.warning("cluster %s: writing ServiceEntries: %s: %s", self.cluster, condition.reason, condition.message)
         self._trouble = condition

@@ -13,7 +13,7 @@ from support.listener import Listener
 from registry.model.events import Apply, Delete, Init, InitApply, InitDone, InitKeep, SourceEvent
 from registry.model.facts import Service
 from registry.model.names import Kind
-from registry.sources.kubernetes.conditions import Condition, Reason
+from registry.sources.kubernetes.conditions import Fault, Reason
 from registry.sources.kubernetes.listwatch import (
     BACKOFF_SECONDS,
     LOST_WATCHES,
@@ -26,7 +26,7 @@ from registry.sources.kubernetes.listwatch import (
     Wait,
 )
 
-DOWN = Condition(Reason.UNREACHABLE, "connection refused")
+DOWN = Fault(Reason.UNREACHABLE, "connection refused")
 FIRST_WAIT, LONGEST_WAIT = BACKOFF_SECONDS
 REFUSALS = [
     (400, Reason.BAD_RESPONSE),

@@ -35,7 +35,7 @@ class Reason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
+class Fault:
     """Something is wrong. ``message`` names the verb and the resource, and the mend where there is one."""
 
     reason: Reason
@@ -54,10 +54,10 @@ _MENDS = {
 }
 
 
-def refused(verb: str, resource: str, status: int, message: str) -> Condition:
+def refused(verb: str, resource: str, status: int, message: str) -> Fault:
     """The condition for an HTTP status that is no success."""
     reason = _BY_STATUS.get(status)
     if reason is None:
         reason = Reason.SERVER_ERROR if status >= HTTPStatus.INTERNAL_SERVER_ERROR else Reason.BAD_RESPONSE
     mend = f"; {_MENDS[reason]}" if reason in _MENDS else ""
-    return Condition(reason, f"{verb} {resource}: {status} {message}{mend}")
+    return Fault(reason, f"{verb} {resource}: {status} {message}{mend}")

@@ -31,7 +31,7 @@ from http import HTTPStatus
 
 from registry.model.events import Apply, Delete, Init, InitApply, InitDone, InitKeep, SourceEvent
 from registry.model.names import Kind
-from registry.sources.kubernetes.conditions import Condition, Reason, refused
+from registry.sources.kubernetes.conditions import Fault, Reason, refused
 from registry.sources.kubernetes.decode import DecodeError, WatchEvent, decode_event, decode_page, decode_status_message
 
 PAGE_SIZE = 500
@@ -116,7 +116,7 @@ class ListWatch:
         self._unreadable: dict[str, str] = {}
         """Object -> what is wrong with it."""
         self.listed = False
-        self.fault: Condition | None = None
+        self.fault: Fault | None = None
         self.step: Step = self._first_page()
 
     @property
@@ -126,21 +126,21 @@ class ListWatch:
         return "list" if isinstance(step, GetPage) else "watch"
 
     @property
-    def warning(self) -> Condition | None:
+    def warning(self) -> Fault | None:
         """The first of the objects that cannot be read, and how many more there are."""
         if not self._unreadable:
             return None
         name, error = min(self._unreadable.items())
         others = f" (and {len(self._unreadable) - 1} more)" if len(self._unreadable) > 1 else ""
         text = f"{self._resource.name}: {name} cannot be read: {error}{others}; what was read of it before still counts"
-        return Condition(Reason.BAD_OBJECT, text)
+        return Fault(Reason.BAD_OBJECT, text)
 
     def page(self, body: bytes) -> Iterator[SourceEvent]:
         """The page that was asked for. Exhaust the iterator."""
         try:
             page = decode_page(self._kind, body)
         except DecodeError as error:
-            self.failed(Condition(Reason.BAD_RESPONSE, f"list {self._resource.name}: {error}"))
+            self.failed(Fault(Reason.BAD_RESPONSE, f"list {self._resource.name}: {error}"))
             return
         self._failures = 0
         self.fault = None
@@ -172,7 +172,7 @@ class ListWatch:
         try:
             event = decode_event(self._kind, line)
         except DecodeError as error:
-            self.fault = Condition(Reason.BAD_RESPONSE, f"watch {self._resource.name}: {error}")
+            self.fault = Fault(Reason.BAD_RESPONSE, f"watch {self._resource.name}: {error}")
             self._begin_anew()
             return
         if event.type == "ERROR":
@@ -198,7 +198,7 @@ class ListWatch:
         else:
             self.step = self._wait(self._watch())
 
-    def lost(self, condition: Condition, lasted: float) -> None:
+    def lost(self, condition: Fault, lasted: float) -> None:
         """The open watch broke off after ``lasted`` seconds. Proxies do that; again and again, it is a fault."""
         if lasted >= STEADY_SECONDS:
             self._failures = 0
@@ -216,7 +216,7 @@ class ListWatch:
         condition = refused(self.verb, self._resource.name, status, decode_status_message(body))
         self.failed(condition, retry_after)
 
-    def failed(self, condition: Condition, retry_after: float | None = None) -> None:
+    def failed(self, condition: Fault, retry_after: float | None = None) -> None:
         """No usable answer: try the same again after a while."""
         self.fault = condition
         step = self.step.then if isinstance(self.step, Wait) else self.step
@@ -237,7 +237,7 @@ class ListWatch:
             self._begin_anew()
         else:
             text = f"watch {self._resource.name}: {event.code} {event.error}"
-            self.failed(Condition(Reason.SERVER_ERROR, text))
+            self.failed(Fault(Reason.SERVER_ERROR, text))
 
     def _begin_anew(self) -> None:
         """What is held is too old to go on from, or in doubt. A fresh list; with a pause when the last was no cure."""

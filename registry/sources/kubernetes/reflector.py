@@ -13,7 +13,7 @@ from registry.model.events import SourceEvent
 from registry.model.names import BASE_KINDS, ClusterId, Kind
 from registry.model.status import Sink, SourceState, SourceStatus
 from registry.sources.kubernetes.client import KubernetesClient, TransportError
-from registry.sources.kubernetes.conditions import Condition, Reason
+from registry.sources.kubernetes.conditions import Fault, Reason
 from registry.sources.kubernetes.framing import LineFramer, LineTooLongError
 from registry.sources.kubernetes.listwatch import GetPage, ListWatch, OpenWatch, Wait
 
@@ -52,7 +52,7 @@ class KubernetesSource:
         self._sleep = sleep
         self._machines: dict[Kind, ListWatch] = {}
         self._servers: dict[Kind, str] = {}
-        self._crashed: dict[Kind, Condition] = {}
+        self._crashed: dict[Kind, Fault] = {}
         self._heard: dict[Kind, float] = {}
 
     @property
@@ -97,7 +97,7 @@ class KubernetesSource:
                 self._crashed.pop(kind, None)
             except Exception as error:
                 log.exception("cluster %s: following %s failed", self.cluster, kind)
-                self._crashed[kind] = Condition(Reason.INTERNAL_ERROR, f"{kind}: {error!r}; the log has the details")
+                self._crashed[kind] = Fault(Reason.INTERNAL_ERROR, f"{kind}: {error!r}; the log has the details")
                 listed = self._machines[kind].listed
                 self._machines[kind] = ListWatch(kind, self._random)
                 self._machines[kind].listed = listed
@@ -116,7 +116,7 @@ class KubernetesSource:
                 try:
                     response = await client.request("GET", path, query=query)
                 except TransportError as error:
-                    machine.failed(Condition(error.reason, str(error)))
+                    machine.failed(Fault(error.reason, str(error)))
                     return
                 if self._moved(kind, client):
                     return
@@ -148,13 +148,13 @@ class KubernetesSource:
                             return
                     self._report(sink)
         except TransportError as error:
-            condition = Condition(error.reason, str(error))
+            condition = Fault(error.reason, str(error))
             if opened_at is None:
                 machine.failed(condition)
             else:
                 machine.lost(condition, self._clock() - opened_at)
         except LineTooLongError as error:
-            machine.failed(Condition(Reason.BAD_RESPONSE, f"watch {step.path}: {error}"))
+            machine.failed(Fault(Reason.BAD_RESPONSE, f"watch {step.path}: {error}"))
         else:
             machine.ended(self._clock() - opened_at)
 
@@ -184,7 +184,7 @@ class KubernetesSource:
         sink.status(self.cluster, SourceStatus(state, reason, "; ".join(each.message for each in told), listed))
 
 
-def _distinct(conditions: Iterable[Condition | None]) -> list[Condition]:
+def _distinct(conditions: Iterable[Fault | None]) -> list[Fault]:
     return list(dict.fromkeys(each for each in conditions if each is not None))
 
 
