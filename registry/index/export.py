@@ -3,20 +3,52 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
+from registry.model.facts import Labels, Service
 from registry.model.names import ServiceKey
 
 DEFAULT_EXCLUDED_NAMESPACES = frozenset({"kube-system", "kube-public", "kube-node-lease", "istio-system"})
 DEFAULT_EXCLUDED_SERVICES = frozenset({ServiceKey("default", "kubernetes")})
 
 
+class ExportMode(StrEnum):
+    """What makes a cluster's Service part of the list."""
+
+    ALL = "all"
+    """That it exists."""
+    SERVICE_EXPORT = "ServiceExport"
+    """A ServiceExport of its name in the same cluster (KEP-1645)."""
+    SELECTOR = "selector"
+    """Its labels."""
+
+
 @dataclass(frozen=True, slots=True)
 class ExportPolicy:
-    """Every service is exported but those of ``excluded_namespaces`` and the ``excluded_services``."""
+    """A Service is exported as ``mode`` says, but never from ``excluded_namespaces``, nor ``excluded_services``.
+
+    ``selector``, in the mode of that name: labels a Service must have, all of them.
+    """
 
     excluded_namespaces: frozenset[str] = DEFAULT_EXCLUDED_NAMESPACES
     excluded_services: frozenset[ServiceKey] = DEFAULT_EXCLUDED_SERVICES
+    mode: ExportMode = ExportMode.ALL
+    selector: Labels = ()
 
-    def exports(self, key: ServiceKey) -> bool:
-        """Whether the service is in the list, in every cluster that has it."""
-        return key.namespace not in self.excluded_namespaces and key not in self.excluded_services
+    @property
+    def needs_exports(self) -> bool:
+        """Nothing can be said without the cluster's ServiceExports."""
+        return self.mode is ExportMode.SERVICE_EXPORT
+
+    def exports(self, service: Service, has_export: bool) -> bool:
+        """Whether the Service of one cluster is in the list; ``has_export``: that cluster has a ServiceExport of it."""
+        if service.namespace in self.excluded_namespaces or service.key in self.excluded_services:
+            return False
+        match self.mode:
+            case ExportMode.ALL:
+                return True
+            case ExportMode.SERVICE_EXPORT:
+                return has_export
+            case ExportMode.SELECTOR:
+                labels = dict(service.labels)
+                return all(labels.get(key) == value for key, value in self.selector)

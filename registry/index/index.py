@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from registry.index.export import ExportPolicy
-from registry.index.join import Contribution, Place, join
-from registry.index.lookup import ServiceLookup
+from registry.index.guard import GuardPolicy, Hold
+from registry.index.join import Contribution
+from registry.index.member import Member, holds_by_service
 from registry.index.merge import merge
-from registry.index.store import FactStore
 from registry.model.events import SourceEvent
-from registry.model.facts import Service
-from registry.model.names import ClusterId, Kind, ObjectRef, ServiceKey
+from registry.model.facts import EndpointSlice, Fact
+from registry.model.names import ClusterId, Kind, ServiceKey
 from registry.model.services import Change, ChangeSet, MergedService
+from registry.model.standing import Standing
 
 
-@dataclass(slots=True)
-class _Member:
-    """One cluster: its facts, and what they matter to."""
+@dataclass(frozen=True, slots=True)
+class HeldService:
+    """Of one service in one cluster: what a list lacks and is kept all the same.
 
-    place: Place
-    facts: FactStore
-    lookup: ServiceLookup = field(default_factory=ServiceLookup)
+    ``since`` and ``until`` are in the time of the index's clock; ``until`` None: until the cluster's first list.
+    ``endpoints`` are addresses, ordered.
+    """
+
+    cluster: ClusterId
+    key: ServiceKey
+    reason: str
+    since: float
+    until: float | None
+    endpoints: tuple[str, ...]
 
 
 class Index:
@@ -31,31 +39,48 @@ class Index:
     ``apply`` takes in what clusters say and only marks what it touches; ``commit`` joins and merges what was marked.
     Nothing is visible before ``commit``, nor, of one cluster, before every kind was listed once. An event costs what
     depends on the object, and a commit what depends on the marked services, however many others there are.
+
+    With a ``guard`` a list that is much shorter than the one before is doubted (see ``registry.index.guard``);
+    ``clock`` gives its time, in seconds.
     """
 
-    def __init__(self, export: ExportPolicy | None = None) -> None:
+    def __init__(
+        self,
+        export: ExportPolicy | None = None,
+        guard: GuardPolicy | None = None,
+        clock: Callable[[], float] = lambda: 0.0,
+    ) -> None:
         self._export = export or ExportPolicy()
-        self._members: dict[ClusterId, _Member] = {}
+        self._guard = guard
+        self._clock = clock
+        self._members: dict[ClusterId, Member] = {}
+        self._standing: dict[ClusterId, Standing] = {}
+        """Of the clusters that are not CURRENT."""
         self._contributions: dict[ServiceKey, dict[ClusterId, Contribution]] = {}
         self._merged: dict[ServiceKey, MergedService] = {}
         self._stale: set[tuple[ClusterId, ServiceKey]] = set()
         """What each cluster gives to which service has to be joined anew."""
+        self._unmerged: set[ServiceKey] = set()
+        """Services to be merged anew, whose parts are the same."""
+
+        self._unsettled: set[ClusterId] = set()
+        """Clusters of which something is held, and which said something since the last commit."""
 
     def add_cluster(self, cluster: ClusterId, network: str = "") -> None:
-        """Expect events of ``cluster``, whose endpoints are on ``network``.
+        """Expect events of ``cluster``, whose endpoints are on ``network`` where nothing in it says otherwise.
 
         Raises:
             ValueError: it is a member already.
         """
         if cluster in self._members:
             raise ValueError(f"cluster {cluster} is a member already")
-        facts = FactStore()
-        self._members[cluster] = _Member(Place(cluster, network, facts.get), facts)
+        self._members[cluster] = Member(cluster, network, self._export, self._guard)
 
     def remove_cluster(self, cluster: ClusterId) -> None:
         """Forget ``cluster``: the next commit is without all it said."""
         del self._members[cluster]
-        self._stale.update((cluster, key) for key, parts in self._contributions.items() if cluster in parts)
+        self._standing.pop(cluster, None)
+        self._stale.update((cluster, key) for key in self._keys_of(cluster))
 
     def apply(self, cluster: ClusterId, event: SourceEvent) -> None:
         """Take in one event of a member cluster.
@@ -65,26 +90,45 @@ class Index:
             ValueError: the event cannot come now (an InitApply without Init).
         """
         member = self._members[cluster]
-        was_synced = member.facts.synced
-        touched: set[ServiceKey] = set()
-        for difference in member.facts.apply(event):
-            touched |= member.lookup.touched(difference)
-        if not member.facts.synced:
-            return
-        if not was_synced:
-            touched = {ServiceKey(ref.namespace, ref.name) for ref in member.facts.held(Kind.SERVICE)}
-        self._stale.update((cluster, key) for key in touched)
+        self._touch(cluster, member.apply(event, self._clock()))
+        if member.guard:
+            self._unsettled.add(cluster)
+
+    def restore(self, cluster: ClusterId, facts: Iterable[Fact]) -> None:
+        """Show ``facts``, which an earlier run knew of the cluster, until its first list is complete.
+
+        Until then what lists add counts, and what they lack stays.
+        """
+        self._touch(cluster, self._members[cluster].restore(facts))
+
+    def set_standing(self, cluster: ClusterId, standing: Standing) -> bool:
+        """How much is believed of the cluster; whether that is another standing than before."""
+        if self.standing(cluster) is standing:
+            return False
+        if standing is Standing.CURRENT:
+            del self._standing[cluster]
+        else:
+            self._standing[cluster] = standing
+        self._unmerged.update(self._keys_of(cluster))
+        return True
+
+    def standing(self, cluster: ClusterId) -> Standing:
+        return self._standing.get(cluster, Standing.CURRENT)
 
     def commit(self) -> ChangeSet:
         """Make everything applied so far visible; returns what that changed."""
+        for cluster in self._unsettled.intersection(self._members):
+            self._touch(cluster, self._members[cluster].settle())
+        self._unsettled.clear()
         for cluster, key in self._stale:
             self._set_contribution(key, cluster, self._join(cluster, key))
-        touched = {key for _, key in self._stale}
+        touched = self._unmerged.union(key for _, key in self._stale)
         self._stale.clear()
+        self._unmerged.clear()
         changes = []
         for key in sorted(touched):
             old = self._merged.get(key)
-            new = merge(key, self._contributions.get(key, {}).values())
+            new = merge(key, self._contributions.get(key, {}).values(), self._standing)
             if old == new:
                 continue
             if new is None:
@@ -93,6 +137,43 @@ class Index:
                 self._merged[key] = new
             changes.append(Change(key, old, new))
         return tuple(changes)
+
+    def next_at(self) -> float | None:
+        """When ``on_time`` has something to do, in the clock's time; None: nothing is in doubt."""
+        times = [at for member in self._members.values() if (at := member.guard.next_at()) is not None]
+        return min(times, default=None)
+
+    def on_time(self) -> Mapping[ClusterId, frozenset[Kind]]:
+        """Let go what was held for its time; returns the kinds of which a second list is wanted, by cluster."""
+        now = self._clock()
+        wanted: dict[ClusterId, frozenset[Kind]] = {}
+        for cluster, member in self._members.items():
+            if not member.guard:
+                continue
+            self._touch(cluster, member.guard.expire(now))
+            kinds = member.guard.to_relist(now)
+            if kinds:
+                wanted[cluster] = kinds
+        return wanted
+
+    def held(self) -> tuple[HeldService, ...]:
+        """What is in doubt, ordered by cluster and service."""
+        found = []
+        for cluster, member in sorted(self._members.items()):
+            for key, holds in sorted(holds_by_service(member.guard.holds()).items()):
+                found.append(_held_service(cluster, key, holds, member))
+        return tuple(found)
+
+    def release(self, cluster: ClusterId | None = None, key: ServiceKey | None = None) -> tuple[HeldService, ...]:
+        """Let go what is held, of one cluster or one service or all; returns what it was."""
+        released = []
+        for each in self.held():
+            if cluster in (None, each.cluster) and key in (None, each.key):
+                member = self._members[each.cluster]
+                holds = holds_by_service(member.guard.holds())[each.key]
+                self._touch(each.cluster, member.guard.release(holds))
+                released.append(each)
+        return tuple(released)
 
     def get(self, key: ServiceKey) -> MergedService | None:
         """The service as of the last commit."""
@@ -110,19 +191,29 @@ class Index:
         """Every kind of the cluster was listed once."""
         return self._members[cluster].facts.synced
 
+    def restored(self, cluster: ClusterId) -> bool:
+        """What is shown of the cluster is still from a snapshot."""
+        member = self._members[cluster]
+        return member.restored and not member.verified
+
     def objects(self, cluster: ClusterId) -> Mapping[Kind, int]:
         """How many objects of each kind are held of the cluster."""
         facts = self._members[cluster].facts
         return {kind: len(facts.held(kind)) for kind in Kind}
 
+    def facts(self, cluster: ClusterId) -> Mapping[Kind, Sequence[Fact]]:
+        """All that counts of the cluster now, by kind: what ``restore`` of a later run takes."""
+        return self._members[cluster].effective()
+
+    def _touch(self, cluster: ClusterId, keys: Iterable[ServiceKey]) -> None:
+        self._stale.update((cluster, key) for key in keys)
+
+    def _keys_of(self, cluster: ClusterId) -> list[ServiceKey]:
+        return [key for key, parts in self._contributions.items() if cluster in parts]
+
     def _join(self, cluster: ClusterId, key: ServiceKey) -> Contribution | None:
         member = self._members.get(cluster)
-        if member is None or not self._export.exports(key):
-            return None
-        service = member.facts.get(ObjectRef(Kind.SERVICE, key.namespace, key.name))
-        if not isinstance(service, Service) or service.external_name:
-            return None
-        return join(member.place, service, member.lookup.slices(key))
+        return None if member is None else member.contribution(key)
 
     def _set_contribution(self, key: ServiceKey, cluster: ClusterId, new: Contribution | None) -> None:
         parts = self._contributions.setdefault(key, {})
@@ -132,3 +223,19 @@ class Index:
                 del self._contributions[key]
         else:
             parts[cluster] = new
+
+
+def _held_service(cluster: ClusterId, key: ServiceKey, holds: Sequence[Hold], member: Member) -> HeldService:
+    first = min(holds, key=lambda hold: hold.since)
+    addresses = {end.address for hold in holds if isinstance(hold.fact, EndpointSlice) for end in hold.fact.endpoints}
+    if not addresses:
+        contribution = member.contribution(key)
+        addresses = {endpoint.address for endpoint in contribution.endpoints} if contribution else set()
+    return HeldService(
+        cluster=cluster,
+        key=key,
+        reason=first.reason,
+        since=first.since,
+        until=member.guard.until(first),
+        endpoints=tuple(sorted(addresses)),
+    )

@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import ip_address
+from itertools import chain
 
 from registry.index.lookup import node_ref, pod_ref
 from registry.model.facts import (
     AddressType,
     EndpointSlice,
     Fact,
+    Labels,
     Node,
     Pod,
     Protocol,
@@ -21,6 +23,11 @@ from registry.model.facts import (
 )
 from registry.model.names import ClusterId, Locality, ObjectRef
 from registry.model.services import Endpoint, Health, TargetPort
+
+NETWORK_LABEL = "topology.istio.io/network"
+"""On a Pod: its network. On the namespace ``istio-system``: that of the cluster (istio.io, "Multi-network")."""
+
+SYSTEM_NAMESPACE = "istio-system"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +46,26 @@ class Contribution:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The cluster a join happens in, and its objects by reference."""
+    """The cluster a join happens in, the network it is on, and its objects by reference."""
 
     cluster: ClusterId
     network: str
     get: Callable[[ObjectRef], Fact | None]
 
     def endpoint(
-        self, fact: EndpointSlice, raw: SliceEndpoint, *, address: str, ports: tuple[TargetPort, ...], health: Health
+        self,
+        fact: EndpointSlice,
+        raw: SliceEndpoint,
+        *,
+        address: str,
+        ports: tuple[TargetPort, ...],
+        health: Health,
+        demoted: bool = False,
     ) -> Endpoint:
-        """The slice's endpoint ``raw`` with what its Pod and Node add; the slice's own zone comes before the Node's."""
+        """The slice's endpoint ``raw`` with what its Pod and Node add; the slice's own zone comes before the Node's.
+
+        The Pod's label ``topology.istio.io/network`` comes before the cluster's network, as Istio reads it.
+        """
         pod = self.get(pod_ref(fact, raw.pod)) if raw.pod else None
         node = self.get(node_ref(raw.node)) if raw.node else None
         region, node_zone = (node.region, node.zone) if isinstance(node, Node) else ("", "")
@@ -62,21 +79,31 @@ class Place:
             pod=raw.pod,
             node=raw.node,
             service_account=service_account,
-            network=self.network,
+            network=_network(labels) or self.network,
             labels=labels,
+            demoted=demoted,
         )
 
 
-def join(place: Place, service: Service, slices: Iterable[EndpointSlice]) -> Contribution:
-    """The part of ``place`` in ``service``.
+def join(
+    place: Place,
+    service: Service,
+    slices: Iterable[EndpointSlice],
+    held: Iterable[EndpointSlice] = (),
+    *,
+    in_doubt: bool = False,
+) -> Contribution:
+    """The part of ``place`` in ``service``: of its ``slices``, and of those ``held`` though a list lacks them.
 
+    Endpoints that only ``held`` has are demoted; all are where the Service itself is ``in_doubt``.
     Slices of the address type FQDN are left out, and so is an endpoint whose address is none or that offers none of
     the Service's ports.
     """
     ports = distinct_ports(service.ports)
     endpoints: list[Endpoint] = []
     unready: set[str] = set()
-    for each in slices:
+    sources = chain(((each, in_doubt) for each in slices), ((each, True) for each in held))
+    for each, demoted in sources:
         if each.address_type is AddressType.FQDN:
             continue
         targets = target_ports(ports, each)
@@ -85,11 +112,20 @@ def join(place: Place, service: Service, slices: Iterable[EndpointSlice]) -> Con
         for endpoint, address in _addressed(each):
             health = health_of(endpoint)
             if health is not None:
-                endpoints.append(place.endpoint(each, endpoint, address=address, ports=targets, health=health))
+                endpoints.append(
+                    place.endpoint(each, endpoint, address=address, ports=targets, health=health, demoted=demoted)
+                )
             elif not endpoint.terminating:
                 unready.add(address)
     unready.difference_update(endpoint.address for endpoint in endpoints)
     return Contribution(place.cluster, ports, tuple(endpoints), len(unready))
+
+
+def _network(labels: Labels) -> str:
+    for key, value in labels:
+        if key == NETWORK_LABEL:
+            return value
+    return ""
 
 
 def distinct_ports(ports: Iterable[ServicePort]) -> tuple[ServicePort, ...]:

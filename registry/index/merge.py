@@ -2,23 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from registry.index.join import Contribution
 from registry.model.facts import ServicePort
-from registry.model.names import ServiceKey
+from registry.model.names import ClusterId, ServiceKey
 from registry.model.services import Endpoint, Health, MergedService, TargetPort
+from registry.model.standing import Standing
+
+NO_STANDING: Mapping[ClusterId, Standing] = {}
 
 
-def merge(key: ServiceKey, contributions: Iterable[Contribution]) -> MergedService | None:
-    """One service out of the parts of its clusters; None when there are none."""
+def merge(
+    key: ServiceKey, contributions: Iterable[Contribution], standing: Mapping[ClusterId, Standing] = NO_STANDING
+) -> MergedService | None:
+    """One service out of the parts of its clusters; None when there are none.
+
+    ``standing`` has the clusters that are not CURRENT. Endpoints of a cluster that is DEMOTED come one priority later;
+    those of one that is EVICTED are left out, but for ports that nobody else offers.
+    """
     parts = sorted(contributions, key=lambda part: part.cluster)
     if not parts:
         return None
     ports = merge_ports(parts)
     offered = {port.port: port for port in ports}
-    candidates = [endpoint for part in parts for endpoint in _routable(part, offered)]
+    candidates: list[Endpoint] = []
+    evicted: list[Endpoint] = []
+    for part in parts:
+        endpoints = _routable(part, offered)
+        match standing.get(part.cluster, Standing.CURRENT):
+            case Standing.DEMOTED:
+                candidates += map(demoted, endpoints)
+            case Standing.EVICTED:
+                evicted += map(demoted, endpoints)
+            case _:
+                candidates += endpoints
+    if evicted:
+        manned = {pair.port for endpoint in candidates for pair in endpoint.ports}
+        candidates += [each for each in evicted if not manned.issuperset(pair.port for pair in each.ports)]
     return MergedService(
         key=key,
         ports=ports,
@@ -26,6 +48,10 @@ def merge(key: ServiceKey, contributions: Iterable[Contribution]) -> MergedServi
         clusters=tuple(part.cluster for part in parts),
         unready=sum(part.unready for part in parts),
     )
+
+
+def demoted(endpoint: Endpoint) -> Endpoint:
+    return endpoint if endpoint.demoted else replace(endpoint, demoted=True)
 
 
 def merge_ports(parts: Sequence[Contribution]) -> tuple[ServicePort, ...]:
@@ -43,8 +69,8 @@ def merge_ports(parts: Sequence[Contribution]) -> tuple[ServicePort, ...]:
 def distinct_endpoints(candidates: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
     """The endpoints in their order, no two of which stand for one address and port of one network.
 
-    Of two that do, the healthy one stays, then the first in order. An endpoint that loses all its ports to others is
-    gone; one without ports at all is told apart by its address.
+    Of two that do, the one that is not in doubt stays, then the healthy one, then the first in order. An endpoint that
+    loses all its ports to others is gone; one without ports at all is told apart by its address.
     """
     taken: set[tuple[str, str, TargetPort | None]] = set()
     kept: list[Endpoint] = []
@@ -77,11 +103,12 @@ def endpoint_order(endpoint: Endpoint) -> tuple[object, ...]:
         endpoint.network,
         endpoint.weight,
         endpoint.labels,
+        endpoint.demoted,
     )
 
 
 def _preference(endpoint: Endpoint) -> tuple[object, ...]:
-    return (endpoint.health is not Health.HEALTHY, *endpoint_order(endpoint))
+    return (endpoint.demoted, endpoint.health is not Health.HEALTHY, *endpoint_order(endpoint))
 
 
 def _routable(part: Contribution, offered: dict[int, ServicePort]) -> Iterable[Endpoint]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from registry.model.events import Apply, Delete, Init, InitApply, InitDone, InitKeep, SourceEvent
@@ -56,10 +56,8 @@ class FactStore:
                 if kept is not None:
                     self._list_of(ref.kind)[ref] = kept
             case InitDone(kind):
-                fresh = self._list_of(kind)
-                del self._lists[kind]
-                self._listed.add(kind)
-                yield from self._swap(kind, fresh)
+                yield from self.compare(kind)
+                self.swap(kind)
             case Apply(fact):
                 if fact.ref.kind in self._lists:
                     self._lists[fact.ref.kind][fact.ref] = fact
@@ -68,6 +66,25 @@ class FactStore:
                 if ref.kind in self._lists:
                     self._lists[ref.kind].pop(ref, None)
                 yield from self._put(ref, None)
+
+    def compare(self, kind: Kind) -> list[Difference]:
+        """What ``swap`` would change."""
+        before, fresh = self._held[kind], self._list_of(kind)
+        differences = [Difference(old, new) for ref, old in before.items() if old != (new := fresh.get(ref))]
+        differences += [Difference(None, new) for ref, new in fresh.items() if ref not in before]
+        return differences
+
+    def swap(self, kind: Kind) -> None:
+        """The list in progress is complete: it takes the place of what is held."""
+        self._held[kind] = self._list_of(kind)
+        del self._lists[kind]
+        self._listed.add(kind)
+
+    def restore(self, facts: Iterable[Fact]) -> Iterator[Difference]:
+        """Hold ``facts``, of an earlier run, without taking any kind for listed."""
+        for fact in facts:
+            self._held[fact.ref.kind][fact.ref] = fact
+            yield Difference(None, fact)
 
     def _list_of(self, kind: Kind) -> dict[ObjectRef, Fact]:
         try:
@@ -82,13 +99,3 @@ class FactStore:
             held[ref] = new
         if old != new:
             yield Difference(old, new)
-
-    def _swap(self, kind: Kind, fresh: dict[ObjectRef, Fact]) -> Iterator[Difference]:
-        before, self._held[kind] = self._held[kind], fresh
-        for ref, old in before.items():
-            new = fresh.get(ref)
-            if old != new:
-                yield Difference(old, new)
-        for ref, new in fresh.items():
-            if ref not in before:
-                yield Difference(None, new)

@@ -264,6 +264,7 @@ class Endpoint(message.Message):
     SERVICE_ACCOUNT_FIELD_NUMBER: builtins.int
     WEIGHT_FIELD_NUMBER: builtins.int
     LABELS_FIELD_NUMBER: builtins.int
+    PRIORITY_FIELD_NUMBER: builtins.int
     address: builtins.str
     """An IPv4 or IPv6 address."""
     health: Health.ValueType
@@ -274,6 +275,10 @@ class Endpoint(message.Message):
     service_account: builtins.str
     weight: builtins.int
     """At least 1."""
+    priority: builtins.int
+    """0 first. Endpoints of a later priority are for when those before cannot take the requests; such are endpoints in
+    doubt, whose removal is held or whose cluster is not heard of.
+    """
     @builtins.property
     def ports(self) -> containers.ScalarMap[builtins.int, builtins.int]:
         """The service's port number -> the port to connect to. A port the endpoint does not offer is not there."""
@@ -296,10 +301,11 @@ class Endpoint(message.Message):
         service_account: builtins.str = ...,
         weight: builtins.int = ...,
         labels: abc.Mapping[builtins.str, builtins.str] | None = ...,
+        priority: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["locality", b"locality"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["address", b"address", "cluster", b"cluster", "health", b"health", "labels", b"labels", "locality", b"locality", "network", b"network", "node", b"node", "pod", b"pod", "ports", b"ports", "service_account", b"service_account", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["address", b"address", "cluster", b"cluster", "health", b"health", "labels", b"labels", "locality", b"locality", "network", b"network", "node", b"node", "pod", b"pod", "ports", b"ports", "priority", b"priority", "service_account", b"service_account", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

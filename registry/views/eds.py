@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from envoy.config.core.v3 import health_check_pb2
@@ -36,26 +36,37 @@ class AssignmentEncoder:
     def encode(self, service: MergedService, port: int) -> bytes:
         """The bytes of the ClusterLoadAssignment of ``port``: empty of endpoints, but there, when nobody offers it.
 
-        Localities and endpoints keep the order of the merged service. A locality's weight is the sum of its
-        endpoints' (gRPC ignores a locality without one: gRFC A27). An address and port is named once (gRPC refuses an
-        assignment that repeats one), also where two networks use the same address.
+        Endpoints in doubt come after the others, one priority later; priorities have no gaps (gRFC A27). Localities and
+        endpoints else keep the order of the merged service. A locality's weight is the sum of its endpoints' (gRPC
+        ignores a locality without one: gRFC A27). An address and port is named once (gRPC refuses an assignment that
+        repeats one), also where two networks use the same address.
         """
         before = self._members.get(port, {})
         now: dict[Member, bytes] = {}
         parts = [serialized(endpoint_pb2.ClusterLoadAssignment(cluster_name=self._names.cluster(self._key, port)))]
         seen: set[tuple[str, int]] = set()
-        for locality, endpoints in groupby(service.endpoints, key=lambda endpoint: endpoint.locality):
-            bodies = []
-            weight = 0
-            for member in _members(endpoints, port, seen):
-                body = before.get(member)
-                now[member] = body = _lb_endpoint(member) if body is None else body
-                bodies.append(body)
-                weight += member[3]
-            if bodies:
-                parts.append(length_delimited(ENDPOINTS, _group(locality, bodies, weight)))
+        priority = 0
+        for ranked in ranks(service.endpoints):
+            count = len(parts)
+            for locality, endpoints in groupby(ranked, key=lambda endpoint: endpoint.locality):
+                bodies = []
+                weight = 0
+                for member in _members(endpoints, port, seen):
+                    body = before.get(member)
+                    now[member] = body = _lb_endpoint(member) if body is None else body
+                    bodies.append(body)
+                    weight += member[3]
+                if bodies:
+                    parts.append(length_delimited(ENDPOINTS, _group(locality, bodies, weight, priority)))
+            priority += len(parts) > count
         self._members[port] = now
         return b"".join(parts)
+
+
+def ranks(endpoints: Sequence[Endpoint]) -> tuple[Sequence[Endpoint], ...]:
+    """The endpoints by priority: those in doubt after the others."""
+    doubted = [endpoint for endpoint in endpoints if endpoint.demoted]
+    return ([each for each in endpoints if not each.demoted], doubted) if doubted else (endpoints,)
 
 
 def encode_assignment(service: MergedService, port: int, names: Names) -> bytes:
@@ -72,14 +83,15 @@ def _members(endpoints: Iterator[Endpoint], port: int, seen: set[tuple[str, int]
             yield endpoint.address, target, endpoint.health, endpoint.weight
 
 
-def _group(locality: Locality, bodies: list[bytes], weight: int) -> bytes:
-    """A LocalityLbEndpoints: its locality, its endpoints, its weight (fields 1, 2 and 3)."""
+def _group(locality: Locality, bodies: list[bytes], weight: int, priority: int) -> bytes:
+    """A LocalityLbEndpoints: its locality, its endpoints, its weight, its priority (fields 1, 2, 3 and 5)."""
     before = endpoint_components_pb2.LocalityLbEndpoints()
     before.locality.region = locality.region
     before.locality.zone = locality.zone
     before.locality.sub_zone = locality.sub_zone
     after = endpoint_components_pb2.LocalityLbEndpoints()
     after.load_balancing_weight.value = weight
+    after.priority = priority
     return b"".join((serialized(before), *bodies, serialized(after)))
 
 

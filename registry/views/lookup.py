@@ -7,6 +7,7 @@ from hashlib import blake2b
 from registry.model.names import ServiceKey
 from registry.model.services import Endpoint, Health, MergedService
 from registry.protos import registry_pb2 as pb
+from registry.views.eds import ranks
 from registry.views.names import Names
 from registry.views.rendered import serialized
 
@@ -23,7 +24,11 @@ def service_message(service: MergedService, names: Names) -> pb.Service:
             pb.Port(number=port.port, name=port.name, protocol=port.protocol, app_protocol=port.app_protocol)
             for port in service.ports
         ],
-        endpoints=[_endpoint(endpoint) for endpoint in service.endpoints],
+        endpoints=[
+            _endpoint(endpoint, priority)
+            for priority, ranked in enumerate(filter(None, ranks(service.endpoints)))
+            for endpoint in ranked
+        ],
         clusters=service.clusters,
     )
     message.version = blake2b(serialized(message), digest_size=VERSION_BYTES).hexdigest()
@@ -46,7 +51,7 @@ def _name(key: ServiceKey) -> pb.ServiceName:
     return pb.ServiceName(namespace=key.namespace, name=key.name)
 
 
-def _endpoint(endpoint: Endpoint) -> pb.Endpoint:
+def _endpoint(endpoint: Endpoint, priority: int) -> pb.Endpoint:
     return pb.Endpoint(
         address=endpoint.address,
         ports={pair.port: pair.target for pair in endpoint.ports},
@@ -61,4 +66,5 @@ def _endpoint(endpoint: Endpoint) -> pb.Endpoint:
         service_account=endpoint.service_account,
         weight=endpoint.weight,
         labels=dict(endpoint.labels),
+        priority=priority,
     )

@@ -48,4 +48,5 @@ def _endpoint(endpoint: Endpoint) -> Document:
         "serviceAccount": endpoint.service_account,
         "weight": endpoint.weight,
         "labels": dict(endpoint.labels),
+        "inDoubt": endpoint.demoted,
     }

@@ -27,6 +27,7 @@ endpoints = st.builds(
     health=st.sampled_from(Health),
     network=st.sampled_from(["", "n"]),
     weight=st.integers(1, 2**20),
+    demoted=st.booleans(),
 )
 services = st.lists(endpoints, max_size=40).map(
     lambda members: MergedService(
@@ -39,7 +40,9 @@ def built(service: MergedService, port: int) -> bytes:
     """The message, one field after another."""
     assignment = endpoint_pb2.ClusterLoadAssignment(cluster_name=NAMES.cluster(KEY, port))
     seen = set()
-    for locality, members in groupby(service.endpoints, key=lambda endpoint: endpoint.locality):
+    ranked = sorted(service.endpoints, key=lambda endpoint: (endpoint.demoted, endpoint.locality))
+    used: dict[bool, int] = {}
+    for (demoted, locality), members in groupby(ranked, key=lambda endpoint: (endpoint.demoted, endpoint.locality)):
         offering = []
         for each in members:
             if each.target(port) is not None and (each.address, each.target(port)) not in seen:
@@ -47,6 +50,7 @@ def built(service: MergedService, port: int) -> bytes:
                 offering.append(each)
         if offering:
             group = assignment.endpoints.add()
+            group.priority = used.setdefault(demoted, len(used))
             group.locality.SetInParent()
             group.locality.region, group.locality.zone = locality.region, locality.zone
             group.locality.sub_zone = locality.sub_zone

@@ -1,0 +1,284 @@
+"""One member cluster: its objects, what of them is held in doubt, and which services an event touches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
+
+from registry.index.export import ExportPolicy
+from registry.index.guard import GuardPolicy, Hold, HoldReason, RemovalGuard, Witness
+from registry.index.join import NETWORK_LABEL, SYSTEM_NAMESPACE, Contribution, Place, canonical_address, health_of, join
+from registry.index.lookup import ServiceLookup
+from registry.index.store import Difference, FactStore
+from registry.model.events import Apply, Delete, InitDone, SourceEvent
+from registry.model.facts import EndpointSlice, Fact, Namespace, Service, ServiceExport
+from registry.model.names import BASE_KINDS, ClusterId, Kind, ObjectRef, ServiceKey
+
+BEARING = frozenset({Kind.SERVICE, Kind.ENDPOINT_SLICE, Kind.SERVICE_EXPORT})
+"""The kinds whose removal takes endpoints out of the list. The others say more about endpoints that are there."""
+
+SYSTEM_NAMESPACE_REF = ObjectRef(Kind.NAMESPACE, "", SYSTEM_NAMESPACE)
+
+
+class Member:
+    """What one cluster says, and what is believed of it.
+
+    Not to be seen before every required kind was listed once, or it was restored from a snapshot. Without a ``policy``
+    of the guard every list is believed at once.
+    """
+
+    def __init__(
+        self, cluster: ClusterId, network: str, export: ExportPolicy, policy: GuardPolicy | None = None
+    ) -> None:
+        self._cluster = cluster
+        self._network = network
+        self._export = export
+        self._guarded = policy is not None
+        required = BASE_KINDS | {Kind.SERVICE_EXPORT} if export.needs_exports else BASE_KINDS
+        self.facts = FactStore(required)
+        self.lookup = ServiceLookup()
+        self.guard = RemovalGuard(policy or GuardPolicy())
+        self._place = Place(cluster, network, self.get)
+        self._pods_changed = False
+        self.restored = False
+
+    @property
+    def shown(self) -> bool:
+        return self.restored or self.facts.synced
+
+    @property
+    def verified(self) -> bool:
+        """Its first list since the start is complete."""
+        return self.facts.synced
+
+    def get(self, ref: ObjectRef) -> Fact | None:
+        """The object, also one that is held in doubt. Of a slice, what is held is another thing: see ``slices``."""
+        found = self.facts.get(ref)
+        return self.guard.get(ref) if found is None and self.guard else found
+
+    def apply(self, event: SourceEvent, now: float) -> set[ServiceKey]:
+        """Take in one event; returns the services that have to be joined anew."""
+        was_shown = self.shown
+        match event:
+            case InitDone(kind, rewound):
+                touched = self._list(kind, rewound, now)
+            case Apply(fact):
+                touched = self._touched(self.facts.apply(event)) | self.guard.told(fact.ref)
+            case Delete(ref):
+                touched = self._touched(self.facts.apply(event)) | self.guard.told(ref)
+            case _:
+                touched = self._touched(self.facts.apply(event))
+        if not self.shown:
+            return set()
+        return touched if was_shown else self.services()
+
+    def restore(self, facts: Iterable[Fact]) -> set[ServiceKey]:
+        """Begin with what a snapshot says; returns the services to be joined."""
+        for difference in self.facts.restore(facts):
+            self.lookup.touched(difference)
+        self.restored = True
+        self._set_network()
+        return self.services()
+
+    def settle(self) -> set[ServiceKey]:
+        """Ask the Pods once more about what is held, if any of them changed; returns the services to be joined anew."""
+        if not self._pods_changed:
+            return set()
+        self._pods_changed = False
+        return self.guard.reconsider(self._witness()) if self.guard else set()
+
+    def services(self) -> set[ServiceKey]:
+        """Those it has a Service object of, held ones too."""
+        held = {hold.fact.key for hold in self.guard.holds() if isinstance(hold.fact, Service)}
+        return held | {ServiceKey(ref.namespace, ref.name) for ref in self.facts.held(Kind.SERVICE)}
+
+    def contribution(self, key: ServiceKey) -> Contribution | None:
+        """Its part in the service, None where it has none."""
+        service = self._exported(key)
+        if service is None:
+            return None
+        in_doubt = self.facts.get(service.ref) is None
+        return join(self._place, service, self.lookup.slices(key), self.guard.slices(key), in_doubt=in_doubt)
+
+    def effective(self) -> Mapping[Kind, Sequence[Fact]]:
+        """All that counts, held objects too: what a snapshot has to remember."""
+        found: dict[Kind, dict[ObjectRef, Fact]] = {kind: dict(self.facts.held(kind)) for kind in Kind}
+        for hold in self.guard.holds():
+            ref = hold.fact.ref
+            present = found[ref.kind].get(ref)
+            if isinstance(hold.fact, EndpointSlice) and isinstance(present, EndpointSlice):
+                found[ref.kind][ref] = replace(present, endpoints=(*present.endpoints, *hold.fact.endpoints))
+            else:
+                found[ref.kind].setdefault(ref, hold.fact)
+        return {kind: tuple(facts.values()) for kind, facts in found.items()}
+
+    def _exported(self, key: ServiceKey) -> Service | None:
+        service = self.get(ObjectRef(Kind.SERVICE, key.namespace, key.name))
+        if not isinstance(service, Service) or service.external_name:
+            return None
+        exported = self.get(ObjectRef(Kind.SERVICE_EXPORT, key.namespace, key.name)) is not None
+        return service if self._export.exports(service, exported) else None
+
+    def _touched(self, differences: Iterable[Difference]) -> set[ServiceKey]:
+        touched: set[ServiceKey] = set()
+        for difference in differences:
+            touched |= self.lookup.touched(difference)
+            match difference.new or difference.old:
+                case Namespace(name) if name == SYSTEM_NAMESPACE:
+                    touched |= self._set_network()
+                case fact:
+                    self._pods_changed |= fact is not None and fact.ref.kind is Kind.POD
+        return touched
+
+    def _set_network(self) -> set[ServiceKey]:
+        """The network the cluster's endpoints are on: as configured, else as its system namespace is labelled."""
+        labelled = self.get(SYSTEM_NAMESPACE_REF)
+        network = self._network
+        if not network and isinstance(labelled, Namespace):
+            network = dict(labelled.labels).get(NETWORK_LABEL, "")
+        if network == self._place.network:
+            return set()
+        self._place = Place(self._cluster, network, self.get)
+        return self.services()
+
+    def _list(self, kind: Kind, rewound: bool, now: float) -> set[ServiceKey]:
+        """A list of ``kind`` is complete: swap it in, and hold what of it is in doubt."""
+        differences = self.facts.compare(kind)
+        was_verified = self.verified
+        guarded = self._guarded and self.shown
+        lost = [each for each in differences if each.old is not None] if guarded else []
+        keys = {key for each in lost for key in _keys(each)} if kind in BEARING else set()
+        before = {key: self._addresses(key) for key in keys}
+        objects, total = len(self.facts.held(kind)), self._total() if keys else 0
+        self.facts.swap(kind)
+        touched = self._touched(differences)
+        if not guarded:
+            return touched
+        if self.guard:
+            touched |= self.guard.reappeared(self.facts.get)
+        if lost and not self.verified:
+            self._hold_all(lost, HoldReason.UNVERIFIED, now)
+        elif lost and kind in BEARING:
+            self._judge_endpoints(lost, before, total, rewound, now)
+        elif lost:
+            after = len(self.facts.held(kind))
+            removed = [each for each in lost if each.new is None]
+            if rewound or self.guard.policy.doubts(objects, after):
+                self._hold_all(removed, HoldReason.REWOUND if rewound else HoldReason.OBJECTS_SHRUNK, now)
+        if self.verified and self.guard:
+            if not was_verified:
+                touched |= self._verify(now)
+            touched |= self.guard.confirmed(kind, self._witness(), now)
+            touched |= self.guard.reconsider(self._witness())
+        return touched
+
+    def _judge_endpoints(
+        self,
+        lost: Iterable[Difference],
+        before: Mapping[ServiceKey, set[str]],
+        total: int,
+        rewound: bool,
+        now: float,
+    ) -> None:
+        """Hold the losses of the services, or of all services, of which the list would take too much."""
+        after = {key: self._addresses(key) for key in before}
+        reasons = self._doubts(before, after, total, rewound)
+        for each in lost:
+            for key in _keys(each) & reasons.keys():
+                self._hold(each, before[key] - after[key], reasons[key], now)
+
+    def _doubts(
+        self,
+        before: Mapping[ServiceKey, set[str]],
+        after: Mapping[ServiceKey, set[str]],
+        total: int,
+        rewound: bool,
+    ) -> dict[ServiceKey, HoldReason]:
+        policy = self.guard.policy
+        losing = {key for key in before if before[key] - after[key]}
+        if rewound:
+            return dict.fromkeys(losing, HoldReason.REWOUND)
+        shrunk = sum(len(before[key]) - len(after[key]) for key in before)
+        if policy.doubts(total, total - shrunk):
+            return dict.fromkeys(losing, HoldReason.CLUSTER_SHRUNK)
+        return {
+            key: HoldReason.SERVICE_SHRUNK if after[key] else HoldReason.SERVICE_EMPTIED
+            for key in losing
+            if policy.doubts(len(before[key]), len(after[key]))
+        }
+
+    def _hold(self, lost: Difference, addresses: set[str], reason: HoldReason, now: float) -> None:
+        old = lost.old
+        if isinstance(old, EndpointSlice):
+            remainder = tuple(each for each in old.endpoints if canonical_address(each.address) in addresses)
+            if remainder:
+                self.guard.hold(replace(old, endpoints=remainder), reason, now)
+        elif old is not None and lost.new is None:
+            self.guard.hold(old, reason, now)
+
+    def _hold_all(self, lost: Iterable[Difference], reason: HoldReason, now: float) -> None:
+        for each in lost:
+            there = {end.address for end in each.new.endpoints} if isinstance(each.new, EndpointSlice) else set()
+            old = each.old
+            gone = {end.address for end in old.endpoints} - there if isinstance(old, EndpointSlice) else set()
+            self._hold(each, {canonical_address(address) or "" for address in gone}, reason, now)
+
+    def _verify(self, now: float) -> set[ServiceKey]:
+        """The first list since the start is complete: judge what it lacks of the snapshot as one list."""
+        unverified = self.guard.unverified()
+        bearing = [hold for hold in unverified if hold.fact.ref.kind in BEARING]
+        keys = {key for hold in bearing for key in _keys(Difference(hold.fact, None))}
+        before = {key: self._addresses(key) for key in keys}
+        total = self._total()
+        touched = self.guard.release(unverified)
+        lost = [Difference(hold.fact, None) for hold in bearing]
+        self._judge_endpoints(lost, before, total, rewound=False, now=now)
+        for kind in {hold.fact.ref.kind for hold in unverified} - BEARING:
+            gone = [hold for hold in unverified if hold.fact.ref.kind is kind]
+            present = len(self.facts.held(kind))
+            if self.guard.policy.doubts(present + len(gone), present):
+                self._hold_all([Difference(hold.fact, None) for hold in gone], HoldReason.OBJECTS_SHRUNK, now)
+        return touched
+
+    def _addresses(self, key: ServiceKey) -> set[str]:
+        """The endpoints the service has here, held ones too."""
+        if self._exported(key) is None:
+            return set()
+        found = {
+            canonical_address(endpoint.address)
+            for fact in chain(self.lookup.slices(key), self.guard.slices(key))
+            for endpoint in fact.endpoints
+            if health_of(endpoint) is not None
+        }
+        return {address for address in found if address is not None}
+
+    def _total(self) -> int:
+        """How many endpoints the cluster has."""
+        return sum(len(self._addresses(key)) for key in self.services())
+
+    def _witness(self) -> Witness:
+        return Witness(self.facts.get, self.guard.get, has_pods=bool(self.facts.held(Kind.POD)))
+
+
+def holds_by_service(holds: Iterable[Hold]) -> dict[ServiceKey, list[Hold]]:
+    """The holds that keep endpoints, under the service each belongs to."""
+    found: dict[ServiceKey, list[Hold]] = {}
+    for hold in holds:
+        for key in _keys(Difference(hold.fact, None)):
+            found.setdefault(key, []).append(hold)
+    return found
+
+
+def _keys(difference: Difference) -> set[ServiceKey]:
+    """The services that an object of a bearing kind belongs to, before and after."""
+    found: set[ServiceKey] = set()
+    for fact in difference:
+        match fact:
+            case Service() | ServiceExport():
+                found.add(fact.key)
+            case EndpointSlice(namespace, _, service) if service:
+                found.add(ServiceKey(namespace, service))
+            case _:
+                pass
+    return found
