@@ -1,0 +1,148 @@
+"""The driver: looks at every member cluster once a second, and says what changed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from registry.liveness.conditions import api_fresh, data_plane_up
+from registry.liveness.probes import Prober
+from registry.liveness.table import ClusterState, DataPlane, Rules, begin, look
+from registry.model.conditions import Condition, ConditionType
+from registry.model.names import ClusterId
+from registry.model.standing import Standing
+
+log = logging.getLogger(__name__)
+
+TICK_SECONDS = 1.0
+
+HeardAt = Callable[[], float | None]
+"""``Source.heard_at`` of whichever source the cluster has at the time of the call."""
+
+
+class Believers(Protocol):
+    """Who is told what was found. Calls never block and never raise."""
+
+    def set_standing(self, cluster: ClusterId, standing: Standing) -> None: ...
+
+    def condition(self, cluster: ClusterId, condition: Condition) -> None: ...
+
+    def withdraw(self, cluster: ClusterId, kind: ConditionType) -> None: ...
+
+
+@dataclass(slots=True)
+class _Watched:
+    heard_at: HeardAt
+    state: ClusterState
+    prober: Prober | None
+    probing: asyncio.Task[None] | None = None
+
+
+class LivenessWatch:
+    """Keeps every member cluster's standing. One look costs what depends on the number of clusters, and on no more.
+
+    Clusters come and go at any time, before ``run`` or during it; probes are sent only while it runs.
+    """
+
+    def __init__(self, rules: Rules, clock: Callable[[], float], believers: Believers) -> None:
+        """``clock`` is the monotonic clock of ``Source.heard_at``."""
+        self._rules = rules
+        self._clock = clock
+        self._believers = believers
+        self._watched: dict[ClusterId, _Watched] = {}
+        self._running = False
+
+    def add(
+        self,
+        cluster: ClusterId,
+        heard_at: HeardAt,
+        prober: Prober | None = None,
+        *,
+        standing: Standing = Standing.CURRENT,
+    ) -> None:
+        """Follow ``cluster``, whose endpoints had ``standing`` before a restart.
+
+        Raises:
+            ValueError: it is followed already.
+        """
+        if cluster in self._watched:
+            raise ValueError(f"cluster {cluster} is watched already")
+        watched = _Watched(heard_at, begin(self._rules, self._clock(), standing), prober)
+        self._watched[cluster] = watched
+        if standing is not Standing.CURRENT:
+            self._believers.set_standing(cluster, standing)
+        if self._running:
+            self._start(cluster, watched)
+
+    def remove(self, cluster: ClusterId) -> None:
+        """Forget ``cluster``. Nothing is said of it any more, not even that."""
+        watched = self._watched.pop(cluster)
+        if watched.probing is not None:
+            watched.probing.cancel()
+
+    def probe(self, cluster: ClusterId, prober: Prober | None) -> None:
+        """Probe ``cluster`` so from now on, or not at all. What the probes before said is forgotten."""
+        watched = self._watched[cluster]
+        if watched.probing is not None:
+            watched.probing.cancel()
+            watched.probing = None
+        watched.prober = prober
+        if self._running:
+            self._start(cluster, watched)
+
+    def standing(self, cluster: ClusterId) -> Standing:
+        """The cluster's standing as of the last look."""
+        return self._watched[cluster].state.standing
+
+    async def run(self) -> None:
+        """Look once a second until cancelled."""
+        self._running = True
+        try:
+            for cluster, watched in self._watched.items():
+                self._start(cluster, watched)
+            while True:
+                self.tick()
+                await asyncio.sleep(TICK_SECONDS)
+        finally:
+            self._running = False
+            tasks = [each.probing for each in self._watched.values() if each.probing is not None]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def tick(self) -> None:
+        """Look at every cluster now."""
+        now = self._clock()
+        isolated = not any(each.state.good for each in self._watched.values())
+        for cluster, watched in self._watched.items():
+            before = watched.state
+            data_plane = watched.prober.data_plane if watched.prober else DataPlane.UNKNOWN
+            watched.state = look(self._rules, before, now, watched.heard_at(), data_plane, isolated=isolated)
+            after = watched.state.standing
+            if after is not before.standing:
+                level = logging.INFO if after is Standing.CURRENT else logging.WARNING
+                log.log(level, "cluster %s: its standing is %s, was %s", cluster, after, before.standing)
+                self._believers.set_standing(cluster, after)
+            self._report(cluster, watched)
+
+    def _report(self, cluster: ClusterId, watched: _Watched) -> None:
+        self._believers.condition(cluster, api_fresh(self._rules, watched.state))
+        said = data_plane_up(watched.prober, watched.state) if watched.prober else None
+        if said is None:
+            self._believers.withdraw(cluster, ConditionType.DATA_PLANE_UP)
+        else:
+            self._believers.condition(cluster, said)
+
+    def _start(self, cluster: ClusterId, watched: _Watched) -> None:
+        if watched.prober is not None:
+            watched.probing = asyncio.create_task(_probe(watched.prober, cluster), name=f"probes of {cluster}")
+
+
+async def _probe(prober: Prober, cluster: ClusterId) -> None:
+    try:
+        await prober.run()
+    except Exception:
+        log.exception("the probes of cluster %s failed and will not be restarted", cluster)

@@ -1,0 +1,1 @@
+"""What the registry remembers across a restart."""
