@@ -28,6 +28,7 @@ from registry.xds.types import CDS, EDS, MAKE_ORDER, ResourceType
 
 UNKNOWN_TYPES_KEPT = 16
 UNKNOWN_TYPE_CHARACTERS = 200
+NODE_BYTES = 1 << 20
 NODE_CHARACTERS = 64 << 10
 """What is kept of a client's node, as long as its stream lasts, may be as much. Its list of extensions is not kept."""
 
@@ -151,6 +152,8 @@ class Session(ABC, Generic[Request, AnyChannel]):
         return TooManyNamesError(f"a stream may name {self._options.max_names} resources, and this one names more")
 
     def _meet(self, node: base_pb2.Node) -> None:
+        if node.ByteSize() > NODE_BYTES:
+            raise InvalidRequestError(f"a node of {node.ByteSize()} bytes; at most {NODE_BYTES} are read")
         self._node = decode_node(node)
         if self._node.characters > NODE_CHARACTERS:
             raise InvalidRequestError(
