@@ -55,7 +55,7 @@ class Registry:
         self._config = config
         self._metrics = Metrics()
         self._names = Names(config.domain)
-        self._index = Index(config.export.policy())
+        self._index = Index(config.export.policy(), config.guard.policy(), asyncio.get_running_loop().time)
         self._members = {ClusterId(each.name): self._member(each) for each in config.clusters}
         self._store = ResourceStore()
         options = SessionOptions(identifier="mesh-registry", max_names=config.limits.subscriptions)

@@ -14,6 +14,7 @@ import msgspec
 from registry.documents import Document, DocumentError, parse
 from registry.errors import ConfigError
 from registry.index.export import DEFAULT_EXCLUDED_NAMESPACES, DEFAULT_EXCLUDED_SERVICES, ExportPolicy
+from registry.index.guard import GuardPolicy
 from registry.model.names import ServiceKey
 from registry.rpc.limits import Limits
 from registry.views.names import DEFAULT_DOMAIN
@@ -24,6 +25,7 @@ MAX_LIMIT = 2**31 - 1
 
 UNIX = "unix:"
 _LIMITS = Limits()
+_GUARD = GuardPolicy()
 CLUSTER_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9._]{0,251}[A-Za-z0-9])?")
 DOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(?P<key>[^`]*)`")
@@ -132,6 +134,18 @@ class ExportConfig(_Section, frozen=True):
         return ExportPolicy(frozenset(self.exclude_namespaces), frozenset(map(ServiceKey.parse, self.exclude_services)))
 
 
+class GuardConfig(_Section, frozen=True):
+    """When a list that lacks much is doubted: see ``registry.index.guard``."""
+
+    share: float = _GUARD.share
+    floor: int = _GUARD.floor
+    confirm_seconds: float = _GUARD.confirm_seconds
+    hold_seconds: float = _GUARD.hold_seconds
+
+    def policy(self) -> GuardPolicy:
+        return GuardPolicy(self.share, self.floor, self.confirm_seconds, self.hold_seconds)
+
+
 class ServiceEntriesConfig(_Section, frozen=True):
     """Whether ServiceEntries are written into the member clusters that have an API server."""
 
@@ -158,6 +172,7 @@ class Config(_Section, frozen=True):
     domain: str = DEFAULT_DOMAIN
     listen: ListenConfig = ListenConfig()
     export: ExportConfig = ExportConfig()
+    guard: GuardConfig = GuardConfig()
     service_entries: ServiceEntriesConfig = ServiceEntriesConfig()
     envoy: EnvoyConfig = EnvoyConfig()
     coalesce: CoalesceConfig = CoalesceConfig()
@@ -171,6 +186,7 @@ _SECTIONS: dict[str, type[_Section]] = {
     "$.listen.tls": TlsConfig,
     "$.limits": LimitsConfig,
     "$.export": ExportConfig,
+    "$.guard": GuardConfig,
     "$.serviceEntries": ServiceEntriesConfig,
     "$.envoy": EnvoyConfig,
     "$.coalesce": CoalesceConfig,
@@ -306,8 +322,18 @@ def _problems(config: Config) -> Iterator[tuple[str, str]]:
     for each in msgspec.structs.fields(LimitsConfig):
         if not 0 < getattr(config.limits, each.name) <= MAX_LIMIT:
             yield f"$.limits.{each.encode_name}", f"expected a number above 0, at most {MAX_LIMIT}"
+    yield from _guard_problems(config.guard)
     if not 0 <= config.coalesce.quiet_ms <= config.coalesce.max_ms:
         yield "$.coalesce", "expected 0 <= quietMs <= maxMs"
+
+
+def _guard_problems(guard: GuardConfig) -> Iterator[tuple[str, str]]:
+    if not 0 <= guard.share <= 1:
+        yield "$.guard.share", f"expected a part of one, from 0 to 1, got {guard.share}"
+    if guard.floor < 0:
+        yield "$.guard.floor", f"expected a number of endpoints, got {guard.floor}"
+    if not 0 <= guard.confirm_seconds <= guard.hold_seconds:
+        yield "$.guard", "expected 0 <= confirmSeconds <= holdSeconds"
 
 
 def _cluster_problems(where: str, cluster: ClusterConfig) -> Iterator[tuple[str, str]]:

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from registry.coalesce import Coalescer
-from registry.index import Index
-from registry.model.conditions import Condition, ConditionBoard
+from registry.index import HeldService, Index
+from registry.model.conditions import Condition, ConditionBoard, ConditionType
 from registry.model.events import Apply, Delete, Init, InitApply, InitDone, InitKeep, SourceEvent
-from registry.model.names import BASE_KINDS, ClusterId, Kind
+from registry.model.facts import Fact
+from registry.model.names import BASE_KINDS, ClusterId, Kind, ServiceKey
 from registry.model.services import ChangeSet
+from registry.model.standing import Standing
 from registry.model.status import SourceState, SourceStatus
 from registry.telemetry import Metrics
 
 log = logging.getLogger(__name__)
+
+Relist = Callable[[Iterable[Kind]], None]
+
+
+def _never(_kinds: Iterable[Kind]) -> None:
+    """Of a cluster that cannot be asked to list again."""
+
 
 Audience = Callable[[ChangeSet], None]
 """Is told every change set, in order. Never blocks."""
@@ -62,11 +71,44 @@ class Pipeline:
         self.conditions: ConditionBoard[ClusterId] = ConditionBoard(wall_clock)
         self._statuses: dict[ClusterId, SourceStatus] = {}
         self._on_accounted: Callable[[], None] | None = None
+        self._relist: dict[ClusterId, Relist] = {}
+        self._doubts_timer: Timer | None = None
 
-    def add_cluster(self, cluster: ClusterId, network: str) -> None:
-        """Expect events of ``cluster``. Endpoints of it are on ``network``."""
+    def add_cluster(self, cluster: ClusterId, network: str, relist: Relist = _never) -> None:
+        """Expect events of ``cluster``, whose endpoints are on ``network``; ``relist`` asks its source for new lists."""
         self._index.add_cluster(cluster, network)
         self._statuses[cluster] = SourceStatus(SourceState.CONNECTING)
+        self._relist[cluster] = relist
+
+    def remove_cluster(self, cluster: ClusterId) -> None:
+        """The operator took the cluster out: what it said is gone at once."""
+        self._index.remove_cluster(cluster)
+        del self._statuses[cluster], self._relist[cluster]
+        self.conditions.forget(cluster)
+        self.flush()
+        self._tell_bystanders()
+        self._check_accounted()
+
+    def restore(self, cluster: ClusterId, facts: Iterable[Fact]) -> None:
+        """Show what a snapshot knows of ``cluster`` until its first list is complete; commit with ``flush``."""
+        self._index.restore(cluster, facts)
+        text = "what is shown is from the snapshot, until the cluster's first list is complete"
+        self.condition(cluster, Condition(ConditionType.VERIFIED, False, "FromSnapshot", text))
+
+    def set_standing(self, cluster: ClusterId, standing: Standing) -> None:
+        """How much is believed of the whole cluster."""
+        before = self._index.standing(cluster)
+        if self._index.set_standing(cluster, standing):
+            log.warning("cluster %s: its endpoints are %s, before %s", cluster, standing, before)
+            self._schedule()
+
+    def release(self, cluster: ClusterId | None, key: ServiceKey | None) -> tuple[HeldService, ...]:
+        """Let go what is held in doubt, of one cluster or one service or all; returns what it was."""
+        released = self._index.release(cluster, key)
+        for each in released:
+            log.warning("cluster %s: %s: %d endpoints let go by hand", each.cluster, each.key, len(each.endpoints))
+        self.flush()
+        return released
 
     @property
     def statuses(self) -> Mapping[ClusterId, SourceStatus]:
@@ -93,6 +135,7 @@ class Pipeline:
                 self._tell_bystanders()
             case InitDone():
                 self._tell_bystanders()
+                self._check_verified(cluster)
         self._schedule()
 
     def status(self, cluster: ClusterId, status: SourceStatus) -> None:
@@ -104,8 +147,11 @@ class Pipeline:
         self._check_accounted()
 
     def condition(self, cluster: ClusterId, condition: Condition) -> None:
-        """Note what is true of the cluster; a log line when that is news."""
-        if self.conditions.set(cluster, condition):
+        """Note what is true of the cluster; a log line when the status or the reason is another."""
+        before = self.conditions.get(cluster, condition.type)
+        self.conditions.set(cluster, condition)
+        said = before and (before.condition.status, before.condition.reason)
+        if said != (condition.status, condition.reason):
             text = f"cluster {cluster}: {condition.type} is {condition.status}: {condition.reason}: {condition.message}"
             log.log(logging.INFO if condition.status else logging.WARNING, "%s", text)
 
@@ -116,7 +162,10 @@ class Pipeline:
             self._timer = None
         self._coalescer.sent()
         began = self._clock.time()
+        doubted = set(self._index.doubted)
         changes = self._index.commit()
+        if doubted:
+            self._tell_doubts(doubted)
         if not changes:
             return
         for audience in self._audiences:
@@ -136,16 +185,48 @@ class Pipeline:
         else:
             self.flush()
 
+    def _check_verified(self, cluster: ClusterId) -> None:
+        """A cluster that was shown from the snapshot has listed everything."""
+        if self.conditions.get(cluster, ConditionType.VERIFIED) and not self._index.restored(cluster):
+            self.condition(cluster, Condition(ConditionType.VERIFIED, True, "Listed"))
+
+    def _tell_doubts(self, clusters: Iterable[ClusterId]) -> None:
+        """Say what is held in doubt, and come back when something of it is due."""
+        held: dict[ClusterId, list[HeldService]] = {}
+        for each in self._index.held():
+            held.setdefault(each.cluster, []).append(each)
+        for cluster in clusters:
+            if cluster in held:
+                self.condition(cluster, _held_condition(held[cluster]))
+            elif cluster in self._statuses:
+                self.condition(cluster, Condition(ConditionType.LISTS_BELIEVED, True, "NothingHeld"))
+        if self._doubts_timer is not None:
+            self._doubts_timer.cancel()
+            self._doubts_timer = None
+        at = self._index.next_at()
+        if at is not None:
+            self._doubts_timer = self._clock.call_at(at, self._on_doubts)
+
+    def _on_doubts(self) -> None:
+        self._doubts_timer = None
+        for cluster, kinds in self._index.on_time().items():
+            log.info("cluster %s: %s are listed once more, to be sure", cluster, ", ".join(sorted(kinds)))
+            self._relist[cluster](kinds)
+        self.flush()
+
     def _tell_bystanders(self) -> None:
         for bystander in self._bystanders:
             bystander()
 
     def _check_accounted(self) -> None:
         callback = self._on_accounted
-        if callback is not None and all(accounted(status) for status in self._statuses.values()):
+        if callback is not None and all(map(self._is_accounted, self._statuses)):
             self._on_accounted = None
             self.flush()
             callback()
+
+    def _is_accounted(self, cluster: ClusterId) -> bool:
+        return accounted(self._statuses[cluster]) or self._index.restored(cluster)
 
     def _tell(self, cluster: ClusterId, before: SourceStatus, after: SourceStatus) -> None:
         """A log line when the state or its reason changed; the kinds of a first list are no news of their own."""
@@ -159,6 +240,16 @@ class Pipeline:
             log.warning("cluster %s: %s: %s", cluster, after.reason, after.message)
         else:
             log.info("cluster %s: %s", cluster, after.state)
+
+
+def _held_condition(held: Sequence[HeldService]) -> Condition:
+    endpoints = sum(len(each.endpoints) for each in held)
+    worst = max(held, key=lambda each: len(each.endpoints))
+    text = (
+        f"{endpoints} endpoints of {len(held)} services are lacking in a list and kept, {worst.key} among them; "
+        "`mesh-registry guard list` shows them, `mesh-registry guard release` lets them go"
+    )
+    return Condition(ConditionType.LISTS_BELIEVED, False, worst.reason, text)
 
 
 def accounted(status: SourceStatus) -> bool:

@@ -65,6 +65,8 @@ class Index:
 
         self._unsettled: set[ClusterId] = set()
         """Clusters of which something is held, and which said something since the last commit."""
+        self.doubted: set[ClusterId] = set()
+        """Clusters of which something is held, or was at the last commit."""
 
     def add_cluster(self, cluster: ClusterId, network: str = "") -> None:
         """Expect events of ``cluster``, whose endpoints are on ``network`` where nothing in it says otherwise.
@@ -80,6 +82,7 @@ class Index:
         """Forget ``cluster``: the next commit is without all it said."""
         del self._members[cluster]
         self._standing.pop(cluster, None)
+        self.doubted.discard(cluster)
         self._stale.update((cluster, key) for key in self._keys_of(cluster))
 
     def apply(self, cluster: ClusterId, event: SourceEvent) -> None:
@@ -93,6 +96,7 @@ class Index:
         self._touch(cluster, member.apply(event, self._clock()))
         if member.guard:
             self._unsettled.add(cluster)
+            self.doubted.add(cluster)
 
     def restore(self, cluster: ClusterId, facts: Iterable[Fact]) -> None:
         """Show ``facts``, which an earlier run knew of the cluster, until its first list is complete.
@@ -120,6 +124,9 @@ class Index:
         for cluster in self._unsettled.intersection(self._members):
             self._touch(cluster, self._members[cluster].settle())
         self._unsettled.clear()
+        self.doubted = {
+            cluster for cluster in self.doubted if cluster in self._members and self._members[cluster].guard
+        }
         for cluster, key in self._stale:
             self._set_contribution(key, cluster, self._join(cluster, key))
         touched = self._unmerged.union(key for _, key in self._stale)
@@ -140,18 +147,17 @@ class Index:
 
     def next_at(self) -> float | None:
         """When ``on_time`` has something to do, in the clock's time; None: nothing is in doubt."""
-        times = [at for member in self._members.values() if (at := member.guard.next_at()) is not None]
-        return min(times, default=None)
+        guards = (self._members[cluster].guard for cluster in self.doubted if cluster in self._members)
+        return min((at for guard in guards if (at := guard.next_at()) is not None), default=None)
 
     def on_time(self) -> Mapping[ClusterId, frozenset[Kind]]:
         """Let go what was held for its time; returns the kinds of which a second list is wanted, by cluster."""
         now = self._clock()
         wanted: dict[ClusterId, frozenset[Kind]] = {}
-        for cluster, member in self._members.items():
-            if not member.guard:
-                continue
-            self._touch(cluster, member.guard.expire(now))
-            kinds = member.guard.to_relist(now)
+        for cluster in self.doubted.intersection(self._members):
+            guard = self._members[cluster].guard
+            self._touch(cluster, guard.expire(now))
+            kinds = guard.to_relist(now)
             if kinds:
                 wanted[cluster] = kinds
         return wanted
@@ -159,7 +165,8 @@ class Index:
     def held(self) -> tuple[HeldService, ...]:
         """What is in doubt, ordered by cluster and service."""
         found = []
-        for cluster, member in sorted(self._members.items()):
+        for cluster in sorted(self.doubted.intersection(self._members)):
+            member = self._members[cluster]
             for key, holds in sorted(holds_by_service(member.guard.holds()).items()):
                 found.append(_held_service(cluster, key, holds, member))
         return tuple(found)

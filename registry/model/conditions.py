@@ -11,7 +11,7 @@ Owner = TypeVar("Owner")
 
 
 class ConditionType(StrEnum):
-    """What is said. True is the good state, except of ``RemovalsHeld``."""
+    """What is said. True is the good state."""
 
     SYNCED = "Synced"
     """Every kind is listed and followed."""
@@ -27,8 +27,8 @@ class ConditionType(StrEnum):
     """What is held is what a listing of names and versions says."""
     VERIFIED = "Verified"
     """Its first list since the start is complete. False: what is shown is from the snapshot."""
-    REMOVALS_HELD = "RemovalsHeld"
-    """A list lacks endpoints that were there, and nothing else says that they are gone."""
+    LISTS_BELIEVED = "ListsBelieved"
+    """False: a list lacks endpoints that were there and that are kept, since nothing else says that they are gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,10 @@ class ConditionBoard(Generic[Owner]):
         since = before.since if before is not None and same else self._clock()
         held[condition.type] = Dated(condition, since)
         return True
+
+    def get(self, owner: Owner, kind: ConditionType) -> Dated | None:
+        """The owner's condition of that type, if there is one."""
+        return self._owners.get(owner, {}).get(kind)
 
     def of(self, owner: Owner) -> tuple[Dated, ...]:
         """The owner's conditions, ordered by type."""
