@@ -75,7 +75,7 @@ class Pipeline:
         self._doubts_timer: Timer | None = None
 
     def add_cluster(self, cluster: ClusterId, network: str, relist: Relist = _never) -> None:
-        """Expect events of ``cluster``, whose endpoints are on ``network``. ``relist`` asks its source for new lists."""
+        """Expect events of ``cluster``, whose endpoints are on ``network``. ``relist`` asks for new lists of it."""
         self._index.add_cluster(cluster, network)
         self._statuses[cluster] = SourceStatus(SourceState.CONNECTING)
         self._relist[cluster] = relist
