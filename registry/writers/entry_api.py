@@ -8,10 +8,10 @@ from typing import Any
 
 import msgspec
 
+from registry.sources.kubernetes.api import retry_after
 from registry.sources.kubernetes.client import ApiResponse, KubernetesClient
 from registry.sources.kubernetes.conditions import Fault, Reason, refused
 from registry.sources.kubernetes.decode import decode_status_message
-from registry.sources.kubernetes.reflector import retry_after
 from registry.views.service_entry import API_VERSION, MANAGED_BY, MANAGED_BY_LABEL
 from registry.writers.plan import FIELD_MANAGER, HeldEntry, held_entry
 

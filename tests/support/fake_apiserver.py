@@ -1,7 +1,8 @@
 """An API server that misbehaves when told to: real HTTP, scripted answers.
 
 Left alone it lists what it was given, in pages, and streams each change to whoever watches. ``script`` puts answers in
-front of that, each used once.
+front of that, each used once. Its verbs are ``list``, ``watch``, ``stream`` (a streaming list), ``version`` (a list
+of one), ``names`` (a list of metadata) and ``identity`` (a list of the one namespace that tells the cluster).
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from aiohttp import web
-from support.kube_wire import a_page, a_status, an_error, an_event
+from support.kube_wire import a_page, a_page_of_names, a_status, an_error, an_event, the_end_of_a_list
 
 from registry.model.names import Kind
-from registry.sources.kubernetes.listwatch import RESOURCES
+from registry.sources.kubernetes.resources import RESOURCES
 
 DEADLINE_SECONDS = 10.0
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -52,6 +53,12 @@ class FakeApiServer:
         self.version = 1
         self.accepts = ""
         """The only ``Authorization`` that is taken; empty for any."""
+        self.streams: bool | None = False
+        """Whether there are streaming lists; None: it does not know the parameter and answers with a plain watch."""
+        self.served: dict[Kind, str | None] = {kind: RESOURCES[kind].paths[0] for kind in Kind}
+        """Where each kind is; None: nowhere."""
+        self.uid = "uid-1"
+        """Of the namespace ``kube-system``, as far as the cluster's identity is asked for."""
         self._tls = tls
         self._stores = {kind: _Store() for kind in Kind}
         self._scripts: dict[tuple[str, Kind], deque[Answer]] = {
@@ -64,7 +71,8 @@ class FakeApiServer:
     async def __aenter__(self) -> Self:
         app = web.Application()
         for kind in Kind:
-            app.router.add_get(RESOURCES[kind].path, self._handler(kind))
+            for path in RESOURCES[kind].paths:
+                app.router.add_get(path, self._handler(kind, path))
         self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=self._tls)
@@ -108,6 +116,12 @@ class FakeApiServer:
             store.changes.append((self.version, an_event(event, versioned)))
             self._changed.notify_all()
 
+    def betray(self, kind: Kind, document: dict[str, Any]) -> None:
+        """Put it there without telling the watches, as a bug would: only an audit can find out."""
+        self.version += 1
+        metadata = document["metadata"] | {"resourceVersion": str(self.version)}
+        self._stores[kind].objects[metadata["name"]] = document | {"metadata": metadata}
+
     def forget(self, kind: Kind, name: str) -> None:
         """Delete it without any event that a watch could have brought: only a list can tell."""
         store = self._stores[kind]
@@ -128,9 +142,9 @@ class FakeApiServer:
             await self._changed.wait_for(enough)
         return found
 
-    def _handler(self, kind: Kind) -> Answer:
+    def _handler(self, kind: Kind, path: str) -> Answer:
         async def handle(request: web.Request) -> web.StreamResponse:
-            verb = "watch" if request.query.get("watch") == "true" else "list"
+            verb = _verb(request)
             seen = Seen(verb, kind, dict(request.query), request.headers.get("Authorization", ""))
             async with self._changed:
                 self.seen.append(seen)
@@ -140,37 +154,79 @@ class FakeApiServer:
             script = self._scripts[verb, kind]
             if script:
                 return await script.popleft()(request)
-            return await (self._watch(request, kind) if verb == "watch" else self._list(request, kind))
+            if self.served[kind] != path:
+                return web.Response(status=404, text="404 page not found\n")
+            return await self._answer(verb, request, kind)
 
         return handle
 
-    async def _list(self, request: web.Request, kind: Kind) -> web.StreamResponse:
+    async def _answer(self, verb: str, request: web.Request, kind: Kind) -> web.StreamResponse:
+        match verb:
+            case "watch":
+                return await self._watch(request, kind, int(request.query["resourceVersion"]))
+            case "stream":
+                return await self._stream(request, kind)
+            case "identity":
+                system = {"metadata": {"name": "kube-system", "uid": self.uid}}
+                return web.Response(body=a_page([system], version=str(self.version), kind=kind))
+            case _:
+                return await self._list(request, kind, names=verb == "names")
+
+    async def _list(self, request: web.Request, kind: Kind, *, names: bool) -> web.StreamResponse:
         items = list(self._stores[kind].objects.values())
         start, limit = int(request.query.get("continue", "0")), int(request.query["limit"])
         token = str(start + limit) if start + limit < len(items) else ""
-        body = a_page(items[start : start + limit], version=str(self.version), token=token, kind=kind)
+        page = items[start : start + limit]
+        if names:
+            body = a_page_of_names(page, version=str(self.version), token=token)
+        else:
+            body = a_page(page, version=str(self.version), token=token, kind=kind)
         response = web.Response(body=body, content_type="application/json")
         response.enable_compression()
         return response
 
-    async def _watch(self, request: web.Request, kind: Kind) -> web.StreamResponse:
-        store, version = self._stores[kind], int(request.query["resourceVersion"])
+    async def _stream(self, request: web.Request, kind: Kind) -> web.StreamResponse:
+        if self.streams is False:
+            return await refuse(422, "Invalid", "sendInitialEvents: Forbidden")(request)
+        stream, version = await _opened(request), self.version
+        for document in list(self._stores[kind].objects.values()):
+            await stream.write(an_event("ADDED", document) + b"\n")
+        if self.streams:
+            await stream.write(the_end_of_a_list(str(version)) + b"\n")
+        return await self._follow(stream, kind, version)
+
+    async def _watch(self, request: web.Request, kind: Kind, version: int) -> web.StreamResponse:
         stream = await _opened(request)
-        if version < store.compacted:
+        if version < self._stores[kind].compacted:
             await stream.write(an_error(410, "Expired", f"too old resource version: {version}") + b"\n")
             return stream
+        return await self._follow(stream, kind, version)
+
+    async def _follow(self, stream: web.StreamResponse, kind: Kind, version: int) -> web.StreamResponse:
+        store = self._stores[kind]
         with contextlib.suppress(ConnectionError):
             while True:
                 news = [each for each in store.changes if each[0] > version]
-                for version, line in news:  # noqa: B007 - the last is where the next look begins
+                for at, line in news:
                     await stream.write(line + b"\n")
+                    version = at
                 if not news:
                     async with self._changed:
                         await self._changed.wait()
         return stream
 
 
-VERBS = ("list", "watch")
+VERBS = ("list", "watch", "stream", "version", "names", "identity")
+
+
+def _verb(request: web.Request) -> str:
+    if request.query.get("watch") == "true":
+        return "stream" if request.query.get("sendInitialEvents") == "true" else "watch"
+    if "PartialObjectMetadataList" in request.headers.get("Accept", ""):
+        return "names"
+    if "fieldSelector" in request.query:
+        return "identity"
+    return "version" if request.query.get("limit") == "1" else "list"
 
 
 async def _opened(request: web.Request) -> web.StreamResponse:

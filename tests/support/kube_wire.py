@@ -20,6 +20,20 @@ def a_page(items: Sequence[Any] = (), *, version: str = "10", token: str = "", k
     return json.dumps({"kind": f"{kind}List", "apiVersion": "v1", "metadata": metadata, "items": items}).encode()
 
 
+def a_page_of_names(items: Sequence[Any] = (), *, version: str = "10", token: str = "") -> bytes:
+    """A page of a metadata-only list."""
+    metadata = {"resourceVersion": version} | ({"continue": token} if token else {})
+    named = [{"metadata": item["metadata"]} for item in items]
+    document = {"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata}
+    return json.dumps(document | {"items": named}).encode()
+
+
+def the_end_of_a_list(version: str) -> bytes:
+    """The bookmark that ends a streaming list."""
+    metadata = {"resourceVersion": version, "annotations": {"k8s.io/initial-events-end": "true"}}
+    return an_event("BOOKMARK", {"metadata": metadata})
+
+
 def an_event(event: str, document: Any) -> bytes:
     """One line of a watch, without its end."""
     return json.dumps({"type": event, "object": document}).encode()

@@ -142,6 +142,7 @@ class KubernetesClient:
         query: Mapping[str, str] | None = None,
         body: bytes | None = None,
         content_type: str = "application/json",
+        accept: str = "application/json",
         timeout: float = ANSWER_SECONDS,
     ) -> ApiResponse:
         """One request and its whole answer within ``timeout`` seconds.
@@ -150,7 +151,8 @@ class KubernetesClient:
             TransportError: no answer came, or not all of it.
         """
         limits = aiohttp.ClientTimeout(total=timeout, connect=CONNECT_SECONDS)
-        async with self._exchange(method, path, query, limits, body, content_type) as response:
+        headers = {"Accept": accept} | ({"Content-Type": content_type} if body is not None else {})
+        async with self._exchange(method, path, query, limits, headers, body) as response:
             return ApiResponse(response.status, response.headers, await _body(response))
 
     @asynccontextmanager
@@ -161,7 +163,7 @@ class KubernetesClient:
             TransportError: the connection could not be made or broke, inside the context too.
         """
         limits = aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS, sock_read=silence)
-        async with self._exchange("GET", path, query, limits, None, "") as response:
+        async with self._exchange("GET", path, query, limits, {"Accept": "application/json"}, None) as response:
             yield ApiStream(response)
 
     async def close(self) -> None:
@@ -175,13 +177,11 @@ class KubernetesClient:
         path: str,
         query: Mapping[str, str] | None,
         timeout: aiohttp.ClientTimeout,
+        headers: dict[str, str],
         body: bytes | None,
-        content_type: str,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         access = await self._current_access()
-        headers = {"Accept": "application/json", "User-Agent": "mesh-registry"}
-        if body is not None:
-            headers["Content-Type"] = content_type
+        headers = headers | {"User-Agent": "mesh-registry"}
         if access.authorization:
             headers["Authorization"] = access.authorization
         try:

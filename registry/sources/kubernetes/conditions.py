@@ -30,6 +30,8 @@ class Reason(StrEnum):
     """What came back is not what the API promises."""
     INTERNAL_ERROR = "InternalError"
     """A bug of the registry's own; its log has the details."""
+    IDENTITY_REFUSED = "IdentityRefused"
+    """The credentials lead to another cluster than is meant."""
     BAD_OBJECT = "BadObject"
     """An object cannot be read; what was read of it before still counts."""
 

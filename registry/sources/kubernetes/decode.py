@@ -31,6 +31,7 @@ from registry.model.names import Kind, ObjectRef
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 REGION_LABEL = "topology.kubernetes.io/region"
 ZONE_LABEL = "topology.kubernetes.io/zone"
+LIST_END_ANNOTATION = "k8s.io/initial-events-end"
 
 PortNumber = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?\Z")]
@@ -326,6 +327,46 @@ class _AnyObject(_Struct, frozen=True):
     metadata: _AnyMetadata = _AnyMetadata()
 
 
+class _NamesPage(_Struct, frozen=True):
+    kind: str
+    metadata: _ListMetadata
+    items: list[_AnyObject] | None = None
+
+
+class NamesPage(msgspec.Struct, frozen=True):
+    """One page of a list of names: the version of each object."""
+
+    versions: dict[ObjectRef, str]
+    resource_version: str
+    continue_token: str
+
+
+_NAMES = msgspec.json.Decoder(_NamesPage)
+
+
+def decode_names(kind: Kind, body: bytes) -> NamesPage:
+    """A page of a metadata-only list of ``kind`` (API concepts, "Metadata-only fetches").
+
+    Raises:
+        DecodeError: it is none.
+    """
+    page = _decode(_NAMES, body)
+    if page.kind != "PartialObjectMetadataList":
+        raise DecodeError(f"Expected a PartialObjectMetadataList, got {page.kind[:100]!r} - at `$.kind`")
+    metadata = (each.metadata for each in page.items or ())
+    versions = {ObjectRef(kind, meta.namespace or "", meta.name): meta.resource_version for meta in metadata}
+    return NamesPage(versions, page.metadata.resource_version, page.metadata.continue_)
+
+
+class _BookmarkMetadata(_Struct, frozen=True):
+    resource_version: str = ""
+    annotations: dict[str, str] | None = None
+
+
+class _Bookmark(_Struct, frozen=True):
+    metadata: _BookmarkMetadata = _BookmarkMetadata()
+
+
 class _Status(_Struct, frozen=True):
     code: int = 0
     reason: str = ""
@@ -342,7 +383,8 @@ class WatchEvent(msgspec.Struct, frozen=True):
 
     ``type`` is ADDED, MODIFIED, DELETED, BOOKMARK, ERROR, or a word that is not known yet. ``ref`` names the object of
     all but BOOKMARK and ERROR. ``fact`` is set on ADDED and MODIFIED; where it is None, and on an unknown type,
-    ``error`` says why. On ERROR, ``code``, ``reason`` and ``error`` are those of the Status.
+    ``error`` says why. On ERROR, ``code``, ``reason`` and ``error`` are those of the Status. ``ends_list``: the
+    BOOKMARK that ends a streaming list.
     """
 
     type: str
@@ -352,10 +394,12 @@ class WatchEvent(msgspec.Struct, frozen=True):
     code: int = 0
     reason: str = ""
     error: str = ""
+    ends_list: bool = False
 
 
 _EVENT = msgspec.json.Decoder(_Event)
 _ANY = msgspec.json.Decoder(_AnyObject)
+_BOOKMARK = msgspec.json.Decoder(_Bookmark)
 _STATUS = msgspec.json.Decoder(_Status)
 _Decoded = TypeVar("_Decoded")
 
@@ -371,9 +415,11 @@ def decode_event(kind: Kind, line: bytes) -> WatchEvent:
     if event.type == "ERROR":
         status = _decode(_STATUS, body)
         return WatchEvent("ERROR", code=status.code, reason=status.reason, error=status.message)
-    meta = _decode(_ANY, body).metadata
     if event.type == "BOOKMARK":
-        return WatchEvent(event.type, meta.resource_version)
+        mark = _decode(_BOOKMARK, body).metadata
+        ends_list = (mark.annotations or {}).get(LIST_END_ANNOTATION) == "true"
+        return WatchEvent(event.type, mark.resource_version, ends_list=ends_list)
+    meta = _decode(_ANY, body).metadata
     if not meta.name:
         raise DecodeError("Object missing required field `name` - at `$.object.metadata`")
     ref = ObjectRef(kind, meta.namespace or "", meta.name)

@@ -3,134 +3,133 @@
 ====================  =====================================  =================================================
 step                  what came of it                        next step
 ====================  =====================================  =================================================
+OpenWatch that lists  the bookmark that ends the list        (the same: it goes on as the watch)
+OpenWatch that lists  400, 403, 405, 406, 415, 422, 501      GetPage, and pages for this server from now on
+OpenWatch that lists  a bookmark of another sort, or quiet   the same: the server does not know of such lists
+OpenWatch that lists  its end, an error event, it broke off  Wait, then GetPage: this list in pages
 GetPage               a page with a continue token           GetPage of the next
 GetPage               the last page                          OpenWatch from the list's resourceVersion
 GetPage of a token    410 or 400: too old, or not its own    the list from its beginning
-GetPage               another status, or no answer           Wait, then the same page
+a list                404, of a kind that may be missing     the list on its next path; after the last, it is an
+                                                             empty list: Wait, then the first path again
+a list                another status, or no answer           Wait, then the same again
 OpenWatch             an event, a bookmark                   (the same; resume from its resourceVersion)
 OpenWatch             410, as a status or as an event        the list from its beginning, never that version again
 OpenWatch             a line nobody can read                 the list from its beginning
-OpenWatch             another status or error event          Wait, then OpenWatch from the last resourceVersion
+OpenWatch             quiet for too long                     OpenWatch from the last resourceVersion; the second
+                                                             time in a row the list from its beginning
 OpenWatch             its end                                OpenWatch from the last resourceVersion; Wait before,
                                                              if it was short
-OpenWatch             it broke off                           Wait, then OpenWatch from the last resourceVersion
+OpenWatch             it broke off, or another status        Wait, then GetVersion
+GetVersion            a version not older than ours          OpenWatch from the last resourceVersion
+GetVersion            an older one: etcd was restored        the list from its beginning
+OpenWatch, GetVersion 404, of a kind that may be missing     the list from its beginning
 Wait                  it is over                             what it was to wait for
 ====================  =====================================  =================================================
 
 The list begun anew comes at once; when no watch brought anything since the last time that happened, after a Wait.
+GetVersion is there because an API server accepts a watch from a version that is still to come, and says nothing then
+until it is reached: after a restore that would be a silence that looks like peace. Twice quiet is the same doubt.
 
 Sources: Kubernetes API concepts, "Efficient detection of changes", "410 Gone responses", "Retrieving large results sets
-in chunks"; KEP-956 (bookmarks); RFC 9110 section 10.2.3 (Retry-After).
+in chunks", "Streaming lists"; KEP-956 (bookmarks); KEP-3157 (streaming lists); KEP-5504 (versions that compare).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
 
 from registry.model.events import Apply, Delete, Init, InitApply, InitDone, InitKeep, SourceEvent
-from registry.model.names import Kind
+from registry.model.names import Kind, ObjectRef
+from registry.sources.kubernetes.backoff import Backoff
 from registry.sources.kubernetes.conditions import Fault, Reason, refused
 from registry.sources.kubernetes.decode import DecodeError, WatchEvent, decode_event, decode_page, decode_status_message
+from registry.sources.kubernetes.resources import RESOURCES
+from registry.sources.kubernetes.steps import (
+    PAGE_SIZE,
+    GetPage,
+    OpenWatch,
+    Request,
+    Step,
+    Wait,
+    page_step,
+    stream_step,
+    version_step,
+    watch_step,
+)
+from registry.sources.kubernetes.versions import comparable, older
 
-PAGE_SIZE = 500
-WATCH_SECONDS = (300, 600)
-"""A watch is asked to last a random time between these, so that watches of many clusters do not end together."""
-
-BACKOFF_SECONDS = (0.5, 30.0)
-"""The first wait after a failure, and the longest; each is twice the one before, less a random part of up to half."""
-
-MAX_RETRY_AFTER_SECONDS = 300.0
 STEADY_SECONDS = 5.0
 """A watch that ends after this long ended as watches and proxies do; before, something may be wrong: no spinning."""
 
 LOST_WATCHES = 2
 """How many watches in a row may break off, short and without bringing anything, before that is said to be a fault."""
 
+QUIET_WATCHES = 2
+"""How many watches in a row may bring not even a bookmark before what is held is in doubt."""
 
-@dataclass(frozen=True, slots=True)
-class Resource:
-    """How the API calls a kind: its path, and the name RBAC knows it by."""
+ABSENT_SECONDS = 30.0
+"""How long until a kind that the server lacks is looked for again."""
 
-    path: str
-    name: str
-
-
-RESOURCES: Mapping[Kind, Resource] = {
-    Kind.SERVICE: Resource("/api/v1/services", "services"),
-    Kind.ENDPOINT_SLICE: Resource("/apis/discovery.k8s.io/v1/endpointslices", "endpointslices.discovery.k8s.io"),
-    Kind.POD: Resource("/api/v1/pods", "pods"),
-    Kind.NODE: Resource("/api/v1/nodes", "nodes"),
-    Kind.NAMESPACE: Resource("/api/v1/namespaces", "namespaces"),
-    Kind.SERVICE_EXPORT: Resource(
-        "/apis/multicluster.x-k8s.io/v1alpha1/serviceexports", "serviceexports.multicluster.x-k8s.io"
-    ),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class GetPage:
-    """GET this; then ``page`` or ``refused`` or ``failed``."""
-
-    path: str
-    query: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class OpenWatch:
-    """GET this as a stream of at most ``seconds``; then ``line`` for each, and ``ended``, ``lost`` or ``refused``."""
-
-    path: str
-    query: Mapping[str, str]
-    seconds: int
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """Let ``seconds`` pass; then ``waited``."""
-
-    seconds: float
-    then: GetPage | OpenWatch
-
-
-Step = GetPage | OpenWatch | Wait
+STREAM_REFUSED = frozenset({400, 403, 405, 406, 415, 422, 501})
+"""Answers to a streaming list that may be about the streaming. 403: the role may have ``list`` alone."""
 
 
 class ListWatch:
-    """Follows one kind. ``random`` gives numbers in [0, 1).
+    """Follows one kind. ``random`` gives numbers in [0, 1); ``streams`` is whether streaming lists are tried.
 
-    ``fault`` is what keeps it from following its kind now, None when nothing does; ``warning`` tells of objects that
-    cannot be read; ``listed`` is whether a list was ever complete.
+    ``fault`` is what keeps it from following its kind now, None when nothing does; ``listed`` is whether a list was
+    ever complete; ``absent`` whether the server lacks the kind.
     """
 
-    def __init__(self, kind: Kind, random: Callable[[], float], page_size: int = PAGE_SIZE) -> None:
+    def __init__(
+        self, kind: Kind, random: Callable[[], float], page_size: int = PAGE_SIZE, *, streams: bool = True
+    ) -> None:
         self._kind = kind
         self._resource = RESOURCES[kind]
         self._random = random
         self._page_size = page_size
-        self._failures = 0
-        self._begun_anew = 0
+        self._backoff = Backoff(random)
+        self._anew = Backoff(random)
+        self._begun_anew = False
+        self._may_stream = streams
+        self._streams = streams
+        self._broken_stream = False
+        self._path = 0
         self._version = ""
         self._list_begun = False
-        self._unreadable: dict[str, str] = {}
+        self._quiet = 0
+        self._unreadable: dict[ObjectRef | None, str] = {}
         """Object -> what is wrong with it."""
         self.listed = False
+        self.absent = False
         self.fault: Fault | None = None
-        self.step: Step = self._first_page()
+        self.streaming = False
+        """A streaming list is what is being done, and not complete."""
+        self.step: Step = self._list()
+
+    @property
+    def path(self) -> str:
+        """Where the kind is."""
+        return self._resource.paths[self._path]
 
     @property
     def verb(self) -> str:
-        """What the present step does, as RBAC and conditions call it."""
-        step = self.step.then if isinstance(self.step, Wait) else self.step
-        return "list" if isinstance(step, GetPage) else "watch"
+        """What the present step does, as RBAC and faults call it."""
+        return "watch" if isinstance(self._request, OpenWatch) and not self.streaming else "list"
+
+    @property
+    def unreadable(self) -> frozenset[ObjectRef]:
+        """The objects that cannot be read: what is held of them is older than they are."""
+        return frozenset(ref for ref in self._unreadable if ref is not None)
 
     @property
     def warning(self) -> Fault | None:
         """The first of the objects that cannot be read, and how many more there are."""
         if not self._unreadable:
             return None
-        name, error = min(self._unreadable.items())
+        name, error = min((str(ref or f"a {self._kind} without a name"), why) for ref, why in self._unreadable.items())
         others = f" (and {len(self._unreadable) - 1} more)" if len(self._unreadable) > 1 else ""
         text = f"{self._resource.name}: {name} cannot be read: {error}{others}; what was read of it before still counts"
         return Fault(Reason.BAD_OBJECT, text)
@@ -142,26 +141,33 @@ class ListWatch:
         except DecodeError as error:
             self.failed(Fault(Reason.BAD_RESPONSE, f"list {self._resource.name}: {error}"))
             return
-        self._failures = 0
+        self._backoff.succeeded()
         self.fault = None
-        if not self._list_begun:
-            self._list_begun = True
-            self._unreadable.clear()
-            yield Init(self._kind)
+        yield from self._begin()
         for fact in page.facts:
             yield InitApply(fact)
         for ref, reason in page.broken:
-            self._unreadable[str(ref or f"a {self._kind} without a name")] = reason
+            self._unreadable[ref] = reason
             if ref is not None:
                 yield InitKeep(ref)
         if page.continue_token:
-            self.step = self._list_page(page.continue_token)
+            self.step = page_step(self.path, self._page_size, page.continue_token)
             return
-        self._version = page.resource_version
-        self._list_begun = False
-        self.listed = True
+        done = self._complete(page.resource_version)
         self.step = self._watch()
-        yield InitDone(self._kind)
+        yield done
+
+    def version(self, body: bytes) -> None:
+        """The answer to GetVersion."""
+        try:
+            found = decode_page(self._kind, body).resource_version
+        except DecodeError as error:
+            self.failed(Fault(Reason.BAD_RESPONSE, f"list {self._resource.name}: {error}"))
+            return
+        if older(found, self._version):
+            self._begin_anew()
+        else:
+            self.step = self._watch()
 
     def opened(self) -> None:
         """The API server accepted the watch."""
@@ -172,108 +178,214 @@ class ListWatch:
         try:
             event = decode_event(self._kind, line)
         except DecodeError as error:
-            self.fault = Fault(Reason.BAD_RESPONSE, f"watch {self._resource.name}: {error}")
-            self._begin_anew()
+            self.unreadable_line(str(error))
             return
         if event.type == "ERROR":
             self._error_event(event)
             return
-        self._failures = self._begun_anew = 0
+        self._quiet = 0
+        if self.streaming:
+            yield from self._initial(event)
+            return
+        self._backoff.succeeded()
+        self._begun_anew = False
         if event.resource_version:
             self._version = event.resource_version
         if event.ref is not None:
-            self._unreadable.pop(str(event.ref), None)
+            self._unreadable.pop(event.ref, None)
         if event.fact is not None:
             yield Apply(event.fact)
         elif event.type == "DELETED" and event.ref is not None:
             yield Delete(event.ref)
         elif event.error:
-            self._unreadable[str(event.ref)] = event.error
+            self._unreadable[event.ref] = event.error
+
+    def unreadable_line(self, error: str) -> None:
+        """A line nobody can read: whatever it said is missing in what is held."""
+        self.fault = Fault(Reason.BAD_RESPONSE, f"watch {self._resource.name}: {error}")
+        self._begin_anew()
+
+    def quiet(self, lasted: float) -> None:
+        """No line came for too long, ``lasted`` seconds after the watch was opened; it is given up."""
+        if self.streaming:
+            self._pages_from_now_on()
+            return
+        self._quiet += 1
+        if self._quiet >= QUIET_WATCHES:
+            self._quiet = 0
+            self._begin_anew()
+        else:
+            self.ended(lasted)
 
     def ended(self, lasted: float) -> None:
         """The watch came to its end after ``lasted`` seconds, as watches do."""
-        if lasted >= STEADY_SECONDS:
-            self._failures = self._begun_anew = 0
+        if self.streaming:
+            self._broken_stream = True
+            self.step = self._wait(self._list())
+        elif lasted >= STEADY_SECONDS:
+            self._backoff.succeeded()
+            self._begun_anew = False
             self.step = self._watch()
         else:
             self.step = self._wait(self._watch())
 
-    def lost(self, condition: Fault, lasted: float) -> None:
+    def lost(self, fault: Fault, lasted: float) -> None:
         """The open watch broke off after ``lasted`` seconds. Proxies do that; again and again, it is a fault."""
         if lasted >= STEADY_SECONDS:
-            self._failures = 0
-        if self._failures >= LOST_WATCHES:
-            self.fault = condition
-        self.step = self._wait(self._watch())
+            self._backoff.succeeded()
+        if self._backoff.failures >= LOST_WATCHES:
+            self.fault = fault
+        self._broken_stream = self.streaming
+        self.step = self._wait(self._again())
 
-    def refused(self, status: int, body: bytes, retry_after: float | None = None) -> None:
-        """An answer other than 200; ``retry_after`` is the header of that name, in seconds."""
-        continuing = isinstance(self.step, GetPage) and "continue" in self.step.query
-        gone = status == HTTPStatus.GONE and (continuing or isinstance(self.step, OpenWatch))
-        if gone or (continuing and status == HTTPStatus.BAD_REQUEST):
+    def refused(self, status: int, body: bytes, retry_after: float | None = None) -> tuple[SourceEvent, ...]:
+        """An answer other than 200; ``retry_after`` is the header of that name, in seconds. What it says, if anything:
+        that there is no such kind is a list of none."""
+        request = self._request
+        if status == HTTPStatus.NOT_FOUND and self._resource.optional:
+            return self._not_there()
+        if self.streaming and status in STREAM_REFUSED:
+            self._pages_from_now_on()
+            return ()
+        continues = isinstance(request, GetPage) and request.continues
+        gone = status == HTTPStatus.GONE and (continues or not isinstance(request, GetPage))
+        if gone or (continues and status == HTTPStatus.BAD_REQUEST):
             self._begin_anew()
-            return
-        condition = refused(self.verb, self._resource.name, status, decode_status_message(body))
-        self.failed(condition, retry_after)
+            return ()
+        self.failed(refused(self.verb, self._resource.name, status, decode_status_message(body)), retry_after)
+        return ()
 
-    def failed(self, condition: Fault, retry_after: float | None = None) -> None:
+    def failed(self, fault: Fault, retry_after: float | None = None) -> None:
         """No usable answer: try the same again after a while."""
-        self.fault = condition
-        step = self.step.then if isinstance(self.step, Wait) else self.step
-        self.step = self._wait(self._watch() if isinstance(step, OpenWatch) else step, retry_after)
+        self.fault = fault
+        self.step = self._wait(self._again(), retry_after)
 
-    def relist(self) -> None:
+    def relist(self) -> bool:
+        """Somebody doubts what the last list said. A list in progress will do; else one comes next.
+
+        Whether what is being done now is to be broken off for it. A wait after a failure is waited out.
+        """
+        absent, self.absent = self.absent, False
+        if not absent and (self.streaming or isinstance(self._request, GetPage)):
+            return False
+        first = self._list()
+        if isinstance(self.step, Wait) and not absent:
+            self.step = Wait(self.step.seconds, first)
+            return False
+        self.step = first
+        return True
+
+    def restart(self) -> None:
         """Begin anew: the API server is another one, whose resourceVersions and tokens mean something else."""
-        self._list_begun = False
-        self.step = self._first_page()
+        self._version = ""
+        self._path = 0
+        self._quiet = 0
+        self._streams = self._may_stream
+        self._broken_stream = False
+        self.step = self._list()
 
     def waited(self) -> None:
         """The wait is over."""
         if isinstance(self.step, Wait):
             self.step = self.step.then
 
+    @property
+    def _request(self) -> Request:
+        return self.step.then if isinstance(self.step, Wait) else self.step
+
+    def _begin(self) -> Iterator[SourceEvent]:
+        """The first of a list was read."""
+        if not self._list_begun:
+            self._list_begun = True
+            self._unreadable.clear()
+            yield Init(self._kind)
+
+    def _complete(self, version: str) -> InitDone:
+        """The list is complete, as of ``version``."""
+        rewound = older(version, self._version)
+        self._version = version
+        self._list_begun = self.streaming = self._broken_stream = self.absent = False
+        self.listed = True
+        return InitDone(self._kind, rewound)
+
+    def _initial(self, event: WatchEvent) -> Iterator[SourceEvent]:
+        """An event of a streaming list. What changes while it is sent comes as a change, and counts for it."""
+        if event.type == "BOOKMARK" and not event.ends_list:
+            self._pages_from_now_on()
+            return
+        self._backoff.succeeded()
+        yield from self._begin()
+        if event.ends_list:
+            yield self._complete(event.resource_version)
+            return
+        self._unreadable.pop(event.ref, None)
+        if event.fact is not None:
+            yield InitApply(event.fact)
+        elif event.type == "DELETED" and event.ref is not None:
+            yield Delete(event.ref)
+        elif event.ref is not None:
+            self._unreadable[event.ref] = event.error
+            yield InitKeep(event.ref)
+
     def _error_event(self, event: WatchEvent) -> None:
         if event.code == HTTPStatus.GONE or event.reason in ("Expired", "Gone"):
             self._begin_anew()
         else:
-            text = f"watch {self._resource.name}: {event.code} {event.error}"
+            self._broken_stream = self.streaming
+            text = f"{self.verb} {self._resource.name}: {event.code} {event.error}"
             self.failed(Fault(Reason.SERVER_ERROR, text))
+
+    def _not_there(self) -> tuple[SourceEvent, ...]:
+        """404 of a kind that may be missing."""
+        if not (self.streaming or isinstance(self._request, GetPage)):
+            self._begin_anew()
+            return ()
+        if self._path + 1 < len(self._resource.paths):
+            self._path += 1
+            self.step = self._list(on_path=self._path)
+            return ()
+        told = self.absent
+        self.absent = self.listed = True
+        self.fault = None
+        self._backoff.succeeded()
+        self._unreadable.clear()
+        self.step = Wait(ABSENT_SECONDS, self._list())
+        return () if told else (Init(self._kind), InitDone(self._kind))
+
+    def _pages_from_now_on(self) -> None:
+        """This server has no streaming lists, or not for us."""
+        self._streams = False
+        self.step = self._list()
 
     def _begin_anew(self) -> None:
         """What is held is too old to go on from, or in doubt. A fresh list; with a pause when the last was no cure."""
+        self._broken_stream = self.streaming
+        first = self._list()
+        if self._begun_anew:
+            self.step = Wait(self._anew.failed(), first)
+        else:
+            self._anew.succeeded()
+            self.step = first
+        self._begun_anew = True
+
+    def _wait(self, then: Request, retry_after: float | None = None) -> Wait:
+        return Wait(self._backoff.failed(retry_after), then)
+
+    def _again(self) -> Request:
+        """What to do after a failure of what was asked for."""
+        request = self._request
+        if self.streaming:
+            return self._list(self._path)
+        if isinstance(request, GetPage):
+            return request
+        return version_step(self.path) if comparable(self._version) else self._watch()
+
+    def _list(self, on_path: int = 0) -> GetPage | OpenWatch:
+        """A list from its beginning."""
+        self._path = on_path
         self._list_begun = False
-        first = self._first_page()
-        self.step = Wait(self._backoff(self._begun_anew - 1), first) if self._begun_anew else first
-        self._begun_anew += 1
-
-    def _wait(self, then: GetPage | OpenWatch, retry_after: float | None = None) -> Wait:
-        seconds = self._backoff(self._failures)
-        self._failures += 1
-        if retry_after is not None:
-            seconds = max(seconds, min(retry_after, MAX_RETRY_AFTER_SECONDS))
-        return Wait(seconds, then)
-
-    def _backoff(self, failures: int) -> float:
-        """How long to wait after so many failures before this one."""
-        first, longest = BACKOFF_SECONDS
-        return min(longest, first * 2.0 ** min(failures, 16)) * (1 - self._random() / 2)
-
-    def _first_page(self) -> GetPage:
-        return self._list_page("")
-
-    def _list_page(self, token: str) -> GetPage:
-        query = {"limit": str(self._page_size)}
-        if token:
-            query["continue"] = token
-        return GetPage(self._resource.path, query)
+        self.streaming = self._streams and not self._broken_stream
+        return stream_step(self.path, self._random()) if self.streaming else page_step(self.path, self._page_size)
 
     def _watch(self) -> OpenWatch:
-        shortest, longest = WATCH_SECONDS
-        seconds = shortest + int(self._random() * (longest - shortest))
-        query = {
-            "watch": "true",
-            "allowWatchBookmarks": "true",
-            "resourceVersion": self._version,
-            "timeoutSeconds": str(seconds),
-        }
-        return OpenWatch(self._resource.path, query, seconds)
+        return watch_step(self.path, self._version, self._random())
