@@ -45,12 +45,12 @@ class DeltaChannel(Channel):
         owed = self._owed
         pick = self._pick(scope)
         added, updated = self._record(pick.entries)
-        names = pick.names
         if scope is Scope.BREAK:
             for name in sorted(self._gone.difference(pick.missing)):
                 if pick.full:
                     break
                 pick.take(name, None)
+        names = pick.names
         for name in pick.missing:
             self._forget(name)
         if not (pick.entries or pick.missing or owed):

@@ -7,6 +7,7 @@ from support.xds_client import resource
 from support.xds_session import Dialogue
 
 from registry.xds.errors import TooManyNamesError
+from registry.xds.resources import ResourceChange
 from registry.xds.session import SessionOptions
 from registry.xds.store import ResourceStore
 from registry.xds.types import CDS, EDS, LDS
@@ -212,6 +213,18 @@ def test_one_bad_resource_keeps_no_good_one_back(store: ResourceStore) -> None:
             client.ack(reply)
     assert client.held(CDS) == dict.fromkeys("abdef", "2")
     assert responses < 12
+
+
+def test_a_removal_that_was_rejected_along_with_a_bad_resource_is_told_again(store: ResourceStore) -> None:
+    client = Dialogue(store, delta=True)
+    client.subscribe(CDS)
+    client.take()
+    store.apply([ResourceChange(CDS.url, "a", resource(CDS, "a", "bad")), ResourceChange(CDS.url, "b", None)])
+    both = client.nack(client.expect())
+    assert (both.resources, both.removed) == ({"a": "bad"}, ("b",))
+    client.nack(client.expect())
+    assert client.take().removed == ("b",)
+    assert client.held(CDS) == {"a": "1"}
 
 
 def test_a_resource_that_came_and_went_unread_is_never_mentioned(store: ResourceStore) -> None:
