@@ -6,20 +6,21 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Self
 
 from registry.coalesce import Coalescer
 from registry.config import ClusterConfig, Config, parse_address
 from registry.errors import StartError
 from registry.index import Index
+from registry.membership.configured import ConfigurationFile, FixedMembers
+from registry.membership.folder import KubeconfigFolder
+from registry.membership.following import Admit, Opened
+from registry.membership.members import Members
+from registry.membership.spec import Connection, Manifests, Provider
 from registry.model.names import ClusterId, ServiceKey
 from registry.model.services import MergedService
-from registry.model.status import Source
 from registry.pipeline import Pipeline
 from registry.rpc.server import ListenError, RpcServer
 from registry.rpc.tls import ServerTls, TlsError
@@ -29,12 +30,14 @@ from registry.servers.http import HttpServer
 from registry.servers.lookup import LookupServer
 from registry.servers.publisher import Publisher
 from registry.servers.reflection import ReflectionServer
-from registry.servers.reports import ClusterReport
-from registry.sources.kubernetes.client import KubernetesClient
+from registry.servers.reports import ClusterReport, MembershipReport
+from registry.sources.kubernetes.client import connector
+from registry.sources.kubernetes.kubeconfig import Kubeconfig
 from registry.sources.kubernetes.reflector import Connect, KubernetesSource
 from registry.sources.manifests import ManifestsSource
 from registry.telemetry import Metrics
 from registry.views.names import Names
+from registry.writers.fleet import WriterFleet
 from registry.writers.service_entries import ServiceEntryWriter
 from registry.xds.session import SessionOptions
 from registry.xds.store import ResourceStore
@@ -51,12 +54,20 @@ class Registry:
     cannot, so that a restart never shows a shorter list than there is.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(
+        self,
+        config: Config,
+        flags: Sequence[ClusterConfig] | None = None,
+        file: tuple[Path, Config] | None = None,
+    ) -> None:
+        """``flags`` are the clusters of ``config`` that flags named, by default all of them.
+
+        ``file`` is where the others were named, and what it said: it is followed from now on.
+        """
         self._config = config
         self._metrics = Metrics()
         self._names = Names(config.domain)
         self._index = Index(config.export.policy(), config.guard.policy(), asyncio.get_running_loop().time)
-        self._members = {ClusterId(each.name): self._member(each) for each in config.clusters}
         self._store = ResourceStore()
         options = SessionOptions(identifier="mesh-registry", max_names=config.limits.subscriptions)
         self._xds = XdsServer(self._store, time.time, options)
@@ -65,7 +76,11 @@ class Registry:
         self._health = HealthServer(services)
         services = (*services, self._health.service())
         self._services = (*services, *ReflectionServer(services).services())
+        self._writers = WriterFleet(self._make_writer)
         self._pipeline = self._make_pipeline()
+        companions = [self._writers] if config.service_entries.write else []
+        providers = _providers(config, config.clusters if flags is None else flags, file)
+        self._members = Members(providers, self._pipeline, self._open_member, companions)
         self._serving = False
         self._stack = AsyncExitStack()
         self.grpc_address = ""
@@ -89,14 +104,9 @@ class Registry:
             self.http_address = await http.start()
             stack.push_async_callback(http.stop)
             self._metrics.observe(self)
-            tasks = await stack.enter_async_context(_Tasks())
-            for cluster, member in self._members.items():
-                self._pipeline.add_cluster(cluster, member.network)
-            self._pipeline.when_accounted(self._open)
-            for cluster, member in self._members.items():
-                tasks.start(member.source.run(self._pipeline), f"source {cluster}")
-                if member.writer is not None:
-                    tasks.start(member.writer.run(), f"writer {cluster}")
+            stack.push_async_callback(self._writers.stop)
+            stack.push_async_callback(self._members.stop)
+            self._members.start(lambda: self._pipeline.when_accounted(self._open))
             self._stack = stack.pop_all()
 
     async def stop(self) -> None:
@@ -107,17 +117,12 @@ class Registry:
         return self._serving
 
     def clusters(self) -> Sequence[ClusterReport]:
-        return [
-            ClusterReport(
-                cluster=cluster,
-                origin=member.source.origin,
-                network=member.network,
-                status=self._pipeline.statuses[cluster],
-                objects=self._index.objects(cluster),
-                writer=member.writer.status() if member.writer else None,
-            )
-            for cluster, member in sorted(self._members.items())
-        ]
+        return [self._cluster_report(cluster) for cluster in self._members.clusters()]
+
+    def membership(self) -> MembershipReport:
+        refused = [(each.name, each.origin, each.reason, each.message) for each in self._members.refused()]
+        troubles = self._members.troubles().items()
+        return MembershipReport(refused, [(origin, each.reason, each.message) for origin, each in troubles])
 
     def services(self) -> Sequence[MergedService]:
         return self._index.services()
@@ -151,76 +156,62 @@ class Registry:
 
     def _make_pipeline(self) -> Pipeline:
         publisher = Publisher(self._store, self._names, parse_address(self._config.envoy.listener))
-        writers = [member.writer for member in self._members.values() if member.writer is not None]
         coalesce = self._config.coalesce
         return Pipeline(
             self._index,
             Coalescer(coalesce.quiet_ms / 1000, coalesce.max_ms / 1000),
             asyncio.get_running_loop(),
-            audiences=[publisher.publish, self._lookup.publish, *(writer.publish for writer in writers)],
-            bystanders=[writer.look_again for writer in writers],
+            audiences=[publisher.publish, self._lookup.publish, self._writers.publish],
+            bystanders=[self._writers.look_again],
             metrics=self._metrics,
         )
 
-    def _member(self, config: ClusterConfig) -> _Member:
-        cluster = ClusterId(config.name)
-        if config.manifests is not None:
-            return _Member(config.network, ManifestsSource(cluster, Path(config.manifests)))
-        connect, origin = _connection(config)
-        source = KubernetesSource(cluster, origin, connect, random=random.random)
-        if not self._config.service_entries.write:
-            return _Member(config.network, source)
-        writer = ServiceEntryWriter(
+    def _open_member(self, cluster: ClusterId, origin: str, connection: Connection, _admit: Admit) -> Opened:
+        """What follows a member that is reached so."""
+        if isinstance(connection, Manifests):
+            return Opened(ManifestsSource(cluster, Path(connection.folder)), None)
+        kubeconfig = connection if isinstance(connection, Kubeconfig) else None
+        connect = connector(kubeconfig, f"cluster {cluster} ({origin})", self._config.exec_seconds)
+        place = kubeconfig.server if kubeconfig else "in-cluster"
+        return Opened(KubernetesSource(cluster, place, connect, random=random.random), connect)
+
+    def _make_writer(self, cluster: ClusterId, connect: Connect) -> ServiceEntryWriter:
+        return ServiceEntryWriter(
             cluster,
             connect,
             services=self._index.services,
             get=self._index.get,
             namespaces=lambda: self._index.namespaces(cluster),
-            ready=lambda: all(map(self._index.synced, self._members)),
+            ready=self._may_write,
             names=self._names,
             random=random.random,
         )
-        return _Member(config.network, source, writer)
+
+    def _may_write(self) -> bool:
+        """Every member is known and was listed, so that no entry is written too short."""
+        clusters = self._members.clusters()
+        return self._members.known and all(
+            self._index.synced(each) or self._members.duplicate(each) for each in clusters
+        )
+
+    def _cluster_report(self, cluster: ClusterId) -> ClusterReport:
+        source, spec = self._members.source(cluster), self._members.spec(cluster)
+        return ClusterReport(
+            cluster=cluster,
+            origin=source.origin if source is not None else spec.origin,
+            network=spec.network,
+            status=self._pipeline.statuses[cluster],
+            named_by=spec.origin,
+            objects=self._index.objects(cluster),
+            writer=self._writers.status(cluster),
+        )
 
 
-@dataclass(frozen=True, slots=True)
-class _Member:
-    """One member cluster's parts."""
-
-    network: str
-    source: Source
-    writer: ServiceEntryWriter | None = None
-
-
-def _connection(config: ClusterConfig) -> tuple[Connect, str]:
-    """How to reach the cluster's API server, and what to call the place before it was reached."""
-    if config.kubeconfig is None:
-        return KubernetesClient.in_cluster, "in-cluster"
-    path = Path(config.kubeconfig)
-    return partial(KubernetesClient.from_kubeconfig, path, config.context), str(path)
-
-
-class _Tasks:
-    """Tasks that run until the context ends. One that fails by a bug is logged; it takes nothing down with it."""
-
-    def __init__(self) -> None:
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_exception: object) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    def start(self, work: Coroutine[None, None, None], name: str) -> None:
-        """Run ``work`` under ``name``."""
-        task = asyncio.create_task(self._guarded(work, name), name=name)
-        self._tasks.add(task)
-
-    async def _guarded(self, work: Coroutine[None, None, None], name: str) -> None:
-        try:
-            await work
-        except Exception:
-            log.exception("%s failed and will not be restarted", name)
+def _providers(config: Config, flags: Sequence[ClusterConfig], file: tuple[Path, Config] | None) -> list[Provider]:
+    """Where members come from, the most important place first."""
+    providers: list[Provider] = [FixedMembers(flags)]
+    if file is not None:
+        providers.append(ConfigurationFile(*file))
+    if config.kubeconfig_folder is not None:
+        providers.append(KubeconfigFolder(Path(config.kubeconfig_folder)))
+    return providers

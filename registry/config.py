@@ -17,6 +17,7 @@ from registry.index.export import DEFAULT_EXCLUDED_NAMESPACES, DEFAULT_EXCLUDED_
 from registry.index.guard import GuardPolicy
 from registry.model.names import ServiceKey
 from registry.rpc.limits import Limits
+from registry.sources.kubernetes.plugin import EXEC_SECONDS
 from registry.views.names import DEFAULT_DOMAIN
 
 MAX_PORT = 65535
@@ -28,6 +29,7 @@ _LIMITS = Limits()
 _GUARD = GuardPolicy()
 CLUSTER_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9._]{0,251}[A-Za-z0-9])?")
 DOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(?P<key>[^`]*)`")
 _AT_PATH = re.compile(r" - at `(?P<path>\$[^`]*)`$")
 
@@ -75,6 +77,20 @@ class ClusterConfig(_Section, frozen=True):
     manifests: str | None = None
     in_cluster: bool = False
     network: str = ""
+
+
+class RemoteSecretsConfig(_Section, frozen=True):
+    """Member clusters from the Secrets labelled ``istio/multiCluster=true`` of a namespace in a home cluster.
+
+    The home cluster is the one of ``kubeconfig`` (and ``context``), or the one the registry runs in. With
+    ``allow_exec`` the kubeconfigs in the Secrets may run exec plugins and name files, on the registry's own machine.
+    """
+
+    kubeconfig: str | None = None
+    context: str | None = None
+    in_cluster: bool = False
+    namespace: str = "istio-system"
+    allow_exec: bool = False
 
 
 class TlsConfig(_Section, frozen=True):
@@ -166,9 +182,16 @@ class CoalesceConfig(_Section, frozen=True):
 
 
 class Config(_Section, frozen=True):
-    """Everything ``mesh-registry serve`` can be told. Paths are absolute or relative to the working directory."""
+    """Everything ``mesh-registry serve`` can be told. Paths are absolute or relative to the working directory.
+
+    Member clusters are those of ``clusters``, of the kubeconfigs in ``kubeconfig_folder``, and of ``remote_secrets``.
+    ``exec_seconds`` is how long an exec plugin or an identity provider may take for a token.
+    """
 
     clusters: tuple[ClusterConfig, ...] = ()
+    kubeconfig_folder: str | None = None
+    remote_secrets: RemoteSecretsConfig | None = None
+    exec_seconds: float = EXEC_SECONDS
     domain: str = DEFAULT_DOMAIN
     listen: ListenConfig = ListenConfig()
     export: ExportConfig = ExportConfig()
@@ -182,6 +205,7 @@ class Config(_Section, frozen=True):
 _SECTIONS: dict[str, type[_Section]] = {
     "$": Config,
     "$.clusters[]": ClusterConfig,
+    "$.remoteSecrets": RemoteSecretsConfig,
     "$.listen": ListenConfig,
     "$.listen.tls": TlsConfig,
     "$.limits": LimitsConfig,
@@ -219,6 +243,8 @@ def load(path: Path) -> Config:
     return msgspec.structs.replace(
         config,
         clusters=tuple(_anchored(cluster, path.parent) for cluster in config.clusters),
+        kubeconfig_folder=_anchor(config.kubeconfig_folder, path.parent),
+        remote_secrets=_anchored_home(config.remote_secrets, path.parent),
         listen=_anchored_listen(config.listen, path.parent),
     )
 
@@ -228,11 +254,12 @@ def with_flags(
     *,
     kubeconfigs: Sequence[str] = (),
     manifests: Sequence[str] = (),
+    kubeconfig_folder: str | None = None,
     grpc: str | None = None,
     http: str | None = None,
     write_service_entries: bool | None = None,
 ) -> Config:
-    """``config`` with the clusters of the flags added, and what else they say instead.
+    """``config`` with the clusters of the flags added after its own, and what else they say instead.
 
     Raises:
         ConfigError: a flag is not what it should be, a cluster is named twice, or there is none at all.
@@ -242,6 +269,7 @@ def with_flags(
     flags = msgspec.structs.replace(
         config,
         clusters=(*config.clusters, *(_anchored(cluster, Path()) for cluster in added)),
+        kubeconfig_folder=_anchor(kubeconfig_folder, Path()) or config.kubeconfig_folder,
         listen=ListenConfig(grpc or config.listen.grpc, http or config.listen.http, config.listen.tls),
         service_entries=ServiceEntriesConfig(
             config.service_entries.write if write_service_entries is None else write_service_entries
@@ -249,9 +277,10 @@ def with_flags(
     )
     for where, problem in _problems(flags):
         raise ConfigError(f"{_flag_of(where, len(config.clusters))}: {problem}")
-    if not flags.clusters:
+    if not (flags.clusters or flags.kubeconfig_folder or flags.remote_secrets):
         raise ConfigError(
-            "no member cluster: name one with --kubeconfig NAME=PATH, --manifests NAME=DIR, or in a file with --config"
+            "no member cluster: name one with --kubeconfig NAME=PATH, --manifests NAME=DIR, "
+            "--kubeconfig-dir DIR (a folder of kubeconfigs), or in a file with --config"
         )
     return flags
 
@@ -279,6 +308,10 @@ def _anchored(cluster: ClusterConfig, folder: Path) -> ClusterConfig:
     )
 
 
+def _anchored_home(home: RemoteSecretsConfig | None, folder: Path) -> RemoteSecretsConfig | None:
+    return home and msgspec.structs.replace(home, kubeconfig=_anchor(home.kubeconfig, folder))
+
+
 def _anchored_listen(listen: ListenConfig, folder: Path) -> ListenConfig:
     tls = listen.tls
     if tls is None:
@@ -293,13 +326,7 @@ def _anchor(path: str | None, folder: Path) -> str | None:
 
 def _problems(config: Config) -> Iterator[tuple[str, str]]:
     """What the types alone cannot say, each with its path."""
-    seen: dict[str, int] = {}
-    for position, cluster in enumerate(config.clusters):
-        where = f"$.clusters[{position}]"
-        if cluster.name in seen:
-            yield f"{where}.name", f"the cluster {cluster.name!r} is named twice: give each a name of its own"
-        seen[cluster.name] = position
-        yield from _cluster_problems(where, cluster)
+    yield from _member_problems(config)
     addresses = {
         "$.listen.grpc": config.listen.grpc,
         "$.listen.http": config.listen.http,
@@ -336,6 +363,20 @@ def _guard_problems(guard: GuardConfig) -> Iterator[tuple[str, str]]:
         yield "$.guard", "expected 0 <= confirmSeconds <= holdSeconds"
 
 
+def _member_problems(config: Config) -> Iterator[tuple[str, str]]:
+    seen: dict[str, int] = {}
+    for position, cluster in enumerate(config.clusters):
+        where = f"$.clusters[{position}]"
+        if cluster.name in seen:
+            yield f"{where}.name", f"the cluster {cluster.name!r} is named twice: give each a name of its own"
+        seen[cluster.name] = position
+        yield from _cluster_problems(where, cluster)
+    if config.exec_seconds <= 0:
+        yield "$.execSeconds", "expected a number above 0"
+    if config.remote_secrets is not None:
+        yield from _home_problems(config.remote_secrets)
+
+
 def _cluster_problems(where: str, cluster: ClusterConfig) -> Iterator[tuple[str, str]]:
     if not CLUSTER_NAME.fullmatch(cluster.name):
         yield (
@@ -347,6 +388,16 @@ def _cluster_problems(where: str, cluster: ClusterConfig) -> Iterator[tuple[str,
         yield where, f"expected exactly one of kubeconfig, manifests and inCluster, got {sum(ways)}"
     if cluster.context is not None and cluster.kubeconfig is None:
         yield f"{where}.context", "a context is one of a kubeconfig, and there is none"
+
+
+def _home_problems(home: RemoteSecretsConfig) -> Iterator[tuple[str, str]]:
+    ways = [home.kubeconfig is not None, home.in_cluster]
+    if sum(ways) != 1:
+        yield "$.remoteSecrets", f"expected exactly one of kubeconfig and inCluster, got {sum(ways)}"
+    if home.context is not None and home.kubeconfig is None:
+        yield "$.remoteSecrets.context", "a context is one of a kubeconfig, and there is none"
+    if not NAMESPACE.fullmatch(home.namespace):
+        yield "$.remoteSecrets.namespace", f"expected the name of a namespace, got {home.namespace!r}"
 
 
 def _explained(path: Path, document: Document, text: str) -> ConfigError:

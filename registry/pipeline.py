@@ -85,6 +85,7 @@ class Pipeline:
         self._index.remove_cluster(cluster)
         del self._statuses[cluster], self._relist[cluster]
         self.conditions.forget(cluster)
+        self._metrics.forget(cluster)
         self.flush()
         self._tell_bystanders()
         self._check_accounted()
@@ -109,6 +110,11 @@ class Pipeline:
             log.warning("cluster %s: %s: %d endpoints let go by hand", each.cluster, each.key, len(each.endpoints))
         self.flush()
         return released
+
+    def set_network(self, cluster: ClusterId, network: str) -> None:
+        """Endpoints of ``cluster`` are on ``network`` from now on."""
+        self._index.set_network(cluster, network)
+        self._schedule()
 
     @property
     def statuses(self) -> Mapping[ClusterId, SourceStatus]:

@@ -13,7 +13,7 @@ from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from registry import __version__
-from registry.model.names import BASE_KINDS
+from registry.model.names import BASE_KINDS, ClusterId
 from registry.model.status import SourceState
 from registry.servers.reports import Reports
 
@@ -47,6 +47,11 @@ class Metrics:
             ["cluster", "reason"],
             registry=self._registry,
         )
+
+    def forget(self, cluster: ClusterId) -> None:
+        """The cluster is no member any more: nothing is counted of it."""
+        self.events.remove(cluster)
+        self.faults.remove_by_labels({"cluster": cluster})
 
     def observe(self, reports: Reports) -> None:
         """Expose the registry's present state as gauges, read when scraped."""

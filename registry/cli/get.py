@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import click
@@ -46,6 +46,9 @@ def get(what: str, service: ServiceKey | None, output: str, namespace: str | Non
     }
     key, render = tables[what]
     click.echo(render(document[key], output == WIDE))
+    if what == "clusters":
+        for line in membership_lines(document):
+            click.echo(line)
 
 
 def service_table(services: Sequence[Document], wide: bool) -> str:
@@ -100,6 +103,13 @@ def cluster_table(clusters: Sequence[Document], wide: bool) -> str:
             row += [cluster["network"], writer["entries"] if writer else "", cluster["message"]]
         rows.append(row)
     return table(header + (["NETWORK", "SERVICEENTRIES", "MESSAGE"] if wide else []), rows)
+
+
+def membership_lines(document: Document) -> Iterator[str]:
+    """What is wrong with the membership itself, after an empty line."""
+    lines = [f"refused: {each['name']} of {each['origin']}: {each['message']}" for each in document["refused"]]
+    lines += [f"{each['origin']}: {each['reason']}: {each['message']}" for each in document["problems"]]
+    yield from ["", *lines] if lines else ()
 
 
 def client_table(clients: Sequence[Document], wide: bool) -> str:

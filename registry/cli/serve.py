@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from registry import runtime
 from registry.app import Registry
-from registry.config import Config, load, with_flags
+from registry.config import ClusterConfig, Config, load, with_flags
 from registry.telemetry import start_logging
 
 EPILOG = """\b
@@ -25,6 +26,13 @@ Examples:
 @click.option("--config", "config_path", type=click.Path(path_type=Path), metavar="FILE", help="Configuration file.")
 @click.option("--kubeconfig", "kubeconfigs", multiple=True, metavar="NAME=PATH", help="A member cluster.")
 @click.option("--manifests", multiple=True, metavar="NAME=DIR", help="A member cluster as a folder of manifests.")
+@click.option(
+    "--kubeconfig-dir",
+    "kubeconfig_folder",
+    type=click.Path(),
+    metavar="DIR",
+    help="A folder of kubeconfigs, one for each member cluster, named after it.",
+)
 @click.option("--grpc", metavar="HOST:PORT", help="xDS and lookup listen here.  [default: 127.0.0.1:15010]")
 @click.option("--http", metavar="HOST:PORT", help="The HTTP API listens here.  [default: 127.0.0.1:15014]")
 @click.option(
@@ -41,6 +49,7 @@ def serve(
     config_path: Path | None,
     kubeconfigs: tuple[str, ...],
     manifests: tuple[str, ...],
+    kubeconfig_folder: str | None,
     grpc: str | None,
     http: str | None,
     write_service_entries: bool | None,
@@ -48,26 +57,30 @@ def serve(
 ) -> None:
     """Follow the member clusters and serve their services over xDS, gRPC and HTTP.
 
-    Member clusters come from flags, from a configuration file, or from both. SIGTERM and Ctrl-C stop it.
+    Member clusters come from flags, from a configuration file, from a folder of kubeconfigs and from Secrets; all of
+    these are followed as they change. SIGTERM and Ctrl-C stop it.
     """
+    from_file = load(config_path) if config_path else Config()
     config = with_flags(
-        load(config_path) if config_path else Config(),
+        from_file,
         kubeconfigs=kubeconfigs,
         manifests=manifests,
+        kubeconfig_folder=kubeconfig_folder,
         grpc=grpc,
         http=http,
         write_service_entries=write_service_entries,
     )
     start_logging(log_level)
-    runtime.run(_serve(config))
+    file = (config_path.absolute(), from_file) if config_path else None
+    runtime.run(_serve(config, config.clusters[len(from_file.clusters) :], file))
 
 
-async def _serve(config: Config) -> None:
+async def _serve(config: Config, flags: Sequence[ClusterConfig], file: tuple[Path, Config] | None) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(signum, stop.set)
-    registry = Registry(config)
+    registry = Registry(config, flags, file)
     await registry.start()
     runtime.set_up()
     try:

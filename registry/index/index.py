@@ -85,6 +85,10 @@ class Index:
         self.doubted.discard(cluster)
         self._stale.update((cluster, key) for key in self._keys_of(cluster))
 
+    def set_network(self, cluster: ClusterId, network: str) -> None:
+        """The endpoints of ``cluster`` are on ``network`` from now on, where nothing in it says otherwise."""
+        self._touch(cluster, self._members[cluster].set_network(network))
+
     def apply(self, cluster: ClusterId, event: SourceEvent) -> None:
         """Take in one event of a member cluster.
 

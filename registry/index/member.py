@@ -73,6 +73,12 @@ class Member:
             return set()
         return touched if was_shown else self.services()
 
+    def set_network(self, network: str) -> set[ServiceKey]:
+        """The configured network is this from now on; returns the services that have to be joined anew."""
+        self._network = network
+        touched = self._set_network()
+        return touched if self.shown else set()
+
     def restore(self, facts: Iterable[Fact]) -> set[ServiceKey]:
         """Begin with what a snapshot says; returns the services to be joined."""
         for difference in self.facts.restore(facts):

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from registry.model.status import WriterStatus
 from registry.servers.ads import ClientStatus
-from registry.servers.reports import ClusterReport
+from registry.servers.reports import ClusterReport, MembershipReport
 from registry.xds.status import TypeStatus
 
 Document = dict[str, object]
@@ -17,6 +17,7 @@ def cluster_document(report: ClusterReport) -> Document:
     return {
         "name": report.cluster,
         "origin": report.origin,
+        "namedBy": report.named_by,
         "network": report.network,
         "state": str(report.status.state),
         "reason": report.status.reason,
@@ -24,6 +25,15 @@ def cluster_document(report: ClusterReport) -> Document:
         "listed": sorted(map(str, report.status.listed)),
         "objects": {str(kind): count for kind, count in sorted(report.objects.items())},
         "serviceEntries": None if report.writer is None else _writer_document(report.writer),
+    }
+
+
+def membership_document(report: MembershipReport) -> Document:
+    """``refused``: clusters that were named and are not followed. ``problems``: of the places that name clusters."""
+    refused = ("name", "origin", "reason", "message")
+    return {
+        "refused": [dict(zip(refused, each, strict=True)) for each in report.refused],
+        "problems": [dict(zip(refused[1:], each, strict=True)) for each in report.troubles],
     }
 
 

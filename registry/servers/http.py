@@ -12,7 +12,7 @@ from aiohttp import web
 from registry.errors import StartError
 from registry.model.names import ServiceKey
 from registry.model.services import MergedService
-from registry.servers.documents import client_document, cluster_document
+from registry.servers.documents import client_document, cluster_document, membership_document
 from registry.servers.reports import Reports
 from registry.views.names import Names
 from registry.views.service_entry import service_entry
@@ -31,7 +31,7 @@ PATHS = {
     "/api/v1/services/{namespace}/{name}": "one of them",
     "/api/v1/serviceentries": "the services as Istio ServiceEntries; ?namespace=NS for one namespace",
     "/api/v1/serviceentries/{namespace}/{name}": "one of them",
-    "/api/v1/clusters": "the member clusters and how each is doing",
+    "/api/v1/clusters": "the member clusters and how each is doing; who was refused as one",
     "/api/v1/clients": "the connected xDS clients: what they were sent, ACKed and NACKed",
 }
 
@@ -126,7 +126,8 @@ class HttpServer:
         return _json(service_entry(self._named(request), self._names))
 
     async def _clusters(self, _request: web.Request) -> web.Response:
-        return _json({"clusters": [cluster_document(report) for report in self._reports.clusters()]})
+        clusters = [cluster_document(report) for report in self._reports.clusters()]
+        return _json({"clusters": clusters, **membership_document(self._reports.membership())})
 
     async def _clients(self, _request: web.Request) -> web.Response:
         return _json({"clients": [client_document(client) for client in self._reports.clients()]})

@@ -16,15 +16,28 @@ from registry.servers.ads import ClientStatus
 class ClusterReport:
     """One member cluster: where it is read, how that goes, and how much of it is held.
 
-    ``objects`` counts the facts held by kind; ``writer`` is None where nothing is written into the cluster.
+    ``named_by`` is where it is said that it is a member. ``objects`` counts the facts held by kind; ``writer`` is None
+    where nothing is written into the cluster.
     """
 
     cluster: ClusterId
     origin: str
     network: str
     status: SourceStatus
+    named_by: str = ""
     objects: Mapping[Kind, int] = field(default_factory=dict)
     writer: WriterStatus | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MembershipReport:
+    """Who is no member though somebody said so, and what is wrong with the places that name members.
+
+    ``refused`` has name, origin, reason and message of each; ``troubles`` origin, reason and message.
+    """
+
+    refused: Sequence[tuple[str, str, str, str]] = ()
+    troubles: Sequence[tuple[str, str, str]] = ()
 
 
 class Reports(Protocol):
@@ -35,6 +48,9 @@ class Reports(Protocol):
 
     def clusters(self) -> Sequence[ClusterReport]:
         """The member clusters in the order of their names."""
+
+    def membership(self) -> MembershipReport:
+        """Who was refused as a member, and what keeps the registry from knowing its members."""
 
     def services(self) -> Sequence[MergedService]:
         """All services in the order of their keys."""

@@ -25,7 +25,8 @@ from registry.sources.kubernetes.client import (
     TransportError,
 )
 from registry.sources.kubernetes.conditions import Reason
-from registry.sources.kubernetes.credentials import CredentialsError, KubeconfigCredentials
+from registry.sources.kubernetes.credentials import CredentialsError, KubeconfigCredentials, load_kubeconfig
+from registry.sources.kubernetes.kubeconfig import KubeconfigError
 from registry.sources.kubernetes.reflector import KubernetesSource
 
 A = ClusterId("a")
@@ -48,10 +49,10 @@ class Rig:
 
     async def connect(self) -> KubernetesClient:
         """As ``KubernetesClient.from_kubeconfig``, on the clock ``now``."""
-        credentials = KubeconfigCredentials(self.kubeconfig)
         try:
+            credentials = KubeconfigCredentials(load_kubeconfig(self.kubeconfig), f"kubeconfig {self.kubeconfig}")
             return KubernetesClient(credentials, await credentials.access(), clock=lambda: self.now)
-        except CredentialsError as error:
+        except (CredentialsError, KubeconfigError) as error:
             raise TransportError(Reason.KUBECONFIG_INVALID, str(error)) from error
 
     async def sleep(self, seconds: float) -> None:
@@ -280,21 +281,6 @@ async def test_unreachable_api_server_is_told_of_and_removes_nothing(rig: Rig) -
     rig.nothing_was_deleted()
 
 
-async def test_kubeconfig_that_names_another_api_server_is_followed_there(rig: Rig) -> None:
-    async with FakeApiServer() as other, rig.running() as source:
-        await other.put(SERVICE, a_service("elsewhere"))
-        await rig.listed()
-        assert source.origin == f"kubernetes {rig.server.url}"
-        rig.kubeconfig.write_text(kubeconfig(other.url, user={"token": "renewed"}))
-        rig.now += CREDENTIALS_SECONDS
-        await rig.server.__aexit__()
-        await rig.has("elsewhere")
-        await rig.listed()
-        assert source.origin == f"kubernetes {other.url}"
-    assert {each.authorization for each in other.seen} == {"Bearer renewed"}
-    assert rig.lists() == [Init(SERVICE), InitDone(SERVICE)] * 2
-
-
 async def test_kubeconfig_that_is_lost_later_does_no_harm(rig: Rig) -> None:
     rig.server.script("watch", SERVICE, stream())
     async with rig.running():
@@ -307,7 +293,10 @@ async def test_kubeconfig_that_is_lost_later_does_no_harm(rig: Rig) -> None:
         assert rig.synced
 
 
-async def test_rejected_token_is_replaced_by_the_one_now_in_the_kubeconfig(rig: Rig) -> None:
+async def test_rejected_token_is_replaced_by_the_one_now_in_its_file(rig: Rig) -> None:
+    file = rig.folder / "token"
+    file.write_text("secret\n")
+    rig.kubeconfig.write_text(kubeconfig(rig.server.url, user={"tokenFile": "token"}))
     rig.server.accepts = "Bearer secret"
     expire = asyncio.Event()
     rig.server.script("watch", SERVICE, after(expire, refuse(410)))
@@ -317,14 +306,27 @@ async def test_rejected_token_is_replaced_by_the_one_now_in_the_kubeconfig(rig: 
         expire.set()
         await rig.sink.until(lambda: rig.failing("Unauthorized"), "the rejection is told of")
         assert ": 401 Unauthorized; renew the credentials" in rig.sink.last.message
-        rig.kubeconfig.unlink()
+        file.unlink()
         rig.now += REJECTED_CREDENTIALS_SECONDS
         await rig.sink.until(lambda: rig.failing("KubeconfigInvalid"), "its cause is told of")
         assert "No such file" in rig.sink.last.message
-        rig.kubeconfig.write_text(kubeconfig(rig.server.url, user={"token": "rotated"}))
+        file.write_text("rotated")
         rig.now += REJECTED_CREDENTIALS_SECONDS
         await rig.listed()
     assert rig.services == {"one", "two"}
+
+
+async def test_what_is_written_into_the_kubeconfig_later_is_no_matter_of_the_source(rig: Rig) -> None:
+    rig.server.script("watch", SERVICE, stream())
+    async with rig.running():
+        await rig.listed()
+        rig.kubeconfig.write_text(kubeconfig("http://127.0.0.1:1", user={"token": "other"}))
+        rig.now += CREDENTIALS_SECONDS
+        await rig.server.requests("watch", SERVICE, 2)
+        await rig.server.put(SERVICE, a_service("three"))
+        await rig.has("one", "two", "three")
+        assert rig.synced
+    assert {each.authorization for each in rig.server.seen} == {"Bearer secret"}
 
 
 async def test_object_that_cannot_be_read_is_a_warning_and_keeps_its_last_content(rig: Rig) -> None:

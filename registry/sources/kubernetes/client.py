@@ -8,9 +8,10 @@ import os
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 
@@ -23,7 +24,10 @@ from registry.sources.kubernetes.credentials import (
     CredentialsError,
     InClusterCredentials,
     KubeconfigCredentials,
+    load_kubeconfig,
 )
+from registry.sources.kubernetes.kubeconfig import Kubeconfig, KubeconfigError
+from registry.sources.kubernetes.plugin import EXEC_SECONDS
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +86,7 @@ class ApiStream:
 
 
 class KubernetesClient:
-    """Requests to one API server. Made by ``from_kubeconfig`` or ``in_cluster``; ``close`` when done.
+    """Requests to one API server. Made by ``connect`` or ``from_kubeconfig``; ``close`` when done.
 
     Credentials are looked at again from time to time, and when the API server rejects them. While that fails, those
     that are held are used on.
@@ -105,33 +109,33 @@ class KubernetesClient:
         )
 
     @classmethod
-    async def from_kubeconfig(cls, path: Path, context: str | None = None) -> KubernetesClient:
-        """A client for ``context`` of the kubeconfig at ``path``, by default its current context.
+    async def connect(cls, credentials: Credentials) -> KubernetesClient:
+        """A client with these credentials, which other clients may have too.
 
         Raises:
-            TransportError: the file, what it refers to, or the credentials it names cannot be had.
+            TransportError: they cannot be had.
         """
-        return await cls._from(KubeconfigCredentials(path, context))
-
-    @classmethod
-    async def in_cluster(cls) -> KubernetesClient:
-        """A client for the cluster this program runs in.
-
-        Raises:
-            TransportError: this program does not run in a Pod with a ServiceAccount token.
-        """
-        return await cls._from(InClusterCredentials())
-
-    @classmethod
-    async def _from(cls, credentials: Credentials) -> KubernetesClient:
         try:
             return cls(credentials, await credentials.access())
         except CredentialsError as error:
             raise TransportError(Reason.KUBECONFIG_INVALID, str(error)) from error
 
+    @classmethod
+    async def from_kubeconfig(cls, path: Path, context: str | None = None) -> KubernetesClient:
+        """A client for ``context`` of the kubeconfig at ``path`` as it is now, by default its current context.
+
+        Raises:
+            TransportError: the file, what it refers to, or the credentials it names cannot be had.
+        """
+        try:
+            kubeconfig = await asyncio.to_thread(load_kubeconfig, path, context)
+        except KubeconfigError as error:
+            raise TransportError(Reason.KUBECONFIG_INVALID, str(error)) from error
+        return await cls.connect(KubeconfigCredentials(kubeconfig, f"kubeconfig {path}"))
+
     @property
     def server(self) -> str:
-        """The API server's URL. It may change with the kubeconfig."""
+        """The API server's URL."""
         return self._access.server
 
     async def request(
@@ -242,6 +246,18 @@ async def _body(response: aiohttp.ClientResponse) -> bytes:
                 Reason.BAD_RESPONSE, f"{response.url.path}: a body of more than {MAX_BODY_BYTES} bytes"
             )
     return bytes(chunks)
+
+
+def connector(
+    kubeconfig: Kubeconfig | None, origin: str, exec_seconds: float = EXEC_SECONDS
+) -> Callable[[], Awaitable[KubernetesClient]]:
+    """What makes clients for the kubeconfig, or for the cluster this program runs in. They share their credentials."""
+    credentials: Credentials
+    if kubeconfig is None:
+        credentials = InClusterCredentials()
+    else:
+        credentials = KubeconfigCredentials(kubeconfig, origin, exec_seconds=exec_seconds)
+    return partial(KubernetesClient.connect, credentials)
 
 
 def _kept_alive_socket(address: tuple[int, int, int, str, object]) -> socket.socket:

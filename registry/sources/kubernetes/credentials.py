@@ -1,20 +1,35 @@
-"""How to reach an API server and prove who we are, read anew as files and tokens change."""
+"""How to reach an API server and prove who we are, renewed as tokens expire.
+
+Which API server, and as whom, never changes here: what else is written into a kubeconfig makes other credentials, which
+``registry.membership`` tries beside these before they take over.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
+import tempfile
+import time
+from base64 import b64encode
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-import yaml
 from kubernetes_asyncio.client import Configuration
-from kubernetes_asyncio.config import load_incluster_config
+from kubernetes_asyncio.config.incluster_config import InClusterConfigLoader
 from kubernetes_asyncio.config.kube_config import KubeConfigLoader
 
-PLUGIN_SECONDS = 30.0
-"""How long an exec plugin or an identity provider may take for a token."""
+from registry.sources.kubernetes.kubeconfig import Kubeconfig, KubeconfigError, Surroundings, read_kubeconfig
+from registry.sources.kubernetes.oidc import OidcTokens
+from registry.sources.kubernetes.plugin import EXEC_SECONDS, PluginConfig, PluginCredential, plugin_config, run_plugin
+
+MARGIN_SECONDS = 120.0
+"""A token with less left than this is renewed: they are looked at once a minute."""
+
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
 class CredentialsError(Exception):
@@ -33,7 +48,7 @@ class Access:
 
 
 class Credentials(Protocol):
-    """Where access comes from. What it is made from is read anew each time."""
+    """Where access comes from. Several clients may share one."""
 
     async def access(self) -> Access:
         """The access as it is now.
@@ -47,60 +62,134 @@ class Credentials(Protocol):
 
 
 class KubeconfigCredentials:
-    """Those of ``context`` of the kubeconfig at ``path``, by default of its current context.
+    """Those of a kubeconfig, which ``origin`` calls by its name.
 
-    The file is read anew each time, and so is what it refers to: certificates, a token's file. An exec plugin is asked
-    again when its token is about to expire, or was rejected.
+    A token's file is read anew each time. An exec plugin and an identity provider are asked again when their token is
+    about to expire, or was rejected.
     """
 
-    def __init__(self, path: Path, context: str | None = None) -> None:
-        self._path = path
-        self._context = context
+    def __init__(
+        self,
+        kubeconfig: Kubeconfig,
+        origin: str,
+        *,
+        exec_seconds: float = EXEC_SECONDS,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._kubeconfig = kubeconfig
+        self._origin = origin
+        self._seconds = exec_seconds
+        self._clock = clock
         self._tls = _Tls()
-        self._content = b""
-        self._loader: KubeConfigLoader | None = None
+        self._user = kubeconfig.user_section()
+        self._asking = asyncio.Lock()
+        self._oidc: OidcTokens | None = None
+        self._plugin: PluginConfig | None = None
+        self._printed: PluginCredential | None = None
 
     async def access(self) -> Access:
+        kubeconfig = self._kubeconfig
         try:
-            content = self._path.read_bytes()
-            if self._loader is None or content != self._content:
-                self._loader = self._read(content)
-                self._content = content
-            configuration = Configuration()
-            async with asyncio.timeout(PLUGIN_SECONDS):
-                await self._loader.load_and_set(configuration)
-            return _access(configuration, self._tls)
+            async with self._asking:
+                authorization, certificate, key = await self._proof()
+            return Access(
+                server=kubeconfig.server,
+                tls=self._tls.context(kubeconfig.ca, certificate, key, kubeconfig.verify),
+                authorization=authorization,
+                proxy=kubeconfig.proxy,
+                server_name=kubeconfig.server_name,
+            )
         except Exception as error:
-            raise CredentialsError(f"kubeconfig {self._path}: {_said(error)}; mend the file") from error
+            raise CredentialsError(f"{self._origin}: {self._said(error)}; mend the kubeconfig") from error
 
     def rejected(self) -> None:
-        if self._loader is not None and hasattr(self._loader, "exec_plugin_expiry"):
-            del self._loader.exec_plugin_expiry
+        self._printed = None
+        if self._oidc is not None:
+            self._oidc.rejected()
 
-    def _read(self, content: bytes) -> KubeConfigLoader:
-        document: Any = yaml.safe_load(content)
-        if not isinstance(document, dict):
-            raise TypeError("not a kubeconfig: expected a mapping with clusters, contexts and users")
-        loader = KubeConfigLoader(document, self._context, config_base_path=str(self._path.parent))
-        user = (loader.current_context or {})["context"].get("user")
-        if not any(each["name"] == user for each in document.get("users") or ()):
-            raise ValueError(f"the context's user {user!r} is not among the users")
-        return loader
+    async def _proof(self) -> tuple[str | None, bytes, bytes]:
+        """The header ``Authorization``, and a client certificate with its key."""
+        held = self._kubeconfig.certificate, self._kubeconfig.key
+        if "exec" in self._user:
+            printed = await self._ask_plugin()
+            if printed.client_certificate_data:
+                held = printed.client_certificate_data.encode(), printed.client_key_data.encode()
+            return (f"Bearer {printed.token}" if printed.token else None), *held
+        provider = self._user.get("auth-provider") or {}
+        if provider.get("name") == "oidc":
+            if self._oidc is None:
+                self._oidc = OidcTokens(provider.get("config") or {}, self._clock, MARGIN_SECONDS)
+            async with asyncio.timeout(self._seconds):
+                return f"Bearer {await self._oidc.token()}", *held
+        async with asyncio.timeout(self._seconds):
+            return await self._token_of_the_file(), *held
+
+    async def _token_of_the_file(self) -> str | None:
+        """A token, a token's file, a name with a password, or a provider that kubernetes-asyncio knows."""
+        document = {
+            "current-context": "it",
+            "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
+            "clusters": [{"name": "it", "cluster": {"server": "http://none"}}],
+            "users": [{"name": "it", "user": self._user}],
+        }
+        configuration = Configuration()
+        await KubeConfigLoader(document, config_base_path="/").load_and_set(configuration)
+        token: str | None = configuration.api_key.get("BearerToken")
+        return token.strip() if token else None
+
+    async def _ask_plugin(self) -> PluginCredential:
+        if self._plugin is None:
+            self._plugin = plugin_config(self._user["exec"])
+        printed = self._printed
+        if printed is None or self._expires(printed) - self._clock() < MARGIN_SECONDS:
+            kubeconfig = self._kubeconfig
+            about = {"server": kubeconfig.server, "insecure-skip-tls-verify": not kubeconfig.verify}
+            about["certificate-authority-data"] = b64encode(kubeconfig.ca).decode()
+            printed = await run_plugin(self._plugin, about, kubeconfig.folder, self._seconds)
+            self._printed = printed
+        return printed
+
+    @staticmethod
+    def _expires(printed: PluginCredential) -> float:
+        """When it does, in seconds of the epoch. Without a word of it: never, until it is rejected."""
+        text = printed.expiration_timestamp
+        return datetime.fromisoformat(text).timestamp() if text else float("inf")
+
+    def _said(self, error: Exception) -> str:
+        """The error in one line."""
+        if isinstance(error, TimeoutError):
+            return f"no token within {self._seconds:g} s"
+        if isinstance(error, OSError) and error.strerror:
+            return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        return " ".join(str(error).split()) or type(error).__name__
 
 
 class InClusterCredentials:
     """Those of the Pod this program runs in: its ServiceAccount's token, which is renewed, and the cluster's CA."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path = SERVICE_ACCOUNT, environment: Mapping[str, str] | None = None) -> None:
+        self._folder = folder
+        self._environment = environment
         self._tls = _Tls()
 
     async def access(self) -> Access:
         configuration = Configuration()
+        environment = os.environ if self._environment is None else self._environment
         try:
-            load_incluster_config(configuration)  # type: ignore[no-untyped-call]
-            return _access(configuration, self._tls)
+            InClusterConfigLoader(
+                token_filename=str(self._folder / "token"),
+                cert_filename=str(self._folder / "ca.crt"),
+                environ=dict(environment),
+            ).load_and_set(configuration)
+            authority = await asyncio.to_thread((self._folder / "ca.crt").read_bytes)
+            return Access(
+                server=str(configuration.host),
+                tls=self._tls.context(authority, b"", b"", verify=True),
+                authorization=str(configuration.api_key["BearerToken"]).strip(),
+            )
         except Exception as error:
-            text = f"in-cluster credentials: {_said(error)}; run in a Pod with a ServiceAccount, or name a kubeconfig"
+            said = " ".join(str(error).split()) or type(error).__name__
+            text = f"in-cluster credentials: {said}; run in a Pod with a ServiceAccount, or name a kubeconfig"
             raise CredentialsError(text) from error
 
     def rejected(self) -> None:
@@ -108,55 +197,58 @@ class InClusterCredentials:
 
 
 class _Tls:
-    """Makes an SSL context when the files it is made from have changed, not else: connections are kept per context."""
+    """Makes an SSL context when what it is made from has changed, not else: connections are kept per context."""
 
     def __init__(self) -> None:
         self._made_from: tuple[object, ...] = ()
         self._context: ssl.SSLContext | None = None
 
-    def context(self, configuration: Configuration) -> ssl.SSLContext:
-        files = (configuration.ssl_ca_cert, configuration.cert_file, configuration.key_file)
-        made_from = (configuration.verify_ssl, *(Path(file).read_bytes() if file else b"" for file in files))
+    def context(self, authority: bytes, certificate: bytes, key: bytes, verify: bool) -> ssl.SSLContext:
+        made_from = (authority, certificate, key, verify)
         if self._context is None or made_from != self._made_from:
-            self._context = _ssl_context(configuration)
+            self._context = _ssl_context(authority, certificate, key, verify)
             self._made_from = made_from
         return self._context
 
 
-def _ssl_context(configuration: Configuration) -> ssl.SSLContext:
+def _ssl_context(authority: bytes, certificate: bytes, key: bytes, verify: bool) -> ssl.SSLContext:
     try:
-        context = ssl.create_default_context(cafile=configuration.ssl_ca_cert)
-    except ssl.SSLError as error:
-        raise ValueError(f"certificate-authority: not a certificate in PEM ({_said(error)})") from error
-    if configuration.cert_file:
-        try:
-            context.load_cert_chain(configuration.cert_file, keyfile=configuration.key_file)
-        except ssl.SSLError as error:
-            raise ValueError(f"client-certificate and client-key: not a pair in PEM ({_said(error)})") from error
-    if not configuration.verify_ssl:
+        context = ssl.create_default_context(cadata=authority.decode() or None)
+    except (ssl.SSLError, ValueError) as error:
+        raise ValueError(f"certificate-authority: not a certificate in PEM ({error})") from error
+    if certificate:
+        # OpenSSL takes them from a file only: one that is ours alone and gone before anything else happens.
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(certificate + b"\n" + key)
+            file.flush()
+            try:
+                context.load_cert_chain(file.name)
+            except ssl.SSLError as error:
+                raise ValueError(f"client-certificate and client-key: not a pair in PEM ({error})") from error
+    if not verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
 
 
-def _access(configuration: Configuration, tls: _Tls) -> Access:
-    server = configuration.host or ""
-    if not server.startswith(("https://", "http://")):
-        raise ValueError(f"server: expected a URL such as https://10.0.0.1:6443, got {server!r}")
-    token: str | None = configuration.api_key.get("BearerToken")
-    return Access(
-        server=server,
-        tls=tls.context(configuration),
-        authorization=token.strip() if token else None,
-        proxy=configuration.proxy,
-        server_name=configuration.tls_server_name,
+def surroundings(folder: Path) -> Surroundings:
+    """Those of a kubeconfig in ``folder`` whose writer may use this machine."""
+    return Surroundings(
+        read=lambda name: (folder / name).read_bytes(), absolute=lambda name: str(folder / name), folder=str(folder)
     )
 
 
-def _said(error: Exception) -> str:
-    """The error in one line."""
-    if isinstance(error, TimeoutError):
-        return f"the exec plugin or identity provider gave no token within {PLUGIN_SECONDS:.0f} s"
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return " ".join(str(error).split()) or type(error).__name__
+def load_kubeconfig(path: Path, context: str | None = None) -> Kubeconfig:
+    """The kubeconfig at ``path`` as it is now, with the files it names. Blocks on the disk.
+
+    Raises:
+        KubeconfigError: it cannot be read, or used.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise KubeconfigError(f"kubeconfig {path}: {error.strerror}; mend the file") from error
+    try:
+        return read_kubeconfig(content, context, surroundings(path.parent.absolute()))
+    except KubeconfigError as error:
+        raise KubeconfigError(f"kubeconfig {path}: {error}; mend the file") from error

@@ -1,0 +1,66 @@
+"""Members of a folder of kubeconfigs: each file is a cluster, named as the file is without its suffix."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from registry.membership.looking import KubeconfigFiles, looks
+from registry.membership.spec import Listener, MemberSpec, Trouble
+
+FOLDER_UNREADABLE = "FolderUnreadable"
+SUFFIXES = frozenset({".yaml", ".yml", ".json", ".kubeconfig", ".conf", ".config"})
+
+
+class KubeconfigFolder:
+    """Follows ``folder``. What is hidden (a name that begins with a dot) and what is no file is left out.
+
+    A file that is gone is a member removed. A folder that is missing or unreadable, or that is another one than before
+    and empty, as where a volume is not mounted, is a fault and removes nobody; neither does a file caught half-written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.origin = f"folder {folder}"
+        self._folder = folder
+        self._files = KubeconfigFiles()
+        self._identity: tuple[int, int] | None = None
+        self._had_files = False
+
+    async def run(self, listener: Listener) -> None:
+        before: list[MemberSpec] | None = None
+        trouble: Trouble | None = None
+        async for _ in looks(lambda: {self._folder}):
+            found = await asyncio.to_thread(self._look)
+            if isinstance(found, Trouble):
+                if found != trouble:
+                    listener.trouble(found)
+                trouble = found
+                continue
+            if found != before:
+                before = found
+                listener.members(found)
+            if trouble is not None:
+                trouble = None
+                listener.trouble(None)
+
+    def _look(self) -> list[MemberSpec] | Trouble:
+        """The members there are now. Blocks on the disk."""
+        try:
+            state = self._folder.stat()
+            paths = sorted(path for path in self._folder.iterdir() if not path.name.startswith(".") and path.is_file())
+        except OSError as error:
+            text = f"{self._folder} cannot be read: {error.strerror}; its members stay"
+            return Trouble(FOLDER_UNREADABLE, text)
+        identity = state.st_dev, state.st_ino
+        if self._had_files and not paths and identity != self._identity:
+            text = f"{self._folder} is another folder than before, and empty (a volume not mounted?); its members stay"
+            return Trouble(FOLDER_UNREADABLE, text)
+        self._identity = identity
+        self._had_files = bool(paths)
+        self._files.keep({(path, None) for path in paths})
+        return [MemberSpec(name_of(path), f"{self.origin} ({path.name})", self._files.read(path)) for path in paths]
+
+
+def name_of(path: Path) -> str:
+    """The cluster's name: the file's, without a suffix that says what kind of file it is. Other dots belong to it."""
+    return path.stem if path.suffix in SUFFIXES else path.name

@@ -1,0 +1,105 @@
+"""What follows one member: a source, and the relay through which it is heard."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from registry.membership.spec import Connection, MemberSpec
+from registry.membership.standby import Relay
+from registry.model.names import ClusterId, Kind
+from registry.model.status import Sink, Source, SourceState, SourceStatus
+from registry.sources.kubernetes.reflector import Connect
+
+log = logging.getLogger(__name__)
+
+Admit = Callable[[str], str | None]
+"""Told the UID of the cluster that was reached: None when it may be followed, else why it may not."""
+
+
+class Hub(Sink, Protocol):
+    """Where all that members say goes."""
+
+    def add_cluster(self, cluster: ClusterId, network: str, relist: Callable[[Iterable[Kind]], None]) -> None:
+        """Expect events of ``cluster``; ``relist`` asks for new lists of it."""
+
+    def set_network(self, cluster: ClusterId, network: str) -> None:
+        """Endpoints of ``cluster`` are on ``network`` from now on."""
+
+    def remove_cluster(self, cluster: ClusterId) -> None:
+        """Forget ``cluster``, on its operator's word."""
+
+
+class Companion(Protocol):
+    """Something that exists once for each member, apart from its source. Calls never block and never raise."""
+
+    def joined(self, cluster: ClusterId) -> None:
+        """There is a new member."""
+
+    def reached(self, cluster: ClusterId, connect: Connect | None) -> None:
+        """The member is reached so from now on: for the first time, or with other credentials. None: it has no API."""
+
+    def left(self, cluster: ClusterId) -> None:
+        """It is no member any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The parts for one way to reach a member; ``connect`` is None where there is no API server."""
+
+    source: Source
+    connect: Connect | None
+
+
+Open = Callable[[ClusterId, str, Connection, Admit], Opened]
+"""Makes them for a member, from where it is said to be a member (``origin``) and how it is reached. Does no IO."""
+
+Heard = Callable[["Following", SourceStatus], None]
+
+
+class Following:
+    """One source of a member, running. ``heard`` is told each status before it is handed on."""
+
+    def __init__(self, cluster: ClusterId, spec: MemberSpec, connection: Connection, opened: Opened) -> None:
+        self.cluster = cluster
+        self.origin = spec.origin
+        self.connection = connection
+        self.source = opened.source
+        self.connect = opened.connect
+        self.synced = False
+        """It followed every kind, once."""
+        self.settled = False
+        """And what follows from that was done."""
+        self._relay: Relay | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self, heard: Heard) -> None:
+        """Follow the cluster; nobody hears of it before ``take_over``."""
+        self._relay = Relay(self.cluster, lambda status: self._hear(status, heard))
+        self._task = asyncio.create_task(self._run(self._relay), name=f"source {self.cluster}")
+
+    def take_over(self, sink: Sink) -> None:
+        """``sink`` hears it from now on, and at once all that it said before."""
+        assert self._relay is not None, "started first"
+        self._relay.take_over(sink)
+
+    def stop(self) -> asyncio.Task[None] | None:
+        """Nothing is heard of it from now on; the task that is ending, if it was started."""
+        if self._relay is not None:
+            self._relay.close()
+        if self._task is not None:
+            self._task.cancel()
+        return self._task
+
+    def _hear(self, status: SourceStatus, heard: Heard) -> None:
+        self.synced = self.synced or status.state is SourceState.SYNCED
+        heard(self, status)
+
+    async def _run(self, relay: Relay) -> None:
+        try:
+            await self.source.run(relay)
+        except Exception:
+            log.exception("source %s failed and will not be restarted", self.cluster)

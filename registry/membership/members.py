@@ -1,0 +1,322 @@
+"""Starts, replaces and stops what follows each member, as the membership changes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from registry.membership.following import Companion, Following, Hub, Open
+from registry.membership.identity import IdentityBook
+from registry.membership.reconcile import Membership, plan, unite
+from registry.membership.spec import Connection, Manifests, MemberSpec, Provider, Refused, Trouble, Unusable
+from registry.membership.succession import Succession
+from registry.model.conditions import Condition, ConditionType
+from registry.model.names import ClusterId, Kind
+from registry.model.status import Source, SourceState, SourceStatus
+
+log = logging.getLogger(__name__)
+
+SUCCESSION_SECONDS = 10.0
+"""How long a member that was removed stays while a new one, which may be the same cluster, has not come."""
+
+UNUSABLE = "KubeconfigInvalid"
+IN_USE = "InUse"
+PROVIDER_FAILED = "InternalError"
+
+
+@dataclass(slots=True)
+class _Member:
+    """``current`` is heard, ``candidate`` is to take its place; a member whose kubeconfig is unusable may have none."""
+
+    spec: MemberSpec
+    current: Following | None = None
+    candidate: Following | None = None
+
+
+class Members:
+    """The members of all ``providers``, the most important first, followed into ``hub``.
+
+    A member whose connection changes is followed over the old one until the new one has listed everything, and is known
+    to lead to the same cluster: then one takes the other's place, in one step. Nothing here waits for a cluster.
+    """
+
+    def __init__(
+        self, providers: Sequence[Provider], hub: Hub, open_: Open, companions: Sequence[Companion] = ()
+    ) -> None:
+        self._providers = tuple(providers)
+        self._hub = hub
+        self._open = open_
+        self._companions = companions
+        self._said: list[Sequence[MemberSpec] | None] = [None] * len(self._providers)
+        self._troubles: list[Trouble | None] = [None] * len(self._providers)
+        self._membership = Membership({})
+        self._members: dict[str, _Member] = {}
+        self._book = IdentityBook()
+        self._succession = Succession()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._when_told: Callable[[], None] | None = None
+
+    def start(self, when_told: Callable[[], None]) -> None:
+        """Begin. ``when_told`` is called once, when every provider has said who its members are, or what is wrong."""
+        self._when_told = when_told
+        for position, provider in enumerate(self._providers):
+            self._keep(asyncio.create_task(self._run(position, provider), name=f"members of {provider.origin}"))
+        self._check_told()
+
+    async def stop(self) -> None:
+        """End everything. The members stay known: nothing is removed by a program that ends."""
+        self._succession = Succession()
+        for member in self._members.values():
+            self._end(member.current)
+            self._end(member.candidate)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def clusters(self) -> Sequence[ClusterId]:
+        """The members, ordered by name; also one that leaves only when another has taken its place."""
+        return [ClusterId(name) for name in sorted(self._members)]
+
+    def spec(self, cluster: ClusterId) -> MemberSpec:
+        """What is said of the member."""
+        return self._members[cluster].spec
+
+    def source(self, cluster: ClusterId) -> Source | None:
+        """The source that is heard of the member now; None where there is none yet, or it is no member."""
+        member = self._members.get(cluster)
+        return member.current.source if member is not None and member.current is not None else None
+
+    def refused(self) -> Sequence[Refused]:
+        """Those that were named in vain."""
+        return self._membership.refused
+
+    def troubles(self) -> Mapping[str, Trouble]:
+        """Provider -> what keeps it from saying who its members are."""
+        pairs = zip(self._providers, self._troubles, strict=True)
+        return {provider.origin: trouble for provider, trouble in pairs if trouble is not None}
+
+    def duplicate(self, cluster: ClusterId) -> bool:
+        """The member is not followed because another one is the same cluster."""
+        return self._book.duplicate(cluster)
+
+    @property
+    def known(self) -> bool:
+        """Every provider has said who its members are."""
+        return all(said is not None for said in self._said)
+
+    def hear_members(self, position: int, specs: Sequence[MemberSpec]) -> None:
+        """The provider at ``position`` says that these are its members now."""
+        self._said[position] = tuple(specs)
+        before = self._membership
+        self._membership = unite(said for said in self._said if said is not None)
+        for refused in self._membership.refused:
+            if refused not in before.refused:
+                log.warning("%s: cluster %r is refused: %s", refused.origin, refused.name, refused.message)
+        changes = plan(before.members, self._membership.members)
+        for spec in changes.added:
+            self._add(spec)
+        for spec in changes.changed:
+            self._change(spec)
+        for name in changes.removed:
+            self._remove(name, [spec.name for spec in changes.added if not isinstance(spec.connection, Manifests)])
+        self._check_told()
+
+    def hear_trouble(self, position: int, trouble: Trouble | None) -> None:
+        """Something is wrong with the provider at ``position``, or nothing any more."""
+        if trouble != self._troubles[position]:
+            self._troubles[position] = trouble
+            origin = self._providers[position].origin
+            if trouble is None:
+                log.info("%s: all is well again", origin)
+            else:
+                log.warning("%s: %s: %s", origin, trouble.reason, trouble.message)
+        self._check_told()
+
+    def _add(self, spec: MemberSpec) -> None:
+        if spec.name in self._members:  # it was to leave, and is wanted again
+            self._drop(spec.name)
+        cluster = ClusterId(spec.name)
+        member = self._members[spec.name] = _Member(spec)
+        log.info("cluster %s: a member now (%s)", cluster, spec.origin)
+        self._hub.add_cluster(cluster, spec.network, partial(self._relist, cluster))
+        for companion in self._companions:
+            companion.joined(cluster)
+        self._change_connection(member)
+
+    def _relist(self, cluster: ClusterId, kinds: Iterable[Kind]) -> None:
+        source = self.source(cluster)
+        if source is not None:
+            source.relist(kinds)
+
+    def _change(self, spec: MemberSpec) -> None:
+        member = self._members[spec.name]
+        before, member.spec = member.spec, spec
+        if spec.network != before.network:
+            self._hub.set_network(ClusterId(spec.name), spec.network)
+        if spec.connection != before.connection:
+            self._change_connection(member)
+
+    def _change_connection(self, member: _Member) -> None:
+        cluster, connection = ClusterId(member.spec.name), member.spec.connection
+        current = member.current
+        if isinstance(connection, Unusable):
+            if current is None:
+                self._hub.status(cluster, SourceStatus(SourceState.FAILING, UNUSABLE, connection.message))
+            else:
+                self._not_current(member, UNUSABLE, connection.message)
+        elif current is None or not current.synced:
+            self._begin(member, connection)
+        elif connection == current.connection:
+            self._end(member.candidate)
+            member.candidate = None
+            self._in_use(member)
+        elif member.candidate is None or member.candidate.connection != connection:
+            self._end(member.candidate)
+            member.candidate = self._following(member, connection)
+            member.candidate.start(self._candidate_heard)
+
+    def _begin(self, member: _Member, connection: Connection) -> None:
+        """Follow the member so. What was followed before listed nothing that could be lost, and need not be right."""
+        cluster = ClusterId(member.spec.name)
+        if member.current is not None:
+            self._end(member.current)
+            self._book.forget(cluster)
+            self._hub.status(cluster, SourceStatus(SourceState.CONNECTING))
+        current = member.current = self._following(member, connection)
+        for companion in self._companions:
+            companion.reached(cluster, current.connect)
+        current.start(self._heard)
+        current.take_over(self._hub)
+
+    def _following(self, member: _Member, connection: Connection) -> Following:
+        cluster = ClusterId(member.spec.name)
+        opened = self._open(cluster, member.spec.origin, connection, partial(self._admit, cluster))
+        return Following(cluster, member.spec, connection, opened)
+
+    def _admit(self, cluster: ClusterId, uid: str) -> str | None:
+        """Whether the member may be this cluster; whoever waited to know may go then."""
+        refusal = self._book.admit(cluster, uid)
+        for leaving in self._succession.expects(cluster):
+            if self._book.uid(leaving) != self._book.uid(cluster) and self._succession.rule_out(cluster, leaving):
+                self._drop(leaving)
+        return refusal
+
+    def _heard(self, following: Following, status: SourceStatus) -> None:
+        """The member's source said how it is doing."""
+        if status.state is not SourceState.SYNCED or following.settled:
+            return
+        following.settled = True
+        member = self._members[following.cluster]
+        if member.spec.connection == following.connection:
+            self._in_use(member)
+        self._arrived(following.cluster)
+
+    def _candidate_heard(self, candidate: Following, status: SourceStatus) -> None:
+        """The one that is to take the place of the member's source said how it is doing."""
+        member = self._members[candidate.cluster]
+        if candidate is not member.candidate:  # it is the member's source by now
+            self._heard(candidate, status)
+        elif status.state is SourceState.FAILING:
+            self._not_current(member, status.reason, status.message)
+        elif status.state is SourceState.SYNCED:
+            self._end(member.current)
+            member.current, member.candidate = candidate, None
+            candidate.take_over(self._hub)
+            log.info("cluster %s: reached with other credentials now (%s)", candidate.cluster, candidate.origin)
+            for companion in self._companions:
+                companion.reached(candidate.cluster, candidate.connect)
+            self._heard(candidate, status)
+
+    def _not_current(self, member: _Member, reason: str, message: str) -> None:
+        text = f"{member.spec.origin}: {message}; the credentials before are used on"
+        condition = Condition(ConditionType.CREDENTIALS_CURRENT, False, reason, text)
+        self._hub.condition(ClusterId(member.spec.name), condition)
+
+    def _in_use(self, member: _Member) -> None:
+        condition = Condition(ConditionType.CREDENTIALS_CURRENT, True, IN_USE)
+        self._hub.condition(ClusterId(member.spec.name), condition)
+
+    def _remove(self, name: str, added: Sequence[str]) -> None:
+        """Remove the member at once; where another may be the same cluster under a new name, when that has come."""
+        waiting = self._book.waiting(name)
+        heirs = waiting | set(added) if self._book.uid(name) is not None else frozenset()
+        self._book.leave(name)
+        if self._succession.leave(name, heirs):
+            self._drop(name)
+            return
+        log.info("cluster %s: leaves when %s has come, which may be the same cluster", name, ", ".join(sorted(heirs)))
+        asyncio.get_running_loop().call_later(SUCCESSION_SECONDS, self._give_up_waiting, self._members[name])
+        self._try_again(waiting)
+
+    def _give_up_waiting(self, member: _Member) -> None:
+        if self._members.get(member.spec.name) is member and self._succession.leaving(member.spec.name):
+            self._drop(member.spec.name)
+
+    def _arrived(self, name: str) -> None:
+        """The member is there, or gone: none waits for it any more."""
+        for leaving in self._succession.expects(name):
+            if self._succession.rule_out(name, leaving):
+                self._drop(leaving)
+
+    def _drop(self, name: str) -> None:
+        member = self._members.pop(name)
+        cluster = ClusterId(name)
+        log.info("cluster %s: no member any more", cluster)
+        self._end(member.current)
+        self._end(member.candidate)
+        for companion in self._companions:
+            companion.left(cluster)
+        self._hub.remove_cluster(cluster)
+        waiting = self._book.waiting(name)
+        self._succession.end(name)
+        self._book.forget(name)
+        self._arrived(name)
+        self._try_again(waiting)
+
+    def _try_again(self, names: frozenset[str]) -> None:
+        """These were refused for a reason that is gone."""
+        for name in sorted(names):
+            member = self._members[name]
+            if member.current is not None and not member.current.synced:
+                self._begin(member, member.current.connection)
+
+    def _end(self, following: Following | None) -> None:
+        task = following.stop() if following is not None else None
+        if task is not None:
+            self._keep(task)
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        """Hold the task until it has ended."""
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _check_told(self) -> None:
+        told = all(a is not None or b is not None for a, b in zip(self._said, self._troubles, strict=True))
+        if told and self._when_told is not None:
+            callback, self._when_told = self._when_told, None
+            callback()
+
+    async def _run(self, position: int, provider: Provider) -> None:
+        try:
+            await provider.run(_Ear(self, position))
+        except Exception as error:
+            log.exception("the members of %s are not followed any more", provider.origin)
+            text = f"{error!r}: changes are not noticed any more; the log has the details"
+            self.hear_trouble(position, Trouble(PROVIDER_FAILED, text))
+
+
+class _Ear:
+    """What one provider talks to."""
+
+    def __init__(self, members: Members, position: int) -> None:
+        self._members = members
+        self._position = position
+
+    def members(self, specs: Sequence[MemberSpec]) -> None:
+        self._members.hear_members(self._position, specs)
+
+    def trouble(self, trouble: Trouble | None) -> None:
+        self._members.hear_trouble(self._position, trouble)

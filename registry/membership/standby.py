@@ -1,0 +1,132 @@
+"""What a source says while another is still in charge of its cluster: kept, and said when it takes over. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from registry.model.conditions import Condition, ConditionType
+from registry.model.events import Apply, Delete, Init, InitApply, InitDone, InitKeep, SourceEvent
+from registry.model.facts import Fact
+from registry.model.names import ClusterId, Kind, ObjectRef
+from registry.model.status import Sink, SourceStatus
+
+
+@dataclass(slots=True)
+class _Kind:
+    """One kind: its objects, those that are there but could not be read, and the list in progress."""
+
+    facts: dict[ObjectRef, Fact] = field(default_factory=dict)
+    kept: set[ObjectRef] = field(default_factory=set)
+    listed: InitDone | None = None
+    coming: _Kind | None = None
+
+
+class Standby:
+    """As much as the cluster holds, however long it stands by: the state, not what was said on the way to it."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[Kind, _Kind] = {}
+
+    def apply(self, event: SourceEvent) -> None:
+        """Take in one event. A change of what is not there is as harmless as to an index."""
+        match event:
+            case Init(kind):
+                self._of(kind).coming = _Kind()
+            case InitApply(fact):
+                coming = self._of(fact.ref.kind).coming
+                if coming is not None:
+                    coming.facts[fact.ref] = fact
+            case InitKeep(ref):
+                coming = self._of(ref.kind).coming
+                if coming is not None:
+                    coming.kept.add(ref)
+            case InitDone(kind):
+                self._swap(kind, event)
+            case Apply(fact):
+                held = self._of(fact.ref.kind)
+                held.kept.discard(fact.ref)
+                held.facts[fact.ref] = fact
+            case Delete(ref):
+                held = self._of(ref.kind)
+                held.kept.discard(ref)
+                held.facts.pop(ref, None)
+
+    def replay(self) -> Iterator[SourceEvent]:
+        """All of it as one list of each kind that was listed, and what is to follow of a list that is under way."""
+        for kind, held in sorted(self._kinds.items()):
+            if held.listed is not None:
+                yield from _list(kind, held)
+                yield held.listed
+            if held.coming is not None:
+                yield from _list(kind, held.coming)
+
+    def _of(self, kind: Kind) -> _Kind:
+        return self._kinds.setdefault(kind, _Kind())
+
+    def _swap(self, kind: Kind, done: InitDone) -> None:
+        """The list is complete. What it has and could not be read keeps the content that was read of it before."""
+        held = self._of(kind)
+        coming = held.coming
+        if coming is None:
+            return
+        for ref in coming.kept & held.facts.keys():
+            coming.facts[ref] = held.facts[ref]
+            coming.kept.discard(ref)
+        coming.listed = done
+        self._kinds[kind] = coming
+
+
+def _list(kind: Kind, held: _Kind) -> Iterator[SourceEvent]:
+    yield Init(kind)
+    for fact in held.facts.values():
+        yield InitApply(fact)
+    for ref in sorted(held.kept):
+        yield InitKeep(ref)
+
+
+class Relay:
+    """The sink of one source: it stands by until it is put in charge, and is deaf once it is closed.
+
+    ``heard`` is told each status before it is handed on, and may put the relay in charge or close it.
+    """
+
+    def __init__(self, cluster: ClusterId, heard: Callable[[SourceStatus], None]) -> None:
+        self._cluster = cluster
+        self._heard = heard
+        self._standby: Standby | None = Standby()
+        self._conditions: dict[ConditionType, Condition] = {}
+        self._sink: Sink | None = None
+
+    def take_over(self, sink: Sink) -> None:
+        """From now on this is what ``sink`` hears of the cluster, beginning with all that was said so far."""
+        standby, self._standby = self._standby, None
+        self._sink = sink
+        if standby is not None:
+            for event in standby.replay():
+                sink.event(self._cluster, event)
+        for condition in self._conditions.values():
+            sink.condition(self._cluster, condition)
+
+    def close(self) -> None:
+        """What is said from now on is said to nobody."""
+        self._sink = self._standby = None
+
+    def event(self, cluster: ClusterId, event: SourceEvent) -> None:
+        if self._sink is not None:
+            self._sink.event(cluster, event)
+        elif self._standby is not None:
+            self._standby.apply(event)
+
+    def status(self, cluster: ClusterId, status: SourceStatus) -> None:
+        if self._sink is None and self._standby is None:
+            return
+        self._heard(status)
+        if self._sink is not None:
+            self._sink.status(cluster, status)
+
+    def condition(self, cluster: ClusterId, condition: Condition) -> None:
+        if self._sink is not None:
+            self._sink.condition(cluster, condition)
+        elif self._standby is not None:
+            self._conditions[condition.type] = condition

@@ -1,0 +1,123 @@
+"""Tokens of an OpenID Connect provider, as the kubeconfig's auth-provider ``oidc`` describes it.
+
+Sources: OpenID Connect Core 1.0 section 12 (refresh tokens), OpenID Connect Discovery 1.0 section 4, RFC 7519
+(``exp``), RFC 6749 section 2.3.1. kubernetes-asyncio has this too, but sends the refresh token without looking at the
+provider's certificate, and cannot read a JWT whose base64 has the two characters of its URL-safe alphabet.
+"""
+
+from __future__ import annotations
+
+import json
+import ssl
+from base64 import b64decode, urlsafe_b64decode
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+
+ANSWER_BYTES = 1 << 20
+
+
+class OidcError(Exception):
+    """There is no token to be had. The text says why."""
+
+
+class OidcTokens:
+    """The ID token, renewed when it has less than ``margin`` seconds left.
+
+    A provider that gives a new refresh token with each answer is followed, in memory: the kubeconfig stays as it is.
+    """
+
+    def __init__(self, settings: Mapping[str, Any], clock: Callable[[], float], margin: float) -> None:
+        self._settings = {key: value for key, value in settings.items() if isinstance(value, str)}
+        self._clock = clock
+        self._margin = margin
+        self._token = self._settings.get("id-token", "")
+        self._refresh = self._settings.get("refresh-token", "")
+        self._rejected = False
+
+    async def token(self) -> str:
+        """One that is good for a while.
+
+        Raises:
+            OidcError: the provider gave none.
+        """
+        if self._rejected or not self._token or self._expires() - self._clock() < self._margin:
+            await self._renew()
+        return self._token
+
+    def rejected(self) -> None:
+        """The API server did not take the last one."""
+        self._rejected = True
+
+    def _expires(self) -> float:
+        """When the token does, in seconds of the epoch; never, if it does not say."""
+        try:
+            _, payload, _ = self._token.split(".")
+            claims = json.loads(urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+            return float(claims.get("exp", float("inf")))
+        except (ValueError, AttributeError, TypeError) as error:
+            raise OidcError("oidc: id-token: not a JWT") from error
+
+    async def _renew(self) -> None:
+        missing = [key for key in ("idp-issuer-url", "client-id") if not self._settings.get(key)]
+        if not self._refresh:
+            missing.append("refresh-token")
+        if missing:
+            raise OidcError(f"oidc: the id-token is no good any more, and without {missing[0]} there is no other")
+        issuer = self._settings["idp-issuer-url"].rstrip("/")
+        try:
+            async with aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(ssl=self._tls()), cookie_jar=aiohttp.DummyCookieJar()
+            ) as session:
+                found = await _ask(session, "GET", f"{issuer}/.well-known/openid-configuration")
+                answer = await _ask(session, "POST", str(found.get("token_endpoint", "")), self._form())
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise OidcError(f"oidc: {issuer}: {str(error) or type(error).__name__}") from error
+        token = answer.get("id_token")
+        if not isinstance(token, str) or not token:
+            raise OidcError(f"oidc: {issuer}: the answer has no id_token; ask for the scope openid")
+        self._token = token
+        self._rejected = False
+        again = answer.get("refresh_token")
+        if isinstance(again, str) and again:
+            self._refresh = again
+
+    def _form(self) -> dict[str, str]:
+        form = {
+            "grant_type": "refresh_token",
+            "refresh_token": self._refresh,
+            "client_id": self._settings["client-id"],
+        }
+        if secret := self._settings.get("client-secret"):
+            form["client_secret"] = secret
+        return form
+
+    def _tls(self) -> ssl.SSLContext:
+        data = self._settings.get("idp-certificate-authority-data")
+        file = self._settings.get("idp-certificate-authority")
+        if data:
+            return ssl.create_default_context(cadata=b64decode(data).decode())
+        return ssl.create_default_context(cadata=Path(file).read_text() if file else None)
+
+
+async def _ask(
+    session: aiohttp.ClientSession, method: str, url: str, form: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """The JSON object of the answer.
+
+    Raises:
+        ValueError: the answer is an error, or no JSON object.
+    """
+    async with session.request(method, url, data=form, allow_redirects=False) as response:
+        body = b""
+        async for chunk in response.content.iter_any():
+            body += chunk
+            if len(body) > ANSWER_BYTES:
+                raise ValueError(f"{method} {url}: an answer of more than {ANSWER_BYTES} bytes")
+        if response.status >= 400:
+            said = " ".join(body[:200].decode(errors="replace").split())
+            raise ValueError(f"{method} {url}: {response.status} {said}")
+        return msgspec.json.decode(body, type=dict[str, Any])

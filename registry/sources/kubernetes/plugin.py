@@ -1,0 +1,158 @@
+"""An exec credential plugin: a program that prints a credential. It gets a time limit, and it is gone afterwards.
+
+Source: Kubernetes, "client-go credential plugins" (client.authentication.k8s.io/v1 and v1beta1).
+kubernetes-asyncio can run one too, but lets go of the program when the time is up, gives it our standard input, and
+stops for ever when it fills the pipe that is not being read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+
+API_VERSIONS = ("client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1")
+EXEC_SECONDS = 30.0
+"""How long a plugin or an identity provider may take for a token, unless configured."""
+
+MAX_OUTPUT_BYTES = 1 << 20
+MAX_SAID = 500
+
+
+class PluginError(Exception):
+    """It gave no credential. The text says why."""
+
+
+class _Variable(msgspec.Struct):
+    name: str
+    value: str
+
+
+class PluginConfig(msgspec.Struct, rename="camel"):
+    """The ``exec`` of a kubeconfig's user."""
+
+    api_version: str
+    command: str
+    args: list[str] | None = None
+    env: list[_Variable] | None = None
+    interactive_mode: str = "IfAvailable"
+    provide_cluster_info: bool = False
+    install_hint: str = ""
+
+
+class PluginCredential(msgspec.Struct, rename="camel"):
+    """The ``status`` of what it printed. ``expiration_timestamp`` is RFC 3339, empty: until it is rejected."""
+
+    token: str = ""
+    expiration_timestamp: str = ""
+    client_certificate_data: str = ""
+    client_key_data: str = ""
+
+
+class _Printed(msgspec.Struct, rename="camel"):
+    api_version: str
+    kind: str
+    status: PluginCredential
+
+
+def plugin_config(section: object) -> PluginConfig:
+    """The section, read.
+
+    Raises:
+        PluginError: it is not what it should be.
+    """
+    try:
+        config = msgspec.convert(section, PluginConfig)
+    except msgspec.ValidationError as error:
+        raise PluginError(f"exec: {error}") from error
+    if config.api_version not in API_VERSIONS:
+        raise PluginError(f"exec.apiVersion: expected one of {', '.join(API_VERSIONS)}, got {config.api_version!r}")
+    if config.interactive_mode == "Always":
+        raise PluginError("exec.interactiveMode: Always, and there is nobody to ask here")
+    return config
+
+
+async def run_plugin(config: PluginConfig, cluster: Mapping[str, Any], folder: str, seconds: float) -> PluginCredential:
+    """Run it, for at most ``seconds``. However this ends, the program and what it started in its session are gone.
+
+    ``cluster`` is what it is told of the cluster if it asks to be; ``folder`` is where a relative command is.
+
+    Raises:
+        PluginError: it gave no credential in time.
+    """
+    spec: dict[str, Any] = {"interactive": False}
+    if config.provide_cluster_info:
+        spec["cluster"] = dict(cluster)
+    info = json.dumps({"apiVersion": config.api_version, "kind": "ExecCredential", "spec": spec})
+    environment = {
+        **os.environ,
+        **{each.name: each.value for each in config.env or ()},
+        "KUBERNETES_EXEC_INFO": info,
+    }
+    command = str(Path(folder, config.command)) if "/" in config.command else config.command
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        code = await _run([command, *(config.args or ())], environment, output, errors, config, seconds)
+        if code != 0:
+            said = " ".join(_content(errors, MAX_SAID).decode(errors="replace").split())
+            raise PluginError(f"exec: {config.command} ended with {code}" + (f": {said}" if said else ""))
+        return _credential(_content(output, MAX_OUTPUT_BYTES + 1), config)
+
+
+async def _run(
+    command: list[str],
+    environment: Mapping[str, str],
+    output: IO[bytes],
+    errors: IO[bytes],
+    config: PluginConfig,
+    seconds: float,
+) -> int:
+    """Its exit code. It writes to files, not to pipes: what it leaves running in the background cannot hold us up."""
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=output,
+            stderr=errors,
+            env=environment,
+            start_new_session=True,
+        )
+    except OSError as error:
+        hint = f"; {' '.join(config.install_hint.split())}" if config.install_hint else ""
+        raise PluginError(f"exec: {config.command}: {error.strerror}{hint}") from error
+    try:
+        async with asyncio.timeout(seconds):
+            return await process.wait()
+    except TimeoutError:
+        raise PluginError(f"exec: {config.command} gave no credential within {seconds:g} s and was killed") from None
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
+
+
+def _content(file: IO[bytes], most: int) -> bytes:
+    file.seek(0)
+    return file.read(most)
+
+
+def _credential(printed: bytes, config: PluginConfig) -> PluginCredential:
+    if len(printed) > MAX_OUTPUT_BYTES:
+        raise PluginError(f"exec: {config.command} printed more than {MAX_OUTPUT_BYTES} bytes")
+    try:
+        answer = msgspec.json.decode(printed, type=_Printed)
+    except msgspec.MsgspecError as error:
+        raise PluginError(f"exec: {config.command} printed no ExecCredential: {error}") from error
+    if (answer.kind, answer.api_version) != ("ExecCredential", config.api_version):
+        raise PluginError(f"exec: {config.command} printed {answer.kind} of {answer.api_version}, not ExecCredential")
+    status = answer.status
+    if not status.token and not (status.client_certificate_data and status.client_key_data):
+        raise PluginError(f"exec: {config.command} printed neither a token nor a certificate with its key")
+    return status
