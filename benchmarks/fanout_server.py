@@ -41,7 +41,7 @@ def a_service(number: int, endpoints: int) -> MergedService:
 def changed(service: MergedService) -> MergedService:
     """The weight of the first endpoint is the time in microseconds."""
     weight = time.time_ns() // 1000 % (1 << 30) + 1
-    return replace(service, endpoints=(replace(service.endpoints[0], weight=weight), *service.endpoints[1:]))
+    return replace(service, endpoints=(service.endpoints[0]._replace(weight=weight), *service.endpoints[1:]))
 
 
 async def main() -> None:

@@ -3,60 +3,104 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TypeVar
 
 from registry.index.store import Difference
-from registry.model.facts import EndpointSlice, Fact, Namespace, Node, Pod, Service, ServiceExport
+from registry.model.facts import EndpointSlice, Namespace, Node, Pod, Service, ServiceExport
 from registry.model.names import Kind, ObjectRef, ServiceKey
 
-Outer = TypeVar("Outer")
-Value = TypeVar("Value")
-
-NO_SLICES: Mapping[ObjectRef, EndpointSlice] = {}
+NO_PODS: Mapping[str, tuple[ServiceKey, ...]] = {}
+NO_SERVICES: Mapping[ServiceKey, int] = {}
 
 
 class ServiceLookup:
     """From EndpointSlices, Pods and Nodes to the services they have a part in."""
 
     def __init__(self) -> None:
-        self._slices: dict[ServiceKey, dict[ObjectRef, EndpointSlice]] = {}
-        self._users: dict[ObjectRef, dict[ObjectRef, ServiceKey]] = {}
-        """Pod or Node -> the slices with an endpoint on it -> the service of each."""
+        self._slices: dict[ServiceKey, tuple[ObjectRef, ...]] = {}
+        self._of_pods: dict[str, dict[str, tuple[ServiceKey, ...]]] = {}
+        """Namespace -> Pod -> a service for each slice that names the Pod. A Pod is in few, and Pods are many: a tuple
+        takes a fourth of what a dict does; so it is with the slices of a service."""
+        self._of_nodes: dict[str, dict[ServiceKey, int]] = {}
+        """Node -> service -> how many slices of it name the Node."""
 
-    def slices(self, key: ServiceKey) -> Iterable[EndpointSlice]:
+    def slices(self, key: ServiceKey) -> tuple[ObjectRef, ...]:
         """The slices that name the service, in no order."""
-        return self._slices.get(key, NO_SLICES).values()
+        return self._slices.get(key, ())
 
-    def touched(self, difference: Difference) -> set[ServiceKey]:
+    def touched(self, difference: Difference) -> Iterable[ServiceKey]:
         """Take in one difference; returns the services that have to be joined anew."""
-        fact = difference.new or difference.old
+        old, new = difference
+        fact = new or old
         match fact:
             case Service() | ServiceExport():
-                return {fact.key}
+                return (fact.key,)
             case EndpointSlice():
-                return self._remove(difference.old) | self._add(difference.new)
-            case Pod() | Node():
-                return set(self._users.get(fact.ref, {}).values())
+                return self._replace(
+                    old if isinstance(old, EndpointSlice) else None, new if isinstance(new, EndpointSlice) else None
+                )
+            case Pod():
+                return self._of_pods.get(fact.namespace, NO_PODS).get(fact.name, ())
+            case Node():
+                return tuple(self._of_nodes.get(fact.name, NO_SERVICES))
             case Namespace() | None:
-                return set()
+                return ()
 
-    def _add(self, fact: Fact | None) -> set[ServiceKey]:
-        if not isinstance(fact, EndpointSlice) or not fact.service:
-            return set()
-        key = ServiceKey(fact.namespace, fact.service)
-        self._slices.setdefault(key, {})[fact.ref] = fact
-        for used in _used(fact):
-            self._users.setdefault(used, {})[fact.ref] = key
-        return {key}
+    def _replace(self, old: EndpointSlice | None, new: EndpointSlice | None) -> Iterable[ServiceKey]:
+        """The slice is another, or there, or gone. Only Pods and Nodes that one side alone names are gone through."""
+        before, after = _key(old), _key(new)
+        same = before == after
+        old_pods, new_pods = _pods(old, before), _pods(new, after)
+        old_nodes, new_nodes = _nodes(old, before), _nodes(new, after)
+        if old is not None and before is not None:
+            self._forget_pods(before, old_pods - new_pods if same else old_pods)
+            self._forget_nodes(before, old_nodes - new_nodes if same else old_nodes)
+            if not same:
+                self._forget_slice(before, old.ref)
+        if new is not None and after is not None:
+            self._add_pods(after, new_pods - old_pods if same else new_pods)
+            self._add_nodes(after, new_nodes - old_nodes if same else new_nodes)
+            if not same:
+                self._slices[after] = (*self._slices.get(after, ()), new.ref)
+        return [key for key in ((before,) if same else (before, after)) if key is not None]
 
-    def _remove(self, fact: Fact | None) -> set[ServiceKey]:
-        if not isinstance(fact, EndpointSlice) or not fact.service:
-            return set()
-        key = ServiceKey(fact.namespace, fact.service)
-        _discard(self._slices, key, fact.ref)
-        for used in _used(fact):
-            _discard(self._users, used, fact.ref)
-        return {key}
+    def _add_pods(self, key: ServiceKey, pods: Iterable[str]) -> None:
+        if pods:
+            row = self._of_pods.setdefault(key.namespace, {})
+            for pod in pods:
+                row[pod] = (*row.get(pod, ()), key)
+
+    def _forget_pods(self, key: ServiceKey, pods: Iterable[str]) -> None:
+        row = self._of_pods.get(key.namespace, {})
+        for pod in pods:
+            rest = list(row[pod])
+            rest.remove(key)
+            if rest:
+                row[pod] = tuple(rest)
+            else:
+                del row[pod]
+        if not row:
+            self._of_pods.pop(key.namespace, None)
+
+    def _add_nodes(self, key: ServiceKey, nodes: Iterable[str]) -> None:
+        for node in nodes:
+            row = self._of_nodes.setdefault(node, {})
+            row[key] = row.get(key, 0) + 1
+
+    def _forget_nodes(self, key: ServiceKey, nodes: Iterable[str]) -> None:
+        for node in nodes:
+            row = self._of_nodes[node]
+            row[key] -= 1
+            if not row[key]:
+                del row[key]
+            if not row:
+                del self._of_nodes[node]
+
+    def _forget_slice(self, key: ServiceKey, ref: ObjectRef) -> None:
+        rest = tuple([each for each in self._slices[key] if each != ref])
+        if rest:
+            self._slices[key] = rest
+        else:
+            del self._slices[key]
 
 
 def pod_ref(fact: EndpointSlice, pod: str) -> ObjectRef:
@@ -64,19 +108,18 @@ def pod_ref(fact: EndpointSlice, pod: str) -> ObjectRef:
     return ObjectRef(Kind.POD, fact.namespace, pod)
 
 
-def node_ref(node: str) -> ObjectRef:
-    return ObjectRef(Kind.NODE, "", node)
+def _key(fact: EndpointSlice | None) -> ServiceKey | None:
+    """The service the slice names, where it names one."""
+    return ServiceKey(fact.namespace, fact.service) if fact is not None and fact.service else None
 
 
-def _used(fact: EndpointSlice) -> set[ObjectRef]:
-    pods = {pod_ref(fact, endpoint.pod) for endpoint in fact.endpoints if endpoint.pod}
-    return pods | {node_ref(endpoint.node) for endpoint in fact.endpoints if endpoint.node}
+def _pods(fact: EndpointSlice | None, key: ServiceKey | None) -> set[str]:
+    if fact is None or key is None:
+        return set()
+    return {endpoint.pod for endpoint in fact.endpoints if endpoint.pod}
 
 
-def _discard(table: dict[Outer, dict[ObjectRef, Value]], outer: Outer, inner: ObjectRef) -> None:
-    """Remove one entry, and its row when that is empty, so that names that come and go leave nothing behind."""
-    row = table.get(outer)
-    if row is not None:
-        row.pop(inner, None)
-        if not row:
-            del table[outer]
+def _nodes(fact: EndpointSlice | None, key: ServiceKey | None) -> set[str]:
+    if fact is None or key is None:
+        return set()
+    return {endpoint.node for endpoint in fact.endpoints if endpoint.node}

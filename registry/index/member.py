@@ -105,7 +105,7 @@ class Member:
         if service is None:
             return None
         in_doubt = self.facts.get(service.ref) is None
-        return join(self._place, service, self.lookup.slices(key), self.guard.slices(key), in_doubt=in_doubt)
+        return join(self._place, service, self._slices(key), self.guard.slices(key), in_doubt=in_doubt)
 
     def effective(self) -> Mapping[Kind, Sequence[Fact]]:
         """All that counts, held objects too: what a snapshot has to remember."""
@@ -119,6 +119,10 @@ class Member:
                 found[ref.kind].setdefault(ref, hold.fact)
         return {kind: tuple(facts.values()) for kind, facts in found.items()}
 
+    def _slices(self, key: ServiceKey) -> list[EndpointSlice]:
+        found = map(self.facts.get, self.lookup.slices(key))
+        return [each for each in found if isinstance(each, EndpointSlice)]
+
     def _exported(self, key: ServiceKey) -> Service | None:
         service = self.get(ObjectRef(Kind.SERVICE, key.namespace, key.name))
         if not isinstance(service, Service) or service.external_name:
@@ -129,7 +133,7 @@ class Member:
     def _touched(self, differences: Iterable[Difference]) -> set[ServiceKey]:
         touched: set[ServiceKey] = set()
         for difference in differences:
-            touched |= self.lookup.touched(difference)
+            touched.update(self.lookup.touched(difference))
             match difference.new or difference.old:
                 case Namespace(name) if name == SYSTEM_NAMESPACE:
                     touched |= self._set_network()
@@ -253,7 +257,7 @@ class Member:
             return set()
         found = {
             canonical_address(endpoint.address)
-            for fact in chain(self.lookup.slices(key), self.guard.slices(key))
+            for fact in chain(self._slices(key), self.guard.slices(key))
             for endpoint in fact.endpoints
             if health_of(endpoint) is not None
         }

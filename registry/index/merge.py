@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 
 from registry.index.join import Contribution
 from registry.model.facts import ServicePort
@@ -51,7 +50,7 @@ def merge(
 
 
 def demoted(endpoint: Endpoint) -> Endpoint:
-    return endpoint if endpoint.demoted else replace(endpoint, demoted=True)
+    return endpoint if endpoint.demoted else endpoint._replace(demoted=True)
 
 
 def merge_ports(parts: Sequence[Contribution]) -> tuple[ServicePort, ...]:
@@ -72,43 +71,25 @@ def distinct_endpoints(candidates: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
     Of two that do, the one that is not in doubt stays, then the healthy one, then the first in order. An endpoint that
     loses all its ports to others is gone; one without ports at all is told apart by its address.
     """
+    found = sorted(candidates)
+    if len({(endpoint.network, endpoint.address) for endpoint in found}) == len(found):
+        return tuple(found)
     taken: set[tuple[str, str, TargetPort | None]] = set()
     kept: list[Endpoint] = []
-    for endpoint in sorted(candidates, key=_preference):
+    for endpoint in sorted(found, key=_preference):
         wanted: tuple[TargetPort | None, ...] = endpoint.ports or (None,)
         free = [port for port in wanted if (endpoint.network, endpoint.address, port) not in taken]
         if not free:
             continue
         taken.update((endpoint.network, endpoint.address, port) for port in free)
         ports = tuple(port for port in free if port is not None)
-        kept.append(endpoint if ports == endpoint.ports else replace(endpoint, ports=ports))
-    kept.sort(key=endpoint_order)
+        kept.append(endpoint if ports == endpoint.ports else endpoint._replace(ports=ports))
+    kept.sort()
     return tuple(kept)
 
 
-def endpoint_order(endpoint: Endpoint) -> tuple[object, ...]:
-    """The order ``Endpoint`` itself has, as a tuple that compares without calling back into Python."""
-    locality = endpoint.locality
-    return (
-        locality.region,
-        locality.zone,
-        locality.sub_zone,
-        endpoint.address,
-        tuple([(port.port, port.target) for port in endpoint.ports]),
-        endpoint.cluster,
-        endpoint.health,
-        endpoint.pod,
-        endpoint.node,
-        endpoint.service_account,
-        endpoint.network,
-        endpoint.weight,
-        endpoint.labels,
-        endpoint.demoted,
-    )
-
-
 def _preference(endpoint: Endpoint) -> tuple[object, ...]:
-    return (endpoint.demoted, endpoint.health is not Health.HEALTHY, *endpoint_order(endpoint))
+    return (endpoint.demoted, endpoint.health is not Health.HEALTHY, endpoint)
 
 
 def _routable(part: Contribution, offered: dict[int, ServicePort]) -> Iterable[Endpoint]:
@@ -117,7 +98,7 @@ def _routable(part: Contribution, offered: dict[int, ServicePort]) -> Iterable[E
     if not foreign:
         return part.endpoints
     stripped = (
-        replace(endpoint, ports=tuple(port for port in endpoint.ports if port.port not in foreign))
+        endpoint._replace(ports=tuple(port for port in endpoint.ports if port.port not in foreign))
         for endpoint in part.endpoints
     )
     return [endpoint for endpoint in stripped if endpoint.ports]

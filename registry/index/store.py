@@ -22,7 +22,8 @@ class FactStore:
 
     Objects of a list are set apart until ``InitDone`` swaps them in, so a relist is one step: what it lacks is gone,
     what it has anew is there, and the difference comes out once. ``Init`` again abandons the list before it. A change
-    told while its kind is being listed counts for both the objects held and the list.
+    told while its kind is being listed counts for both the objects held and the list. What a list has just as it is
+    held stays the same object, so that a relist takes memory for what is new alone.
     """
 
     def __init__(self, required: frozenset[Kind] = BASE_KINDS) -> None:
@@ -47,10 +48,17 @@ class FactStore:
     def apply(self, event: SourceEvent) -> Iterator[Difference]:
         """Take in one event; yields what it changed. Exhaust the iterator before the next call."""
         match event:
+            case Apply(fact):
+                ref = fact.ref
+                if ref.kind in self._lists:
+                    self._lists[ref.kind][ref] = fact
+                yield from self._put(ref, fact)
+            case InitApply(fact):
+                ref = fact.ref
+                held = self._held[ref.kind].get(ref)
+                self._list_of(ref.kind)[ref] = held if held is not None and _alike(held, fact) else fact
             case Init(kind):
                 self._lists[kind] = {}
-            case InitApply(fact):
-                self._list_of(fact.ref.kind)[fact.ref] = fact
             case InitKeep(ref):
                 kept = self._held[ref.kind].get(ref)
                 if kept is not None:
@@ -58,10 +66,6 @@ class FactStore:
             case InitDone(kind):
                 yield from self.compare(kind)
                 self.swap(kind)
-            case Apply(fact):
-                if fact.ref.kind in self._lists:
-                    self._lists[fact.ref.kind][fact.ref] = fact
-                yield from self._put(fact.ref, fact)
             case Delete(ref):
                 if ref.kind in self._lists:
                     self._lists[ref.kind].pop(ref, None)
@@ -70,7 +74,9 @@ class FactStore:
     def compare(self, kind: Kind) -> list[Difference]:
         """What ``swap`` would change."""
         before, fresh = self._held[kind], self._list_of(kind)
-        differences = [Difference(old, new) for ref, old in before.items() if old != (new := fresh.get(ref))]
+        differences = [
+            Difference(old, new) for ref, old in before.items() if old is not (new := fresh.get(ref)) and old != new
+        ]
         differences += [Difference(None, new) for ref, new in fresh.items() if ref not in before]
         return differences
 
@@ -99,3 +105,7 @@ class FactStore:
             held[ref] = new
         if old != new:
             yield Difference(old, new)
+
+
+def _alike(held: Fact, listed: Fact) -> bool:
+    return held.resource_version == listed.resource_version and held == listed

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 from registry.model.names import Kind, ObjectRef, ServiceKey
 
@@ -31,8 +32,7 @@ class AddressType(StrEnum):
     FQDN = "FQDN"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class ServicePort:
+class ServicePort(NamedTuple):
     """A port a Service offers. ``name`` is empty on a Service with one unnamed port."""
 
     port: int
@@ -67,8 +67,7 @@ class Service:
         return ServiceKey(self.namespace, self.name)
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class SlicePort:
+class SlicePort(NamedTuple):
     """A port of an EndpointSlice: the target behind the Service port of the same name. ``port`` None: every port."""
 
     name: str = ""
@@ -76,8 +75,7 @@ class SlicePort:
     protocol: Protocol = Protocol.TCP
 
 
-@dataclass(frozen=True, slots=True)
-class SliceEndpoint:
+class SliceEndpoint(NamedTuple):
     """One endpoint of a slice, its conditions already resolved as the API defines them.
 
     ``ready`` unset means true, ``serving`` unset means ``ready``, ``terminating`` unset means false. ``address`` is

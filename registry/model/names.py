@@ -1,10 +1,12 @@
-"""Names: of clusters, of services, of objects, of places."""
+"""Names: of clusters, of services, of objects, of places.
+
+They are tuples, because there are hundreds of thousands of them: made, hashed and compared in C.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import NewType
+from typing import NamedTuple, NewType
 
 ClusterId = NewType("ClusterId", str)
 """The operator's name for a member cluster, as in Istio's ``CLUSTER_ID``. Unique within one registry."""
@@ -20,13 +22,15 @@ class Kind(StrEnum):
     NAMESPACE = "Namespace"
     SERVICE_EXPORT = "ServiceExport"
 
+    __hash__ = str.__hash__
+    """Enum's own is a call in Python, and every look-up of an ObjectRef makes it."""
+
 
 BASE_KINDS = frozenset(Kind) - {Kind.SERVICE_EXPORT}
 """The kinds every cluster has. A ServiceExport is of a CRD (KEP-1645): read only where services are exported by it."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class ServiceKey:
+class ServiceKey(NamedTuple):
     """Namespace and name: the same pair means the same service in every cluster (KEP-1645, namespace sameness)."""
 
     namespace: str
@@ -48,8 +52,7 @@ class ServiceKey:
         return f"{self.namespace}/{self.name}"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class ObjectRef:
+class ObjectRef(NamedTuple):
     """One object of one cluster. ``namespace`` is empty for a kind without namespaces (Node, Namespace)."""
 
     kind: Kind
@@ -60,8 +63,7 @@ class ObjectRef:
         return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Locality:
+class Locality(NamedTuple):
     """Where an endpoint runs: region, zone, and the cluster as sub-zone. Unknown parts are empty."""
 
     region: str = ""

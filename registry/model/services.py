@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from registry.model.facts import Labels, ServicePort
 from registry.model.names import ClusterId, Locality, ServiceKey
@@ -20,16 +21,14 @@ class Health(StrEnum):
     DRAINING = "DRAINING"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class TargetPort:
+class TargetPort(NamedTuple):
     """The port ``target`` of an endpoint that stands behind the Service's port number ``port``."""
 
     port: int
     target: int
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Endpoint:
+class Endpoint(NamedTuple):
     """One place that answers for a service. The field order is the order of endpoints wherever they are listed.
 
     ``address`` is an IPv4 or IPv6 address in its canonical text form. ``weight`` is at least 1. ``demoted``: it is in

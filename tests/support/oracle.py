@@ -133,5 +133,4 @@ def _distinct(endpoints: list[Endpoint]) -> tuple[Endpoint, ...]:
 
 
 def _with_ports(endpoint: Endpoint, ports: tuple[TargetPort, ...]) -> Endpoint:
-    values = {name: getattr(endpoint, name) for name in Endpoint.__slots__}
-    return Endpoint(**{**values, "ports": ports})
+    return Endpoint(**{**endpoint._asdict(), "ports": ports})
