@@ -15,8 +15,12 @@ from registry.documents import Document, DocumentError, parse
 from registry.errors import ConfigError
 from registry.index.export import DEFAULT_EXCLUDED_NAMESPACES, DEFAULT_EXCLUDED_SERVICES, ExportPolicy
 from registry.index.guard import GuardPolicy
+from registry.liveness.probes import Method, ProbePlan
+from registry.liveness.sample import Target
+from registry.liveness.table import Rules
 from registry.model.names import ServiceKey
 from registry.rpc.limits import Limits
+from registry.snapshot.pace import PaceRules
 from registry.sources.kubernetes.plugin import EXEC_SECONDS
 from registry.views.names import DEFAULT_DOMAIN
 
@@ -24,9 +28,12 @@ MAX_PORT = 65535
 MAX_LIMIT = 2**31 - 1
 """HTTP/2 knows no larger sizes, and nobody waits as many seconds."""
 
+MAX_SAMPLE = 100
 UNIX = "unix:"
 _LIMITS = Limits()
 _GUARD = GuardPolicy()
+_LIVENESS = Rules()
+_PROBE = ProbePlan()
 CLUSTER_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9._]{0,251}[A-Za-z0-9])?")
 DOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -65,6 +72,34 @@ class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="
     """A mapping of the file: keys in camel case, no others allowed."""
 
 
+class ProbeConfig(_Section, frozen=True):
+    """How a cluster's data plane is probed: one of ``tcp``, ``grpc`` (HOST:PORT of its east-west gateway) and
+    ``endpoints`` (so many of its endpoints, by TCP) is set.
+
+    It is down after ``down`` rounds in a row without an answer, and up after ``up`` with one.
+    """
+
+    tcp: str | None = None
+    grpc: str | None = None
+    endpoints: int | None = None
+    interval_seconds: float = _PROBE.interval
+    timeout_seconds: float = _PROBE.timeout
+    up: int = _PROBE.up
+    down: int = _PROBE.down
+
+    def plan(self) -> ProbePlan:
+        address = self.tcp or self.grpc
+        return ProbePlan(
+            method=Method.GRPC if self.grpc else Method.TCP,
+            target=Target(*parse_address(address)) if address else None,
+            endpoints=self.endpoints or 0,
+            interval=self.interval_seconds,
+            timeout=self.timeout_seconds,
+            up=self.up,
+            down=self.down,
+        )
+
+
 class ClusterConfig(_Section, frozen=True):
     """One member cluster: exactly one of ``kubeconfig``, ``manifests`` and ``in_cluster`` is set.
 
@@ -77,6 +112,7 @@ class ClusterConfig(_Section, frozen=True):
     manifests: str | None = None
     in_cluster: bool = False
     network: str = ""
+    probe: ProbeConfig | None = None
 
 
 class RemoteSecretsConfig(_Section, frozen=True):
@@ -162,6 +198,29 @@ class GuardConfig(_Section, frozen=True):
         return GuardPolicy(self.share, self.floor, self.confirm_seconds, self.hold_seconds)
 
 
+class LivenessConfig(_Section, frozen=True):
+    """When a cluster is in doubt: see ``registry.liveness.table``. ``probe`` is for those without one of their own."""
+
+    stale_seconds: float = _LIVENESS.stale
+    evict_seconds: float = _LIVENESS.evict
+    grace_seconds: float = _LIVENESS.grace
+    hold_seconds: float = _LIVENESS.hold
+    probe: ProbeConfig | None = None
+
+    def rules(self) -> Rules:
+        return Rules(self.stale_seconds, self.evict_seconds, self.grace_seconds, self.hold_seconds)
+
+
+class SnapshotConfig(_Section, frozen=True):
+    """Where what is known is kept across a restart; no ``file``: nowhere."""
+
+    file: str | None = None
+    min_seconds: float = PaceRules().min_seconds
+
+    def pace(self) -> PaceRules:
+        return PaceRules(self.min_seconds)
+
+
 class ServiceEntriesConfig(_Section, frozen=True):
     """Whether ServiceEntries are written into the member clusters that have an API server."""
 
@@ -196,6 +255,8 @@ class Config(_Section, frozen=True):
     listen: ListenConfig = ListenConfig()
     export: ExportConfig = ExportConfig()
     guard: GuardConfig = GuardConfig()
+    liveness: LivenessConfig = LivenessConfig()
+    snapshot: SnapshotConfig = SnapshotConfig()
     service_entries: ServiceEntriesConfig = ServiceEntriesConfig()
     envoy: EnvoyConfig = EnvoyConfig()
     coalesce: CoalesceConfig = CoalesceConfig()
@@ -211,6 +272,10 @@ _SECTIONS: dict[str, type[_Section]] = {
     "$.limits": LimitsConfig,
     "$.export": ExportConfig,
     "$.guard": GuardConfig,
+    "$.clusters[].probe": ProbeConfig,
+    "$.liveness": LivenessConfig,
+    "$.liveness.probe": ProbeConfig,
+    "$.snapshot": SnapshotConfig,
     "$.serviceEntries": ServiceEntriesConfig,
     "$.envoy": EnvoyConfig,
     "$.coalesce": CoalesceConfig,
@@ -246,6 +311,7 @@ def load(path: Path) -> Config:
         kubeconfig_folder=_anchor(config.kubeconfig_folder, path.parent),
         remote_secrets=_anchored_home(config.remote_secrets, path.parent),
         listen=_anchored_listen(config.listen, path.parent),
+        snapshot=_anchored_snapshot(config.snapshot, path.parent),
     )
 
 
@@ -258,6 +324,7 @@ def with_flags(
     grpc: str | None = None,
     http: str | None = None,
     write_service_entries: bool | None = None,
+    snapshot: str | None = None,
 ) -> Config:
     """``config`` with the clusters of the flags added after its own, and what else they say instead.
 
@@ -274,6 +341,9 @@ def with_flags(
         service_entries=ServiceEntriesConfig(
             config.service_entries.write if write_service_entries is None else write_service_entries
         ),
+        snapshot=_anchored_snapshot(SnapshotConfig(snapshot, config.snapshot.min_seconds), Path())
+        if snapshot
+        else config.snapshot,
     )
     for where, problem in _problems(flags):
         raise ConfigError(f"{_flag_of(where, len(config.clusters))}: {problem}")
@@ -310,6 +380,10 @@ def _anchored(cluster: ClusterConfig, folder: Path) -> ClusterConfig:
 
 def _anchored_home(home: RemoteSecretsConfig | None, folder: Path) -> RemoteSecretsConfig | None:
     return home and msgspec.structs.replace(home, kubeconfig=_anchor(home.kubeconfig, folder))
+
+
+def _anchored_snapshot(snapshot: SnapshotConfig, folder: Path) -> SnapshotConfig:
+    return msgspec.structs.replace(snapshot, file=_anchor(snapshot.file, folder))
 
 
 def _anchored_listen(listen: ListenConfig, folder: Path) -> ListenConfig:
@@ -350,6 +424,9 @@ def _problems(config: Config) -> Iterator[tuple[str, str]]:
         if not 0 < getattr(config.limits, each.name) <= MAX_LIMIT:
             yield f"$.limits.{each.encode_name}", f"expected a number above 0, at most {MAX_LIMIT}"
     yield from _guard_problems(config.guard)
+    yield from _liveness_problems(config.liveness)
+    if not 0 <= config.snapshot.min_seconds <= MAX_LIMIT:
+        yield "$.snapshot.minSeconds", "expected seconds, 0 or more"
     if not 0 <= config.coalesce.quiet_ms <= config.coalesce.max_ms:
         yield "$.coalesce", "expected 0 <= quietMs <= maxMs"
 
@@ -377,6 +454,35 @@ def _member_problems(config: Config) -> Iterator[tuple[str, str]]:
         yield from _home_problems(config.remote_secrets)
 
 
+def _liveness_problems(liveness: LivenessConfig) -> Iterator[tuple[str, str]]:
+    for key in ("stale_seconds", "evict_seconds", "grace_seconds", "hold_seconds"):
+        if not 0 <= getattr(liveness, key) <= MAX_LIMIT:
+            name = key.replace("_s", "S")
+            yield f"$.liveness.{name}", f"expected seconds, 0 or more, at most {MAX_LIMIT}"
+    if liveness.probe is not None:
+        yield from _probe_problems("$.liveness.probe", liveness.probe)
+        if liveness.probe.endpoints is None:
+            yield "$.liveness.probe", "expected endpoints: no address is that of every cluster"
+
+
+def _probe_problems(where: str, probe: ProbeConfig) -> Iterator[tuple[str, str]]:
+    ways = [probe.tcp is not None, probe.grpc is not None, probe.endpoints is not None]
+    if sum(ways) != 1:
+        yield where, f"expected exactly one of tcp, grpc and endpoints, got {sum(ways)}"
+    for key in ("tcp", "grpc"):
+        try:
+            if (address := getattr(probe, key)) is not None and parse_address(address).port == 0:
+                yield f"{where}.{key}", "expected a port above 0"
+        except ValueError as error:
+            yield f"{where}.{key}", str(error)
+    if probe.endpoints is not None and not 1 <= probe.endpoints <= MAX_SAMPLE:
+        yield f"{where}.endpoints", f"expected a number from 1 to {MAX_SAMPLE}"
+    if not 0 < probe.timeout_seconds <= MAX_LIMIT or not 0 < probe.interval_seconds <= MAX_LIMIT:
+        yield where, "expected intervalSeconds and timeoutSeconds above 0"
+    if probe.up < 1 or probe.down < 1:
+        yield where, "expected up and down to be 1 or more"
+
+
 def _cluster_problems(where: str, cluster: ClusterConfig) -> Iterator[tuple[str, str]]:
     if not CLUSTER_NAME.fullmatch(cluster.name):
         yield (
@@ -386,6 +492,8 @@ def _cluster_problems(where: str, cluster: ClusterConfig) -> Iterator[tuple[str,
     ways = [cluster.kubeconfig is not None, cluster.manifests is not None, cluster.in_cluster]
     if sum(ways) != 1:
         yield where, f"expected exactly one of kubeconfig, manifests and inCluster, got {sum(ways)}"
+    if cluster.probe is not None:
+        yield from _probe_problems(f"{where}.probe", cluster.probe)
     if cluster.context is not None and cluster.kubeconfig is None:
         yield f"{where}.context", "a context is one of a kubeconfig, and there is none"
 

@@ -38,6 +38,7 @@ Examples:
 @click.option(
     "--write-service-entries", is_flag=True, default=None, help="Write Istio ServiceEntries into the member clusters."
 )
+@click.option("--snapshot", metavar="FILE", help="Keep what is known in FILE, and start from it.")
 @click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
@@ -53,6 +54,7 @@ def serve(
     grpc: str | None,
     http: str | None,
     write_service_entries: bool | None,
+    snapshot: str | None,
     log_level: str,
 ) -> None:
     """Follow the member clusters and serve their services over xDS, gRPC and HTTP.
@@ -69,6 +71,7 @@ def serve(
         grpc=grpc,
         http=http,
         write_service_entries=write_service_entries,
+        snapshot=snapshot,
     )
     start_logging(log_level)
     file = (config_path.absolute(), from_file) if config_path else None

@@ -123,8 +123,6 @@ class LivenessWatch:
             watched.state = look(self._rules, before, now, watched.heard_at(), data_plane, isolated=isolated)
             after = watched.state.standing
             if after is not before.standing:
-                level = logging.INFO if after is Standing.CURRENT else logging.WARNING
-                log.log(level, "cluster %s: its standing is %s, was %s", cluster, after, before.standing)
                 self._believers.set_standing(cluster, after)
             self._report(cluster, watched)
 
