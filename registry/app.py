@@ -13,7 +13,7 @@ from pathlib import Path
 from registry.coalesce import Coalescer
 from registry.config import ClusterConfig, Config, parse_address
 from registry.errors import StartError
-from registry.index import Index
+from registry.index import HeldService, Index
 from registry.membership.configured import ConfigurationFile, FixedMembers
 from registry.membership.folder import KubeconfigFolder
 from registry.membership.following import Admit, Opened
@@ -30,7 +30,7 @@ from registry.servers.http import HttpServer
 from registry.servers.lookup import LookupServer
 from registry.servers.publisher import Publisher
 from registry.servers.reflection import ReflectionServer
-from registry.servers.reports import ClusterReport, MembershipReport
+from registry.servers.reports import ClusterReport, HeldReport, MembershipReport
 from registry.sources.kubernetes.client import connector
 from registry.sources.kubernetes.kubeconfig import Kubeconfig
 from registry.sources.kubernetes.reflector import Connect, KubernetesSource
@@ -124,6 +124,12 @@ class Registry:
         troubles = self._members.troubles().items()
         return MembershipReport(refused, [(origin, each.reason, each.message) for origin, each in troubles])
 
+    def held(self) -> Sequence[HeldReport]:
+        return [_held_report(each) for each in self._index.held()]
+
+    def release(self, cluster: ClusterId | None, service: ServiceKey | None) -> Sequence[HeldReport]:
+        return [_held_report(each) for each in self._pipeline.release(cluster, service)]
+
     def services(self) -> Sequence[MergedService]:
         return self._index.services()
 
@@ -201,6 +207,8 @@ class Registry:
             origin=source.origin if source is not None else spec.origin,
             network=spec.network,
             status=self._pipeline.statuses[cluster],
+            standing=self._index.standing(cluster),
+            conditions=self._pipeline.conditions.of(cluster),
             named_by=spec.origin,
             objects=self._index.objects(cluster),
             writer=self._writers.status(cluster),
@@ -215,3 +223,10 @@ def _providers(config: Config, flags: Sequence[ClusterConfig], file: tuple[Path,
     if config.kubeconfig_folder is not None:
         providers.append(KubeconfigFolder(Path(config.kubeconfig_folder)))
     return providers
+
+
+def _held_report(held: HeldService) -> HeldReport:
+    """The index's monotonic times as those on people's clocks."""
+    offset = time.time() - asyncio.get_running_loop().time()
+    until = None if held.until is None else held.until + offset
+    return HeldReport(held.cluster, held.key, held.reason, held.since + offset, until, held.endpoints)

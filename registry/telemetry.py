@@ -90,7 +90,25 @@ class _State(Collector):
         written = GaugeMetricFamily(
             f"{PREFIX}_service_entries", "ServiceEntries of ours in the cluster.", labels=["cluster"]
         )
+        standing = GaugeMetricFamily(
+            f"{PREFIX}_cluster_standing", "1 for how much is believed of the cluster.", labels=["cluster", "standing"]
+        )
+        conditions = GaugeMetricFamily(
+            f"{PREFIX}_cluster_condition", "1 where it is true.", labels=["cluster", "type", "reason"]
+        )
+        held = GaugeMetricFamily(
+            f"{PREFIX}_held_endpoints", "Endpoints that a list lacks and that are kept.", labels=["cluster", "reason"]
+        )
+        doubted: Tally[tuple[str, str]] = Tally()
+        for each in self._reports.held():
+            doubted[each.cluster, each.reason] += len(each.endpoints)
+        for (cluster, reason), count in sorted(doubted.items()):
+            held.add_metric([cluster, reason], count)
         for report in self._reports.clusters():
+            standing.add_metric([report.cluster, report.standing], 1)
+            for dated in report.conditions:
+                said = dated.condition
+                conditions.add_metric([report.cluster, said.type, said.reason], said.status)
             listed.add_metric([report.cluster], report.status.listed >= BASE_KINDS)
             if report.status.state is SourceState.FAILING:
                 failing.add_metric([report.cluster, report.status.reason], 1)
@@ -98,7 +116,7 @@ class _State(Collector):
                 objects.add_metric([report.cluster, kind], count)
             if report.writer is not None:
                 written.add_metric([report.cluster], report.writer.entries)
-        yield from (listed, failing, objects, written)
+        yield from (listed, failing, objects, written, standing, conditions, held)
 
     def _services(self) -> Iterator[Metric]:
         services = self._reports.services()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -21,13 +22,25 @@ def fetch(server: Address, path: str) -> dict[str, Any]:
         ServerUnavailableError: nothing answers there, or what answers is no registry.
         RegistryError: the registry answered with an error; its text is passed on.
     """
-    return asyncio.run(_fetch(f"http://{server}{path}"))
+    return asyncio.run(_exchange("GET", f"http://{server}{path}"))
 
 
-async def _fetch(url: str) -> dict[str, Any]:
+def post(server: Address, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    """The JSON object that the registry answers to ``body``.
+
+    Raises:
+        ServerUnavailableError, RegistryError: as of ``fetch``.
+    """
+    return asyncio.run(_exchange("POST", f"http://{server}{path}", body))
+
+
+async def _exchange(method: str, url: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
     timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
     try:
-        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as response:
+        async with (
+            aiohttp.ClientSession(timeout=timeout) as session,
+            session.request(method, url, json=body) as response,
+        ):
             document = await response.json()
             if response.status == HTTPStatus.OK and isinstance(document, dict):
                 return document

@@ -100,9 +100,16 @@ def cluster_table(clusters: Sequence[Document], wide: bool) -> str:
         row = [cluster["name"], cluster["state"], cluster["reason"], *counts, cluster["origin"]]
         if wide:
             writer = cluster["serviceEntries"]
-            row += [cluster["network"], writer["entries"] if writer else "", cluster["message"]]
+            row += [cluster["standing"], cluster["network"], writer["entries"] if writer else ""]
+            row += [conditions_text(cluster["conditions"]), cluster["message"]]
         rows.append(row)
-    return table(header + (["NETWORK", "SERVICEENTRIES", "MESSAGE"] if wide else []), rows)
+    return table(header + (["STANDING", "NETWORK", "SERVICEENTRIES", "CONDITIONS", "MESSAGE"] if wide else []), rows)
+
+
+def conditions_text(conditions: Sequence[Document]) -> str:
+    """Those that are not true, with reason, time and message."""
+    said = (f"{each['type']}={each['reason']} since {each['since']}: {each['message']}" for each in conditions)
+    return "; ".join(text for each, text in zip(conditions, said, strict=True) if not each["status"])
 
 
 def membership_lines(document: Document) -> Iterator[str]:

@@ -209,14 +209,15 @@ class Member:
         losing = {key for key in before if before[key] - after[key]}
         if rewound:
             return dict.fromkeys(losing, HoldReason.REWOUND)
-        shrunk = sum(len(before[key]) - len(after[key]) for key in before)
-        if policy.doubts(total, total - shrunk):
-            return dict.fromkeys(losing, HoldReason.CLUSTER_SHRUNK)
-        return {
+        doubted = {
             key: HoldReason.SERVICE_SHRUNK if after[key] else HoldReason.SERVICE_EMPTIED
             for key in losing
             if policy.doubts(len(before[key]), len(after[key]))
         }
+        shrunk = sum(len(before[key]) - len(after[key]) for key in before)
+        if policy.doubts(total, total - shrunk):
+            return dict.fromkeys(losing, HoldReason.CLUSTER_SHRUNK) | doubted
+        return doubted
 
     def _hold(self, lost: Difference, addresses: set[str], reason: HoldReason, now: float) -> None:
         old = lost.old

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from registry.model.conditions import Dated
 from registry.model.status import WriterStatus
 from registry.servers.ads import ClientStatus
-from registry.servers.reports import ClusterReport, MembershipReport
+from registry.servers.reports import ClusterReport, HeldReport, MembershipReport
 from registry.xds.status import TypeStatus
 
 Document = dict[str, object]
@@ -22,6 +23,8 @@ def cluster_document(report: ClusterReport) -> Document:
         "state": str(report.status.state),
         "reason": report.status.reason,
         "message": report.status.message,
+        "standing": str(report.standing),
+        "conditions": [_condition_document(each) for each in report.conditions],
         "listed": sorted(map(str, report.status.listed)),
         "objects": {str(kind): count for kind, count in sorted(report.objects.items())},
         "serviceEntries": None if report.writer is None else _writer_document(report.writer),
@@ -37,6 +40,34 @@ def membership_document(report: MembershipReport) -> Document:
     }
 
 
+def _condition_document(dated: Dated) -> Document:
+    condition = dated.condition
+    return {
+        "type": str(condition.type),
+        "status": condition.status,
+        "reason": condition.reason,
+        "message": condition.message,
+        "since": _time(dated.since),
+    }
+
+
+def held_document(held: HeldReport) -> Document:
+    """One service's endpoints that are held in doubt; ``until`` is null while the cluster's first list is awaited."""
+    return {
+        "cluster": held.cluster,
+        "namespace": held.service.namespace,
+        "name": held.service.name,
+        "reason": held.reason,
+        "since": _time(held.since),
+        "until": None if held.until is None else _time(held.until),
+        "endpoints": list(held.endpoints),
+    }
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+
+
 def client_document(client: ClientStatus) -> Document:
     """One open xDS stream."""
     node = client.node
@@ -45,7 +76,7 @@ def client_document(client: ClientStatus) -> Document:
         "peer": client.peer,
         "service": client.service,
         "protocol": client.protocol,
-        "connectedAt": datetime.fromtimestamp(client.connected_at, UTC).isoformat(timespec="milliseconds"),
+        "connectedAt": _time(client.connected_at),
         "node": {
             "id": node.id,
             "cluster": node.cluster,

@@ -1,4 +1,4 @@
-"""The HTTP side for operators: health, readiness, metrics and the read-only API under ``/api/v1``."""
+"""The HTTP side for operators: health, readiness, metrics and the API under ``/api/v1``."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 
+import msgspec
 from aiohttp import web
 
 from registry.errors import StartError
-from registry.model.names import ServiceKey
+from registry.model.names import ClusterId, ServiceKey
 from registry.model.services import MergedService
-from registry.servers.documents import client_document, cluster_document, membership_document
+from registry.servers.documents import client_document, cluster_document, held_document, membership_document
 from registry.servers.reports import Reports
 from registry.views.names import Names
 from registry.views.service_entry import service_entry
@@ -32,8 +33,15 @@ PATHS = {
     "/api/v1/serviceentries": "the services as Istio ServiceEntries; ?namespace=NS for one namespace",
     "/api/v1/serviceentries/{namespace}/{name}": "one of them",
     "/api/v1/clusters": "the member clusters and how each is doing; who was refused as one",
+    "/api/v1/guard": "what lists lack and is kept in doubt; POST /api/v1/guard/release lets it go",
     "/api/v1/clients": "the connected xDS clients: what they were sent, ACKed and NACKed",
 }
+
+
+class _Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    cluster: str | None = None
+    service: str | None = None
+    all: bool = False
 
 
 class HttpServer:
@@ -79,11 +87,13 @@ class HttpServer:
             self._service_entries,
             self._service_entry,
             self._clusters,
+            self._guard,
             self._clients,
         )
         app.router.add_get("/", self._index)
         for path, handler in zip(PATHS, handlers, strict=True):
             app.router.add_get(path, handler)
+        app.router.add_post("/api/v1/guard/release", self._release)
         return app
 
     async def _index(self, _request: web.Request) -> web.Response:
@@ -129,6 +139,14 @@ class HttpServer:
         clusters = [cluster_document(report) for report in self._reports.clusters()]
         return _json({"clusters": clusters, **membership_document(self._reports.membership())})
 
+    async def _guard(self, _request: web.Request) -> web.Response:
+        return _json({"held": [held_document(each) for each in self._reports.held()]})
+
+    async def _release(self, request: web.Request) -> web.Response:
+        """``{"cluster": NAME, "service": "NS/NAME"}``, either or both; ``{"all": true}`` for everything."""
+        cluster, service = _release_request(await request.text())
+        return _json({"released": [held_document(each) for each in self._reports.release(cluster, service)]})
+
     async def _clients(self, _request: web.Request) -> web.Response:
         return _json({"clients": [client_document(client) for client in self._reports.clients()]})
 
@@ -160,6 +178,18 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
     except Exception:
         log.exception("%s %s failed", request.method, request.path)
         return _json({"error": "internal error; the registry's log has the details"}, HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+def _release_request(text: str) -> tuple[ClusterId | None, ServiceKey | None]:
+    """What is to be let go; a request that names nothing is no request for everything."""
+    try:
+        asked = msgspec.json.decode(text, type=_Release)
+        service = None if asked.service is None else ServiceKey.parse(asked.service)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise web.HTTPBadRequest(text=f"{error}; expected cluster, service (NS/NAME) or all") from error
+    if asked.all == (asked.cluster is not None or service is not None):
+        raise web.HTTPBadRequest(text='name a cluster, a service, or both; or {"all": true}')
+    return None if asked.cluster is None else ClusterId(asked.cluster), service
 
 
 def _json(document: Mapping[str, object], status: int = HTTPStatus.OK) -> web.Response:

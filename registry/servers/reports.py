@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from registry.model.conditions import Dated
 from registry.model.names import ClusterId, Kind, ServiceKey
 from registry.model.services import MergedService
+from registry.model.standing import Standing
 from registry.model.status import SourceStatus, WriterStatus
 from registry.servers.ads import ClientStatus
 
@@ -18,6 +20,8 @@ class ClusterReport:
 
     ``named_by`` is where it is said that it is a member. ``objects`` counts the facts held by kind; ``writer`` is None
     where nothing is written into the cluster.
+    ``objects`` counts the facts held by kind; ``writer`` is None where nothing is written into the cluster.
+    ``conditions`` are dated in seconds since the epoch.
     """
 
     cluster: ClusterId
@@ -27,6 +31,23 @@ class ClusterReport:
     named_by: str = ""
     objects: Mapping[Kind, int] = field(default_factory=dict)
     writer: WriterStatus | None = None
+    standing: Standing = Standing.CURRENT
+    conditions: Sequence[Dated] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HeldReport:
+    """What a list lacks of one service in one cluster, and is kept all the same (``registry.index.guard``).
+
+    Times are in seconds since the epoch; ``until`` None: until the cluster's first list is complete.
+    """
+
+    cluster: ClusterId
+    service: ServiceKey
+    reason: str
+    since: float
+    until: float | None
+    endpoints: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +77,12 @@ class Reports(Protocol):
         """All services in the order of their keys."""
 
     def service(self, key: ServiceKey) -> MergedService | None: ...
+
+    def held(self) -> Sequence[HeldReport]:
+        """What is held in doubt, ordered by cluster and service."""
+
+    def release(self, cluster: ClusterId | None, service: ServiceKey | None) -> Sequence[HeldReport]:
+        """Let go what is held, of one cluster or one service or all; returns what it was."""
 
     def clients(self) -> Sequence[ClientStatus]:
         """The connected xDS clients, in a stable order."""

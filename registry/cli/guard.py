@@ -1,0 +1,61 @@
+"""``mesh-registry guard``: what lists lack and is kept in doubt, and letting it go by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+from registry.cli.api import fetch, post
+from registry.cli.options import ServiceArgument, http_server_address
+from registry.cli.output import JSON, TABLE, WIDE, YAML, print_document, table
+from registry.config import Address
+from registry.model.names import ServiceKey
+
+Document = Mapping[str, Any]
+
+
+@click.group()
+def guard() -> None:
+    """Endpoints that a cluster's list lacks, and that are kept until something else says that they are gone."""
+
+
+@guard.command("list")
+@click.option("-o", "--output", type=click.Choice([TABLE, WIDE, JSON, YAML]), default=TABLE, show_default=True)
+@http_server_address
+def list_(output: str, server: Address) -> None:
+    """Show what is held in doubt, why, since when, and until when."""
+    document = fetch(server, "/api/v1/guard")
+    if output in (JSON, YAML):
+        print_document(document, output)
+    else:
+        click.echo(held_table(document["held"], output == WIDE))
+
+
+@guard.command()
+@click.argument("service", type=ServiceArgument(), required=False)
+@click.option("--cluster", metavar="NAME", help="Only what is held of this cluster.")
+@click.option("--all", "everything", is_flag=True, help="Everything that is held.")
+@http_server_address
+def release(service: ServiceKey | None, cluster: str | None, everything: bool, server: Address) -> None:
+    """Let go what is held of NS/NAME, of a cluster, or of both together; with --all, everything."""
+    if everything == (service is not None or cluster is not None):
+        raise click.UsageError("name NS/NAME, --cluster NAME, or both; or --all")
+    asked = {"service": None if service is None else str(service), "cluster": cluster, "all": everything}
+    released = post(server, "/api/v1/guard/release", asked)["released"]
+    for each in released:
+        click.echo(f"{each['cluster']}: {each['namespace']}/{each['name']}: {len(each['endpoints'])} endpoints let go")
+    if not released:
+        click.echo("nothing of that is held")
+
+
+def held_table(held: Sequence[Document], wide: bool) -> str:
+    """One row per service and cluster."""
+    header = ["CLUSTER", "SERVICE", "ENDPOINTS", "REASON", "SINCE", "UNTIL"]
+    rows = []
+    for each in held:
+        row = [each["cluster"], f"{each['namespace']}/{each['name']}", len(each["endpoints"]), each["reason"]]
+        row += [each["since"], each["until"] or "first list"]
+        rows.append(row + ([",".join(each["endpoints"])] if wide else []))
+    return table(header + (["ADDRESSES"] if wide else []), rows)

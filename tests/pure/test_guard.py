@@ -1,0 +1,336 @@
+"""A list that is shorter than it should be: what is kept, and what lets it go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import pytest
+from support.facts import ECHO, A, B, a_service, a_slice, listing
+
+from registry.index import GuardPolicy, Index
+from registry.model.events import Apply, Delete, Init, InitApply, InitDone
+from registry.model.facts import EndpointSlice, Fact, Node, Pod, Service, SliceEndpoint
+from registry.model.names import BASE_KINDS, ClusterId, Kind, ServiceKey
+from registry.model.services import Endpoint
+
+POLICY = GuardPolicy(confirm_seconds=30, hold_seconds=600)
+SLICES = (Kind.ENDPOINT_SLICE,)
+APP = (("app", "echo"),)
+
+
+class World:
+    """An index with a guard, and its clock."""
+
+    def __init__(self, *facts: Fact, cluster: ClusterId = A) -> None:
+        self.now = 0.0
+        self.index = Index(guard=POLICY, clock=lambda: self.now)
+        self.add(cluster, facts)
+
+    def add(self, cluster: ClusterId, facts: Iterable[Fact]) -> None:
+        self.index.add_cluster(cluster)
+        for event in listing(*facts):
+            self.index.apply(cluster, event)
+        self.index.commit()
+
+    def relist(self, *facts: Fact, kinds: Iterable[Kind] = SLICES, rewound: bool = False, after: float = 0) -> None:
+        """``after`` so many seconds the lists of ``kinds`` have just these facts."""
+        self.now += after
+        for event in _listing(facts, kinds, rewound):
+            self.index.apply(A, event)
+        self.index.commit()
+
+    def told(self, *events: Apply | Delete) -> None:
+        for event in events:
+            self.index.apply(A, event)
+        self.index.commit()
+
+    def wait(self, seconds: float) -> frozenset[Kind]:
+        """Let time pass; returns the kinds that are to be listed again."""
+        self.now += seconds
+        wanted = self.index.on_time().get(A, frozenset())
+        self.index.commit()
+        return wanted
+
+    def endpoints(self, key: ServiceKey = ECHO) -> tuple[Endpoint, ...]:
+        service = self.index.get(key)
+        return () if service is None else service.endpoints
+
+    @property
+    def sure(self) -> set[str]:
+        return {each.address for each in self.endpoints() if not each.demoted}
+
+    @property
+    def doubted(self) -> set[str]:
+        return {each.address for each in self.endpoints() if each.demoted}
+
+
+def _listing(facts: Iterable[Fact], kinds: Iterable[Kind], rewound: bool) -> Iterator[Init | InitApply | InitDone]:
+    for kind in kinds:
+        yield Init(kind)
+        yield from (InitApply(fact) for fact in facts if fact.ref.kind is kind)
+        yield InitDone(kind, rewound)
+
+
+def addresses(count: int, first: int = 1) -> tuple[str, ...]:
+    return tuple(f"10.0.0.{number}" for number in range(first, first + count))
+
+
+def podded(count: int) -> tuple[EndpointSlice, list[Pod]]:
+    """A slice of so many endpoints, each with its Pod."""
+    names = [f"pod-{number}" for number in range(1, count + 1)]
+    ends = [SliceEndpoint(address, pod=name) for address, name in zip(addresses(count), names, strict=True)]
+    return a_slice(*ends), [Pod("shop", name, APP) for name in names]
+
+
+def selecting() -> Service:
+    return Service("shop", "echo", a_service().ports, selector=APP)
+
+
+def test_an_empty_list_removes_nothing_at_first() -> None:
+    world = World(a_service(), a_slice(*addresses(2)))
+    world.relist()
+    assert world.doubted == set(addresses(2))
+    (held,) = world.index.held()
+    assert (held.cluster, held.key, held.reason) == (A, ECHO, "ServiceEmptied")
+    assert (held.since, held.until, held.endpoints) == (0, 600, addresses(2))
+
+
+def test_a_second_list_that_says_the_same_is_believed() -> None:
+    world = World(a_service(), a_slice(*addresses(2)))
+    world.relist()
+    assert world.index.next_at() == 30
+    assert world.wait(30) == {Kind.ENDPOINT_SLICE}
+    world.relist()
+    assert world.endpoints() == ()
+    assert world.index.held() == ()
+    assert world.index.next_at() is None
+
+
+def test_a_second_list_that_comes_too_soon_is_the_first_one_again() -> None:
+    world = World(a_service(), a_slice(*addresses(2)))
+    world.relist()
+    world.relist(after=29)
+    assert world.doubted == set(addresses(2))
+
+
+def test_a_list_that_has_them_again_takes_the_doubt_away() -> None:
+    world = World(a_service(), a_slice(*addresses(2)))
+    world.relist()
+    world.relist(a_slice(*addresses(2)), after=5)
+    assert (world.sure, world.index.held()) == (set(addresses(2)), ())
+
+
+def test_scale_to_zero_that_a_watch_tells_is_believed_at_once() -> None:
+    world = World(a_service(), a_slice(*addresses(10)))
+    world.told(Apply(a_slice()))
+    assert world.endpoints() == ()
+
+
+def test_a_slice_that_a_watch_says_is_deleted_is_gone_at_once() -> None:
+    world = World(a_service(), a_slice(*addresses(10)))
+    world.told(Delete(a_slice().ref))
+    assert world.endpoints() == ()
+
+
+@pytest.mark.parametrize(("before", "after"), [(4, 1), (10, 7), (2, 1), (20, 14)])
+def test_a_little_less_is_believed(before: int, after: int) -> None:
+    world = World(a_service(), a_slice(*addresses(before)), a_service("big"), a_big(100))
+    world.relist(a_slice(*addresses(after)), a_big(100))
+    assert (world.sure, world.doubted) == (set(addresses(after)), set())
+
+
+@pytest.mark.parametrize(("before", "after"), [(5, 1), (10, 6), (20, 13), (1, 0)])
+def test_much_less_is_not(before: int, after: int) -> None:
+    world = World(a_service(), a_slice(*addresses(before)), a_service("big"), a_big(100))
+    world.relist(a_slice(*addresses(after)), a_big(100))
+    assert world.sure == set(addresses(after))
+    assert world.doubted == set(addresses(before)) - set(addresses(after))
+
+
+def test_a_list_that_takes_a_little_of_every_service_takes_too_much_of_the_cluster() -> None:
+    names = [f"s{number}" for number in range(10)]
+    services = [a_service(name) for name in names]
+    world = World(*services, *(a_slice(*of(name, 3), name=name, service=name) for name in names))
+    world.relist(*(a_slice(*of(name, 2), name=name, service=name) for name in names))
+    assert {held.reason for held in world.index.held()} == {"ClusterShrunk"}
+    assert [len(held.endpoints) for held in world.index.held()] == [1] * 10
+
+
+def test_a_list_with_others_in_their_place_is_no_shorter_list() -> None:
+    world = World(a_service(), a_slice(*addresses(10)))
+    world.relist(a_slice(*addresses(10, first=101)))
+    assert (world.sure, world.doubted) == (set(addresses(10, first=101)), set())
+
+
+def test_a_list_of_an_earlier_time_takes_nothing() -> None:
+    world = World(a_service(), a_slice(*addresses(10)))
+    world.relist(a_slice(*addresses(10, first=2)), rewound=True)
+    assert world.doubted == {"10.0.0.1"}
+    assert world.index.held()[0].reason == "Rewound"
+
+
+def test_a_service_that_a_list_lacks_is_kept_with_its_ports() -> None:
+    world = World(a_service(), a_slice(*addresses(2)))
+    world.relist(kinds=[Kind.SERVICE])
+    service = world.index.get(ECHO)
+    assert service is not None
+    assert service.ports == a_service().ports
+    assert world.doubted == set(addresses(2))
+    world.relist(kinds=[Kind.SERVICE], after=30)
+    assert world.index.get(ECHO) is None
+
+
+def test_empty_lists_of_everything_keep_everything_as_it_was() -> None:
+    fact, pods = podded(4)
+    ends = tuple(SliceEndpoint(each.address, node="n", pod=each.pod) for each in fact.endpoints)
+    world = World(selecting(), a_slice(*ends), *pods, Node("n", "region", "zone"))
+    before = world.endpoints()
+    world.relist(kinds=sorted(BASE_KINDS))
+    assert [(each.address, each.locality, each.labels) for each in world.endpoints()] == [
+        (each.address, each.locality, each.labels) for each in before
+    ]
+
+
+def test_endpoints_whose_pods_are_gone_are_let_go_at_once() -> None:
+    fact, pods = podded(10)
+    world = World(selecting(), fact, *pods, *(Pod("shop", f"other-{number}") for number in range(30)))
+    for pod in pods[:8]:
+        world.told(Delete(pod.ref))
+    world.relist(a_slice(*fact.endpoints[8:]))
+    assert (world.sure, world.doubted) == ({"10.0.0.9", "10.0.0.10"}, set())
+
+
+def test_pods_that_go_after_the_list_let_their_endpoints_go() -> None:
+    fact, pods = podded(10)
+    world = World(selecting(), fact, *pods)
+    world.relist()
+    assert len(world.doubted) == 10
+    world.told(*(Delete(pod.ref) for pod in pods[:3]), Apply(Pod("shop", "pod-4", APP, ready=False)))
+    assert world.doubted == set(addresses(6, first=5))
+
+
+def test_pods_that_are_alive_outweigh_a_second_list_until_the_time_is_over() -> None:
+    fact, pods = podded(4)
+    world = World(selecting(), fact, *pods)
+    world.relist()
+    world.relist(after=30)
+    assert world.doubted == set(addresses(4))
+    world.wait(570)
+    assert world.endpoints() == ()
+
+
+def test_pods_the_service_no_longer_selects_do_not_speak_for_it() -> None:
+    fact, pods = podded(4)
+    world = World(Service("shop", "echo", a_service().ports, selector=(("app", "other"),)), fact, *pods)
+    world.relist()
+    assert world.endpoints() == ()
+
+
+def test_a_watch_that_speaks_of_a_held_slice_is_believed() -> None:
+    world = World(a_service(), a_slice(*addresses(10)))
+    world.relist()
+    world.told(Apply(a_slice("10.0.0.1")))
+    assert (world.sure, world.doubted) == ({"10.0.0.1"}, set())
+
+
+def test_a_watch_that_deletes_a_held_slice_is_believed() -> None:
+    world = World(a_service(), a_slice(*addresses(10)))
+    world.relist()
+    world.told(Delete(a_slice().ref))
+    assert world.endpoints() == ()
+
+
+def test_what_is_held_is_let_go_by_hand() -> None:
+    world = World(a_service(), a_slice(*addresses(10)))
+    world.relist()
+    (released,) = world.index.release(key=ECHO)
+    world.index.commit()
+    assert released.endpoints == tuple(sorted(addresses(10)))
+    assert world.endpoints() == ()
+    assert world.index.release() == ()
+
+
+def test_the_hold_of_another_cluster_is_left_alone() -> None:
+    world = World(a_service(), a_slice(*addresses(2)))
+    world.relist()
+    assert world.index.release(cluster=B) == ()
+    assert world.doubted == set(addresses(2))
+
+
+def test_a_cluster_that_is_taken_out_takes_what_is_held_with_it() -> None:
+    world = World(a_service(), a_slice(*addresses(2)))
+    world.relist()
+    world.index.remove_cluster(A)
+    world.index.commit()
+    assert world.index.services() == ()
+    assert world.index.held() == ()
+
+
+def test_an_endpoint_that_another_cluster_is_sure_of_is_not_in_doubt() -> None:
+    world = World(a_service(), a_slice(*addresses(2)))
+    world.add(B, [a_service(), a_slice(*addresses(2))])
+    world.relist()
+    assert world.doubted == set()
+
+
+class TestRestored:
+    """What an earlier run knew, until the first list is complete."""
+
+    FACTS = (a_service(), a_slice(*addresses(10)))
+
+    def restored(self, *facts: Fact) -> World:
+        world = World()
+        world.index.remove_cluster(A)
+        world.index.add_cluster(A)
+        world.index.restore(A, facts or self.FACTS)
+        world.index.commit()
+        return world
+
+    def test_it_is_shown_at_once(self) -> None:
+        world = self.restored()
+        assert world.sure == set(addresses(10))
+        assert world.index.restored(A)
+
+    def test_additions_pass_and_removals_wait(self) -> None:
+        world = self.restored()
+        world.relist(a_slice(*addresses(10, first=2)), kinds=SLICES)
+        assert world.sure == set(addresses(10, first=2))
+        assert world.doubted == {"10.0.0.1"}
+        assert world.index.held()[0].until is None
+
+    def test_with_the_last_first_list_a_few_are_gone(self) -> None:
+        world = self.restored()
+        world.relist(a_service(), a_slice(*addresses(9, first=2)), kinds=sorted(BASE_KINDS))
+        assert (world.sure, world.doubted) == (set(addresses(9, first=2)), set())
+        assert not world.index.restored(A)
+
+    def test_with_the_last_first_list_many_are_in_doubt(self) -> None:
+        world = self.restored()
+        world.relist(kinds=sorted(BASE_KINDS))
+        assert world.doubted == set(addresses(10))
+        assert world.index.held()[0].reason in ("ServiceEmptied", "ClusterShrunk")
+        world.relist(kinds=sorted(BASE_KINDS), after=30)
+        assert world.index.services() == ()
+
+    def test_a_watch_is_believed_before_the_first_list_is_complete(self) -> None:
+        world = self.restored()
+        world.relist(a_slice(*addresses(10)), kinds=SLICES)
+        world.told(Apply(a_slice()))
+        assert world.endpoints() == ()
+
+    def test_what_is_held_survives_a_restart(self) -> None:
+        before = World(*self.FACTS)
+        before.relist(a_slice("10.0.0.1"))
+        facts = [fact for kind in before.index.facts(A).values() for fact in kind]
+        after = self.restored(*facts)
+        assert after.sure == set(addresses(10))
+
+
+def a_big(count: int) -> EndpointSlice:
+    """A slice of another service, so that the cluster as a whole loses little."""
+    return a_slice(*of("big", count), name="big", service="big")
+
+
+def of(name: str, count: int) -> tuple[str, ...]:
+    """Addresses of that service and no other."""
+    return tuple(f"10.1.{sum(map(ord, name)) % 250}.{number}" for number in range(1, count + 1))
