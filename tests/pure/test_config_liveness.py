@@ -79,7 +79,7 @@ def test_flag_names_the_snapshot(path: Path) -> None:
         ("liveness: {staleSeconds: -1}", "liveness.staleSeconds: expected seconds, 0 or more"),
         ("liveness: {evictSeconds: .nan}", "liveness.evictSeconds: expected seconds"),
         ("liveness: {probe: {tcp: 'x:1'}}", "liveness.probe: expected endpoints"),
-        ("liveness: {stale: 1}", "did you mean 'staleSeconds'?"),
+        ("liveness: {staleSecond: 1}", "did you mean 'staleSeconds'?"),
         ("snapshot: {minSeconds: -1}", "snapshot.minSeconds: expected seconds"),
         ("snapshot: {path: x}", "snapshot.path: unknown key"),
     ],

@@ -51,7 +51,11 @@ TYPES: dict[Kind, type] = {
 
 def whole(type_: type, **given: st.SearchStrategy) -> st.SearchStrategy:
     """Values with something in every field, also in those that have a default."""
-    return st.builds(type_, **({field.name: ... for field in dataclasses.fields(type_)} | given))
+    return st.builds(type_, **(dict.fromkeys(fields(type_), ...) | given))
+
+
+def fields(type_: type) -> list[str]:
+    return list(getattr(type_, "_fields", ())) or [field.name for field in dataclasses.fields(type_)]
 
 
 ports = st.integers(1, 65535)
@@ -74,9 +78,9 @@ cluster_facts = st.builds(
 
 
 def everything(fact: object) -> object:
-    """The value with the fields that equality leaves out."""
-    if dataclasses.is_dataclass(fact):
-        return (type(fact), [everything(getattr(fact, field.name)) for field in dataclasses.fields(fact)])
+    """The value, its types, and the fields that equality leaves out."""
+    if dataclasses.is_dataclass(fact) or hasattr(fact, "_fields"):
+        return (type(fact), [everything(getattr(fact, field)) for field in fields(type(fact))])
     return [everything(each) for each in fact] if isinstance(fact, tuple) else (type(fact), fact)
 
 
