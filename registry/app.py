@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 
 from registry.coalesce import Coalescer
@@ -65,9 +66,10 @@ class Registry:
         ``file`` is where the others were named, and what it said: it is followed from now on.
         """
         self._config = config
+        self._export = config.exported.policy()
         self._metrics = Metrics()
         self._names = Names(config.domain)
-        self._index = Index(config.export.policy(), config.guard.policy(), asyncio.get_running_loop().time)
+        self._index = Index(self._export, config.guard.policy(), asyncio.get_running_loop().time)
         self._store = ResourceStore()
         options = SessionOptions(identifier="mesh-registry", max_names=config.limits.subscriptions)
         self._xds = XdsServer(self._store, time.time, options)
@@ -172,14 +174,23 @@ class Registry:
             metrics=self._metrics,
         )
 
-    def _open_member(self, cluster: ClusterId, origin: str, connection: Connection, _admit: Admit) -> Opened:
+    def _open_member(self, cluster: ClusterId, origin: str, connection: Connection, admit: Admit) -> Opened:
         """What follows a member that is reached so."""
         if isinstance(connection, Manifests):
             return Opened(ManifestsSource(cluster, Path(connection.folder)), None)
         kubeconfig = connection if isinstance(connection, Kubeconfig) else None
         connect = connector(kubeconfig, f"cluster {cluster} ({origin})", self._config.exec_seconds)
         place = kubeconfig.server if kubeconfig else "in-cluster"
-        return Opened(KubernetesSource(cluster, place, connect, random=random.random), connect)
+        source = KubernetesSource(
+            cluster,
+            place,
+            connect,
+            random=random.random,
+            kinds=self._export.kinds,
+            admit=admit,
+            held=partial(self._index.held_facts, cluster),
+        )
+        return Opened(source, connect)
 
     def _make_writer(self, cluster: ClusterId, connect: Connect) -> ServiceEntryWriter:
         return ServiceEntryWriter(

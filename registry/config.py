@@ -13,7 +13,7 @@ import msgspec
 
 from registry.documents import Document, DocumentError, parse
 from registry.errors import ConfigError
-from registry.index.export import DEFAULT_EXCLUDED_NAMESPACES, DEFAULT_EXCLUDED_SERVICES, ExportPolicy
+from registry.index.export import DEFAULT_EXCLUDED_NAMESPACES, DEFAULT_EXCLUDED_SERVICES, ExportMode, ExportPolicy
 from registry.index.guard import GuardPolicy
 from registry.liveness.probes import Method, ProbePlan
 from registry.liveness.sample import Target
@@ -177,13 +177,23 @@ class LimitsConfig(_Section, frozen=True):
 
 
 class ExportConfig(_Section, frozen=True):
-    """Which services are left out."""
+    """Which services are in the list: see ``registry.index.export``. ``export: MODE`` is short for ``{mode: MODE}``.
 
+    ``selector`` has labels that a Service must have, in the mode of that name.
+    """
+
+    mode: ExportMode = ExportMode.ALL
+    selector: dict[str, str] = msgspec.field(default_factory=dict)
     exclude_namespaces: tuple[str, ...] = tuple(sorted(DEFAULT_EXCLUDED_NAMESPACES))
     exclude_services: tuple[str, ...] = tuple(sorted(map(str, DEFAULT_EXCLUDED_SERVICES)))
 
     def policy(self) -> ExportPolicy:
-        return ExportPolicy(frozenset(self.exclude_namespaces), frozenset(map(ServiceKey.parse, self.exclude_services)))
+        return ExportPolicy(
+            frozenset(self.exclude_namespaces),
+            frozenset(map(ServiceKey.parse, self.exclude_services)),
+            self.mode,
+            tuple(sorted(self.selector.items())),
+        )
 
 
 class GuardConfig(_Section, frozen=True):
@@ -253,7 +263,7 @@ class Config(_Section, frozen=True):
     exec_seconds: float = EXEC_SECONDS
     domain: str = DEFAULT_DOMAIN
     listen: ListenConfig = ListenConfig()
-    export: ExportConfig = ExportConfig()
+    export: ExportConfig | ExportMode = ExportConfig()
     guard: GuardConfig = GuardConfig()
     liveness: LivenessConfig = LivenessConfig()
     snapshot: SnapshotConfig = SnapshotConfig()
@@ -261,6 +271,11 @@ class Config(_Section, frozen=True):
     envoy: EnvoyConfig = EnvoyConfig()
     coalesce: CoalesceConfig = CoalesceConfig()
     limits: LimitsConfig = LimitsConfig()
+
+    @property
+    def exported(self) -> ExportConfig:
+        """Which services are in the list, in the long form."""
+        return self.export if isinstance(self.export, ExportConfig) else ExportConfig(self.export)
 
 
 _SECTIONS: dict[str, type[_Section]] = {
@@ -413,11 +428,7 @@ def _problems(config: Config) -> Iterator[tuple[str, str]]:
             parse_address(text)
         except ValueError as error:
             yield where, str(error)
-    for position, service in enumerate(config.export.exclude_services):
-        try:
-            ServiceKey.parse(service)
-        except ValueError as error:
-            yield f"$.export.excludeServices[{position}]", str(error)
+    yield from _export_problems(config.exported)
     if not DOMAIN.fullmatch(config.domain):
         yield "$.domain", f"expected a DNS name in lower case, got {config.domain!r}"
     for each in msgspec.structs.fields(LimitsConfig):
@@ -429,6 +440,16 @@ def _problems(config: Config) -> Iterator[tuple[str, str]]:
         yield "$.snapshot.minSeconds", "expected seconds, 0 or more"
     if not 0 <= config.coalesce.quiet_ms <= config.coalesce.max_ms:
         yield "$.coalesce", "expected 0 <= quietMs <= maxMs"
+
+
+def _export_problems(export: ExportConfig) -> Iterator[tuple[str, str]]:
+    for position, service in enumerate(export.exclude_services):
+        try:
+            ServiceKey.parse(service)
+        except ValueError as error:
+            yield f"$.export.excludeServices[{position}]", str(error)
+    if (export.mode is ExportMode.SELECTOR) != bool(export.selector):
+        yield "$.export", "a selector goes with mode: selector, and that mode with at least one label"
 
 
 def _guard_problems(guard: GuardConfig) -> Iterator[tuple[str, str]]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from registry.model.facts import Labels, Service
-from registry.model.names import ServiceKey
+from registry.model.names import BASE_KINDS, Kind, ServiceKey
 
 DEFAULT_EXCLUDED_NAMESPACES = frozenset({"kube-system", "kube-public", "kube-node-lease", "istio-system"})
 DEFAULT_EXCLUDED_SERVICES = frozenset({ServiceKey("default", "kubernetes")})
@@ -36,9 +36,9 @@ class ExportPolicy:
     selector: Labels = ()
 
     @property
-    def needs_exports(self) -> bool:
-        """Nothing can be said without the cluster's ServiceExports."""
-        return self.mode is ExportMode.SERVICE_EXPORT
+    def kinds(self) -> frozenset[Kind]:
+        """The kinds without which nothing can be said of a cluster."""
+        return BASE_KINDS | {Kind.SERVICE_EXPORT} if self.mode is ExportMode.SERVICE_EXPORT else BASE_KINDS
 
     def exports(self, service: Service, has_export: bool) -> bool:
         """Whether the Service of one cluster is in the list; ``has_export``: that cluster has a ServiceExport of it."""

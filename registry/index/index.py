@@ -12,7 +12,7 @@ from registry.index.member import Member, holds_by_service
 from registry.index.merge import merge
 from registry.model.events import SourceEvent
 from registry.model.facts import EndpointSlice, Fact
-from registry.model.names import ClusterId, Kind, ServiceKey
+from registry.model.names import ClusterId, Kind, ObjectRef, ServiceKey
 from registry.model.services import Change, ChangeSet, MergedService
 from registry.model.standing import Standing
 
@@ -211,6 +211,10 @@ class Index:
         """How many objects of each kind are held of the cluster."""
         facts = self._members[cluster].facts
         return {kind: len(facts.held(kind)) for kind in Kind}
+
+    def held_facts(self, cluster: ClusterId, kind: Kind) -> Mapping[ObjectRef, Fact]:
+        """The cluster's objects of ``kind`` as it told them last."""
+        return self._members[cluster].facts.held(kind)
 
     def facts(self, cluster: ClusterId) -> Mapping[Kind, Sequence[Fact]]:
         """All that counts of the cluster now, by kind: what ``restore`` of a later run takes."""

@@ -13,7 +13,7 @@ from registry.index.lookup import ServiceLookup
 from registry.index.store import Difference, FactStore
 from registry.model.events import Apply, Delete, InitDone, SourceEvent
 from registry.model.facts import EndpointSlice, Fact, Namespace, Service, ServiceExport
-from registry.model.names import BASE_KINDS, ClusterId, Kind, ObjectRef, ServiceKey
+from registry.model.names import ClusterId, Kind, ObjectRef, ServiceKey
 
 BEARING = frozenset({Kind.SERVICE, Kind.ENDPOINT_SLICE, Kind.SERVICE_EXPORT})
 """The kinds whose removal takes endpoints out of the list. The others say more about endpoints that are there."""
@@ -35,8 +35,7 @@ class Member:
         self._network = network
         self._export = export
         self._guarded = policy is not None
-        required = BASE_KINDS | {Kind.SERVICE_EXPORT} if export.needs_exports else BASE_KINDS
-        self.facts = FactStore(required)
+        self.facts = FactStore(export.kinds)
         self.lookup = ServiceLookup()
         self.guard = RemovalGuard(policy or GuardPolicy())
         self._place = Place(cluster, network, self.get)
