@@ -1,0 +1,116 @@
+"""What is held in doubt, as operators see it and let it go: the program before an API server that forgets."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+import pytest_asyncio
+from support.fake_apiserver import FakeApiServer, kubeconfig, stream
+from support.kube_wire import a_service
+from support.processes import until
+from support.registry import RunningRegistry
+
+from registry.model.names import Kind
+
+ECHO = "shop/echo"
+ADDRESSES = ("10.0.0.1", "10.0.0.2")
+
+
+def a_slice(*addresses: str) -> dict[str, object]:
+    labels = {"kubernetes.io/service-name": "echo"}
+    return {
+        "metadata": {"name": "echo-1", "namespace": "shop", "labels": labels},
+        "addressType": "IPv4",
+        "ports": [{"name": "http", "port": 8080}],
+        "endpoints": [{"addresses": [address], "conditions": {"ready": True}} for address in addresses],
+    }
+
+
+@pytest_asyncio.fixture
+async def forgetful(tmp_path: Path) -> AsyncIterator[RunningRegistry]:
+    """The program when its cluster's slice has vanished from a list, and nobody said that it was deleted."""
+    async with FakeApiServer() as server:
+        (tmp_path / "kubeconfig").write_text(kubeconfig(server.url))
+        await server.put(Kind.SERVICE, a_service("echo"))
+        await server.put(Kind.ENDPOINT_SLICE, a_slice(*ADDRESSES))
+        outage = asyncio.Event()
+        server.script("watch", Kind.ENDPOINT_SLICE, stream(gate=outage))
+        async with RunningRegistry(tmp_path, f"--kubeconfig=a={tmp_path / 'kubeconfig'}") as it:
+            await server.requests("watch", Kind.ENDPOINT_SLICE, 1)
+            server.forget(Kind.ENDPOINT_SLICE, "echo-1")
+            outage.set()
+            await server.requests("list", Kind.ENDPOINT_SLICE, 2)
+            yield it
+
+
+async def doubted(registry: RunningRegistry) -> bool:
+    return bool((await registry.get("/api/v1/guard"))["held"])
+
+
+async def test_what_a_list_lacks_is_shown_and_kept(forgetful: RunningRegistry) -> None:
+    await until(lambda: doubted(forgetful), "it is noticed")
+    assert await forgetful.addresses(ECHO) == set(ADDRESSES)
+    shown = forgetful.command("guard", "list", "-o", "wide", "--server", forgetful.http)
+    header, row = (line.split() for line in shown.stdout.splitlines())
+    assert header == ["CLUSTER", "SERVICE", "ENDPOINTS", "REASON", "SINCE", "UNTIL", "ADDRESSES"]
+    assert row[:4] == ["a", ECHO, "2", "ServiceEmptied"]
+    assert row[6] == ",".join(ADDRESSES)
+    (said,) = [each for each in (await forgetful.cluster("a"))["conditions"] if each["type"] == "ListsBelieved"]
+    assert (said["status"], said["reason"]) == (False, "ServiceEmptied")
+    wide = forgetful.command("get", "clusters", "-o", "wide", "--server", forgetful.http).stdout
+    assert "ListsBelieved=ServiceEmptied since 20" in wide
+    endpoints = (await forgetful.get(f"/api/v1/services/{ECHO}"))["endpoints"]
+    assert [each["inDoubt"] for each in endpoints] == [True, True]
+
+
+async def test_it_is_let_go_by_hand(forgetful: RunningRegistry) -> None:
+    await until(lambda: doubted(forgetful), "it is noticed")
+    other = forgetful.command("guard", "release", "shop/other", "--server", forgetful.http)
+    assert (other.returncode, other.stdout) == (0, "nothing of that is held\n")
+    done = forgetful.command("guard", "release", ECHO, "--cluster", "a", "--server", forgetful.http)
+    assert (done.returncode, done.stdout) == (0, f"a: {ECHO}: 2 endpoints let go\n")
+    assert await forgetful.addresses(ECHO) == set()
+    shown = forgetful.command("guard", "list", "-o", "json", "--server", forgetful.http)
+    assert json.loads(shown.stdout) == {"held": []}
+    (said,) = [each for each in (await forgetful.cluster("a"))["conditions"] if each["type"] == "ListsBelieved"]
+    assert said["status"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ((), "name NS/NAME, --cluster NAME, or both; or --all"),
+        (("--all", "--cluster", "a"), "or --all"),
+        (("echo",), "write NAMESPACE/NAME"),
+    ],
+)
+async def test_a_release_that_names_nothing_or_too_much_is_wrong_usage(
+    forgetful: RunningRegistry, arguments: tuple[str, ...], says: str
+) -> None:
+    done = forgetful.command("guard", "release", *arguments, "--server", forgetful.http)
+    assert done.returncode == 2
+    assert says in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ("", "expected cluster, service (NS/NAME) or all"),
+        ("{}", "name a cluster, a service, or both"),
+        ('{"service": "echo"}', "write NAMESPACE/NAME"),
+        ('{"servce": "shop/echo"}', "unknown field `servce`"),
+        ('{"all": true, "cluster": "a"}', "name a cluster, a service, or both"),
+    ],
+)
+async def test_a_request_that_is_none_lets_nothing_go(forgetful: RunningRegistry, body: str, says: str) -> None:
+    await until(lambda: doubted(forgetful), "it is noticed")
+    url = f"http://{forgetful.http}/api/v1/guard/release"
+    async with aiohttp.ClientSession() as session, session.post(url, data=body) as response:
+        assert response.status == 400
+        assert says in (await response.json())["error"]
+    assert await forgetful.addresses(ECHO) == set(ADDRESSES)
