@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.kube_wire import a_bookmark, a_page, a_service, a_status, an_error, an_event
 from support.listener import Listener
+from support.machine import feed
 
-from registry.model.events import Apply, Delete, Init, InitApply, InitDone, InitKeep, SourceEvent
+from registry.model.events import SourceEvent
 from registry.model.facts import Service
 from registry.model.names import Kind
 from registry.sources.kubernetes.backoff import BACKOFF_SECONDS, MAX_RETRY_AFTER_SECONDS
@@ -36,21 +37,6 @@ REFUSALS = [
 def machine(random: Callable[[], float] = lambda: 0.0) -> ListWatch:
     """One that lists in pages; streaming lists have a file of their own."""
     return ListWatch(Kind.SERVICE, random, streams=False)
-
-
-def feed(events: Iterator[SourceEvent]) -> list[str]:
-    """What was said, in short."""
-    return [short(event) for event in events]
-
-
-def short(event: SourceEvent) -> str:
-    match event:
-        case InitApply(fact) | Apply(fact):
-            return f"{type(event).__name__} {fact.ref.name}"
-        case InitKeep(ref) | Delete(ref):
-            return f"{type(event).__name__} {ref.name}"
-        case Init() | InitDone():
-            return type(event).__name__
 
 
 def watching(*names: str, random: Callable[[], float] = lambda: 0.0) -> ListWatch:

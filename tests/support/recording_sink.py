@@ -20,6 +20,7 @@ class RecordingSink:
     def __init__(self, cluster: ClusterId) -> None:
         self.events: list[SourceEvent] = []
         self.statuses: list[SourceStatus] = []
+        self.told: list[Condition] = []
         self.conditions: ConditionBoard[ClusterId] = ConditionBoard(lambda: 0.0)
         self.index = Index()
         self.index.add_cluster(cluster)
@@ -39,6 +40,7 @@ class RecordingSink:
 
     def condition(self, cluster: ClusterId, condition: Condition) -> None:
         if self.conditions.set(cluster, condition):
+            self.told.append(condition)
             self._changed.set()
 
     @property

@@ -137,7 +137,7 @@ class Follower:
             self._lost_at = self._around.clock()
             self.machine.failed(Fault(error.reason, str(error)))
             return
-        if self._moved():
+        if self._moved() or self.machine.step is not step:
             return
         if answer.status != HTTPStatus.OK:
             self._refused(answer.status, answer.body, retry_after(answer.headers))
@@ -151,16 +151,20 @@ class Follower:
         silence = max(self._quiet_seconds, LIST_SECONDS) + PATIENCE_SECONDS
         try:
             async with self._api.stream(step.path, step.query, silence=silence) as stream:
-                if self._moved():
+                if self._moved() or self.machine.step is not step:
                     return
                 if stream.status != HTTPStatus.OK:
-                    self._refused(stream.status, await stream.read(), retry_after(stream.headers))
+                    body = await stream.read()
+                    if self.machine.step is step:
+                        self._refused(stream.status, body, retry_after(stream.headers))
                     return
                 self._opened()
                 await self._read(step, stream)
         except TransportError as error:
             self._lost_at = self._around.clock()
             fault = Fault(error.reason, str(error))
+            if self.machine.step is not step:
+                return
             if self._opened_at is None:
                 self.machine.failed(fault)
             else:
