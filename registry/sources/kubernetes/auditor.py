@@ -62,7 +62,10 @@ class Auditor:
             for kind in self._followers:
                 share = 0.75 + self._around.random() / 2
                 await self._around.sleep(self._seconds / len(self._followers) * share)
-                await self._audit(kind)
+                try:
+                    await self._audit(kind)
+                except Exception:
+                    log.exception("comparing %s failed", RESOURCES[kind].name)
 
     def listed(self, kind: Kind) -> None:
         """A list of the kind is complete."""

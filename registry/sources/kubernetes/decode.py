@@ -397,6 +397,12 @@ class WatchEvent(msgspec.Struct, frozen=True):
     ends_list: bool = False
 
 
+_CHANGES: Mapping[Kind, msgspec.json.Decoder[Any]] = {
+    kind: msgspec.json.Decoder(msgspec.defstruct(f"_{kind}Event", [("type", str), ("object", struct)], frozen=True))
+    for kind, struct in _STRUCTS.items()
+}
+"""An event whose object is all there, in one pass."""
+
 _EVENT = msgspec.json.Decoder(_Event)
 _ANY = msgspec.json.Decoder(_AnyObject)
 _BOOKMARK = msgspec.json.Decoder(_Bookmark)
@@ -410,6 +416,22 @@ def decode_event(kind: Kind, line: bytes) -> WatchEvent:
     Raises:
         DecodeError: the line is no watch event, or nobody can say of which object.
     """
+    return _decode_change(kind, line) or _decode_closely(kind, line)
+
+
+def _decode_change(kind: Kind, line: bytes) -> WatchEvent | None:
+    """An ADDED or MODIFIED whose object can be read; None for all else, which is looked at more closely."""
+    try:
+        event = _CHANGES[kind].decode(line)
+        if event.type not in ("ADDED", "MODIFIED"):
+            return None
+        fact: Fact = event.object.fact()
+    except _UNREADABLE:
+        return None
+    return WatchEvent(event.type, fact.resource_version, fact=fact, ref=fact.ref)
+
+
+def _decode_closely(kind: Kind, line: bytes) -> WatchEvent:
     event = _decode(_EVENT, line)
     body = bytes(event.object)
     if event.type == "ERROR":
