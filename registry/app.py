@@ -8,18 +8,16 @@ import random
 import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from functools import partial
 from pathlib import Path
 
 from registry.coalesce import Coalescer
 from registry.config import ClusterConfig, Config, parse_address
 from registry.errors import StartError
 from registry.index import HeldService, Index
-from registry.membership.configured import ConfigurationFile, FixedMembers
-from registry.membership.folder import KubeconfigFolder
-from registry.membership.following import Admit, Opened
+from registry.membership.following import Admit, Held, Opened
 from registry.membership.members import Members
-from registry.membership.spec import Connection, Manifests, Provider
+from registry.membership.places import places
+from registry.membership.spec import Connection, Manifests
 from registry.model.names import ClusterId, ServiceKey
 from registry.model.services import MergedService
 from registry.pipeline import Pipeline
@@ -81,7 +79,7 @@ class Registry:
         self._writers = WriterFleet(self._make_writer)
         self._pipeline = self._make_pipeline()
         companions = [self._writers] if config.service_entries.write else []
-        providers = _providers(config, config.clusters if flags is None else flags, file)
+        providers = places(config, config.clusters if flags is None else flags, file)
         self._members = Members(providers, self._pipeline, self._open_member, companions)
         self._serving = False
         self._stack = AsyncExitStack()
@@ -174,21 +172,20 @@ class Registry:
             metrics=self._metrics,
         )
 
-    def _open_member(self, cluster: ClusterId, origin: str, connection: Connection, admit: Admit) -> Opened:
+    def _open_member(self, cluster: ClusterId, origin: str, connection: Connection, admit: Admit, held: Held) -> Opened:
         """What follows a member that is reached so."""
         if isinstance(connection, Manifests):
             return Opened(ManifestsSource(cluster, Path(connection.folder)), None)
         kubeconfig = connection if isinstance(connection, Kubeconfig) else None
         connect = connector(kubeconfig, f"cluster {cluster} ({origin})", self._config.exec_seconds)
-        place = kubeconfig.server if kubeconfig else "in-cluster"
         source = KubernetesSource(
             cluster,
-            place,
+            kubeconfig.server if kubeconfig else "in-cluster",
             connect,
             random=random.random,
             kinds=self._export.kinds,
             admit=admit,
-            held=partial(self._index.held_facts, cluster),
+            held=held,
         )
         return Opened(source, connect)
 
@@ -224,16 +221,6 @@ class Registry:
             objects=self._index.objects(cluster),
             writer=self._writers.status(cluster),
         )
-
-
-def _providers(config: Config, flags: Sequence[ClusterConfig], file: tuple[Path, Config] | None) -> list[Provider]:
-    """Where members come from, the most important place first."""
-    providers: list[Provider] = [FixedMembers(flags)]
-    if file is not None:
-        providers.append(ConfigurationFile(*file))
-    if config.kubeconfig_folder is not None:
-        providers.append(KubeconfigFolder(Path(config.kubeconfig_folder)))
-    return providers
 
 
 def _held_report(held: HeldService) -> HeldReport:

@@ -12,7 +12,7 @@ from registry.index import HeldService, Index
 from registry.model.conditions import Condition, ConditionBoard, ConditionType
 from registry.model.events import Apply, Delete, Init, InitApply, InitDone, InitKeep, SourceEvent
 from registry.model.facts import Fact
-from registry.model.names import BASE_KINDS, ClusterId, Kind, ServiceKey
+from registry.model.names import BASE_KINDS, ClusterId, Kind, ObjectRef, ServiceKey
 from registry.model.services import ChangeSet
 from registry.model.standing import Standing
 from registry.model.status import SourceState, SourceStatus
@@ -89,6 +89,10 @@ class Pipeline:
         self.flush()
         self._tell_bystanders()
         self._check_accounted()
+
+    def told(self, cluster: ClusterId, kind: Kind) -> Mapping[ObjectRef, Fact]:
+        """The cluster's objects of ``kind`` as it told them last."""
+        return self._index.held_facts(cluster, kind)
 
     def restore(self, cluster: ClusterId, facts: Iterable[Fact]) -> None:
         """Show what a snapshot knows of ``cluster`` until its first list is complete; commit with ``flush``."""

@@ -9,5 +9,6 @@
 ``looking``    folders and files, looked at when something changed
 ``configured`` members of the flags and of the configuration file
 ``folder``     members of a folder of kubeconfigs
+``places``     all of these, as configured
 ``secrets``    members of the Secrets of a home cluster; ``roster`` is what these come to (pure)
 """

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from registry.membership.spec import Connection, MemberSpec
 from registry.membership.standby import Relay
-from registry.model.names import ClusterId, Kind
+from registry.model.facts import Fact
+from registry.model.names import ClusterId, Kind, ObjectRef
 from registry.model.status import Sink, Source, SourceState, SourceStatus
 from registry.sources.kubernetes.reflector import Connect
 
@@ -29,6 +30,9 @@ class Hub(Sink, Protocol):
     def set_network(self, cluster: ClusterId, network: str) -> None:
         """Endpoints of ``cluster`` are on ``network`` from now on."""
 
+    def told(self, cluster: ClusterId, kind: Kind) -> Mapping[ObjectRef, Fact]:
+        """What is held of ``cluster``, as it was said here."""
+
     def remove_cluster(self, cluster: ClusterId) -> None:
         """Forget ``cluster``, on its operator's word."""
 
@@ -46,6 +50,10 @@ class Companion(Protocol):
         """It is no member any more."""
 
 
+Held = Callable[[Kind], Mapping[ObjectRef, Fact]]
+"""What the source's listener holds of a kind, as the source said it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Opened:
     """The parts for one way to reach a member; ``connect`` is None where there is no API server."""
@@ -54,52 +62,64 @@ class Opened:
     connect: Connect | None
 
 
-Open = Callable[[ClusterId, str, Connection, Admit], Opened]
+Open = Callable[[ClusterId, str, Connection, Admit, Held], Opened]
 """Makes them for a member, from where it is said to be a member (``origin``) and how it is reached. Does no IO."""
-
-Heard = Callable[["Following", SourceStatus], None]
 
 
 class Following:
     """One source of a member, running. ``heard`` is told each status before it is handed on."""
 
-    def __init__(self, cluster: ClusterId, spec: MemberSpec, connection: Connection, opened: Opened) -> None:
-        self.cluster = cluster
+    def __init__(
+        self,
+        spec: MemberSpec,
+        connection: Connection,
+        hub: Hub,
+        *,
+        open_: Open,
+        admit: Admit,
+        heard: Callable[[Following, SourceStatus], None],
+    ) -> None:
+        self.cluster = ClusterId(spec.name)
         self.origin = spec.origin
         self.connection = connection
+        opened = open_(self.cluster, spec.origin, connection, admit, self._held)
         self.source = opened.source
         self.connect = opened.connect
         self.synced = False
         """It followed every kind, once."""
         self.settled = False
         """And what follows from that was done."""
-        self._relay: Relay | None = None
+        self._hub = hub
+        self._heard = heard
+        self._relay = Relay(self.cluster, self._hear)
         self._task: asyncio.Task[None] | None = None
 
-    def start(self, heard: Heard) -> None:
+    def start(self) -> None:
         """Follow the cluster; nobody hears of it before ``take_over``."""
-        self._relay = Relay(self.cluster, lambda status: self._hear(status, heard))
-        self._task = asyncio.create_task(self._run(self._relay), name=f"source {self.cluster}")
+        self._task = asyncio.create_task(self._run(), name=f"source {self.cluster}")
 
-    def take_over(self, sink: Sink) -> None:
-        """``sink`` hears it from now on, and at once all that it said before."""
-        assert self._relay is not None, "started first"
-        self._relay.take_over(sink)
+    def take_over(self) -> None:
+        """The hub hears it from now on, and at once all that it said before."""
+        self._relay.take_over(self._hub)
 
     def stop(self) -> asyncio.Task[None] | None:
         """Nothing is heard of it from now on; the task that is ending, if it was started."""
-        if self._relay is not None:
-            self._relay.close()
+        self._relay.close()
         if self._task is not None:
             self._task.cancel()
         return self._task
 
-    def _hear(self, status: SourceStatus, heard: Heard) -> None:
+    def _hear(self, status: SourceStatus) -> None:
         self.synced = self.synced or status.state is SourceState.SYNCED
-        heard(self, status)
+        self._heard(self, status)
 
-    async def _run(self, relay: Relay) -> None:
+    def _held(self, kind: Kind) -> Mapping[ObjectRef, Fact]:
+        if self._relay.in_charge:
+            return self._hub.told(self.cluster, kind)
+        return self._relay.held(kind)
+
+    async def _run(self) -> None:
         try:
-            await self.source.run(relay)
+            await self.source.run(self._relay)
         except Exception:
             log.exception("source %s failed and will not be restarted", self.cluster)

@@ -175,8 +175,8 @@ class Members:
             self._in_use(member)
         elif member.candidate is None or member.candidate.connection != connection:
             self._end(member.candidate)
-            member.candidate = self._following(member, connection)
-            member.candidate.start(self._candidate_heard)
+            member.candidate = self._following(member, connection, self._candidate_heard)
+            member.candidate.start()
 
     def _begin(self, member: _Member, connection: Connection) -> None:
         """Follow the member so. What was followed before listed nothing that could be lost, and need not be right."""
@@ -185,16 +185,17 @@ class Members:
             self._end(member.current)
             self._book.forget(cluster)
             self._hub.status(cluster, SourceStatus(SourceState.CONNECTING))
-        current = member.current = self._following(member, connection)
+        current = member.current = self._following(member, connection, self._heard)
         for companion in self._companions:
             companion.reached(cluster, current.connect)
-        current.start(self._heard)
-        current.take_over(self._hub)
+        current.start()
+        current.take_over()
 
-    def _following(self, member: _Member, connection: Connection) -> Following:
-        cluster = ClusterId(member.spec.name)
-        opened = self._open(cluster, member.spec.origin, connection, partial(self._admit, cluster))
-        return Following(cluster, member.spec, connection, opened)
+    def _following(
+        self, member: _Member, connection: Connection, heard: Callable[[Following, SourceStatus], None]
+    ) -> Following:
+        admit = partial(self._admit, ClusterId(member.spec.name))
+        return Following(member.spec, connection, self._hub, open_=self._open, admit=admit, heard=heard)
 
     def _admit(self, cluster: ClusterId, uid: str) -> str | None:
         """Whether the member may be this cluster; whoever waited to know may go then."""
@@ -224,7 +225,7 @@ class Members:
         elif status.state is SourceState.SYNCED:
             self._end(member.current)
             member.current, member.candidate = candidate, None
-            candidate.take_over(self._hub)
+            candidate.take_over()
             log.info("cluster %s: reached with other credentials now (%s)", candidate.cluster, candidate.origin)
             for companion in self._companions:
                 companion.reached(candidate.cluster, candidate.connect)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from registry.model.conditions import Condition, ConditionType
@@ -61,6 +61,10 @@ class Standby:
             if held.coming is not None:
                 yield from _list(kind, held.coming)
 
+    def held(self, kind: Kind) -> Mapping[ObjectRef, Fact]:
+        """The objects of the kind, as of its last list and what came since."""
+        return self._of(kind).facts
+
     def _of(self, kind: Kind) -> _Kind:
         return self._kinds.setdefault(kind, _Kind())
 
@@ -97,6 +101,15 @@ class Relay:
         self._standby: Standby | None = Standby()
         self._conditions: dict[ConditionType, Condition] = {}
         self._sink: Sink | None = None
+
+    @property
+    def in_charge(self) -> bool:
+        """What is said is heard."""
+        return self._sink is not None
+
+    def held(self, kind: Kind) -> Mapping[ObjectRef, Fact]:
+        """What was said of the kind while nobody heard it."""
+        return self._standby.held(kind) if self._standby is not None else {}
 
     def take_over(self, sink: Sink) -> None:
         """From now on this is what ``sink`` hears of the cluster, beginning with all that was said so far."""

@@ -121,7 +121,9 @@ class KubernetesClient:
             raise TransportError(Reason.KUBECONFIG_INVALID, str(error)) from error
 
     @classmethod
-    async def from_kubeconfig(cls, path: Path, context: str | None = None) -> KubernetesClient:
+    async def from_kubeconfig(
+        cls, path: Path, context: str | None = None, exec_seconds: float = EXEC_SECONDS
+    ) -> KubernetesClient:
         """A client for ``context`` of the kubeconfig at ``path`` as it is now, by default its current context.
 
         Raises:
@@ -131,7 +133,8 @@ class KubernetesClient:
             kubeconfig = await asyncio.to_thread(load_kubeconfig, path, context)
         except KubeconfigError as error:
             raise TransportError(Reason.KUBECONFIG_INVALID, str(error)) from error
-        return await cls.connect(KubeconfigCredentials(kubeconfig, f"kubeconfig {path}"))
+        credentials = KubeconfigCredentials(kubeconfig, f"kubeconfig {path}", exec_seconds=exec_seconds)
+        return await cls.connect(credentials)
 
     @property
     def server(self) -> str:

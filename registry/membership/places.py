@@ -1,0 +1,44 @@
+"""The places that name member clusters, as configured."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+from registry.config import ClusterConfig, Config, RemoteSecretsConfig
+from registry.membership.configured import ConfigurationFile, FixedMembers
+from registry.membership.folder import KubeconfigFolder
+from registry.membership.secrets import RemoteSecrets
+from registry.membership.spec import Provider
+from registry.sources.kubernetes.client import KubernetesClient, connector
+from registry.sources.kubernetes.credentials import surroundings
+
+
+def places(config: Config, flags: Sequence[ClusterConfig], file: tuple[Path, Config] | None) -> list[Provider]:
+    """All of them, the most important first: flags, the configuration file, the folder, Secrets.
+
+    ``file`` is the configuration file, and what it said when ``config`` was made of it.
+    """
+    found: list[Provider] = [FixedMembers(flags)] if flags else []
+    if file is not None:
+        found.append(ConfigurationFile(*file))
+    if config.kubeconfig_folder is not None:
+        found.append(KubeconfigFolder(Path(config.kubeconfig_folder)))
+    if config.remote_secrets is not None:
+        found.append(_remote_secrets(config.remote_secrets, config.exec_seconds))
+    return found
+
+
+def _remote_secrets(home: RemoteSecretsConfig, exec_seconds: float) -> RemoteSecrets:
+    place = f"kubeconfig {home.kubeconfig}" if home.kubeconfig else "this cluster"
+
+    async def connect() -> KubernetesClient:
+        """The home cluster, with its kubeconfig as it is now."""
+        if home.kubeconfig is None:
+            return await connector(None, place)()
+        return await KubernetesClient.from_kubeconfig(Path(home.kubeconfig), home.context, exec_seconds)
+
+    around = surroundings(Path("/")) if home.allow_exec else None
+    origin = f"Secrets in {home.namespace} of {place}"
+    return RemoteSecrets(origin, home.namespace, connect, around, random=random.random)

@@ -1,0 +1,143 @@
+"""Members of the Secrets of a home cluster: listed, then watched."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+
+from registry.membership.roster import LABEL, Expired, Roster, SecretsError, decode_list
+from registry.membership.spec import Listener, MemberSpec, Trouble
+from registry.sources.kubernetes.client import KubernetesClient, TransportError
+from registry.sources.kubernetes.conditions import Reason, refused
+from registry.sources.kubernetes.decode import decode_status_message
+from registry.sources.kubernetes.framing import LineFramer, LineTooLongError
+from registry.sources.kubernetes.kubeconfig import Surroundings
+
+WATCH_SECONDS = 300
+PATIENCE_SECONDS = 30
+"""How much longer than asked for a watch may go on without a byte before it is given up."""
+
+CONFIRM_SECONDS = 3.0
+"""How long after a list that lacks Secrets the next one follows."""
+
+BACKOFF_SECONDS = (0.5, 30.0)
+"""The first wait after a failure, and the longest; each is twice the one before, less a random part of up to half."""
+
+Connect = Callable[[], Awaitable[KubernetesClient]]
+
+
+class RemoteSecrets:
+    """The members that the Secrets in ``namespace`` of the home cluster name. ``connect`` is used after each failure.
+
+    Whatever happens to the home cluster, or to the right to read it, the members stay.
+    """
+
+    def __init__(
+        self,
+        origin: str,
+        namespace: str,
+        connect: Connect,
+        around: Surroundings | None,
+        *,
+        random: Callable[[], float],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self.origin = origin
+        self._path = f"/api/v1/namespaces/{namespace}/secrets"
+        self._what = f"secrets in {namespace}"
+        self._connect = connect
+        self._roster = Roster(namespace, around)
+        self._random = random
+        self._sleep = sleep
+        self._failures = 0
+        self._told: list[MemberSpec] | None = None
+
+    async def run(self, listener: Listener) -> None:
+        while True:
+            trouble = await self._follow(listener)
+            listener.trouble(trouble)
+            first, longest = BACKOFF_SECONDS
+            wait = min(longest, first * 2.0 ** min(self._failures, 16)) * (1 - self._random() / 2)
+            self._failures += 1
+            await self._sleep(wait)
+
+    async def _follow(self, listener: Listener) -> Trouble:
+        """List and watch until something is wrong; what."""
+        client: KubernetesClient | None = None
+        try:
+            client = await self._connect()
+            while True:
+                version = await self._list(client)
+                self._failures = 0
+                self._tell(listener)
+                listener.trouble(None)
+                if self._roster.doubtful:
+                    await self._sleep(CONFIRM_SECONDS)
+                else:
+                    await self._watch(client, version, listener)
+        except TransportError as error:
+            return self._trouble(error.reason, f"{self._what}: {error}")
+        except _RefusedError as error:
+            return self._trouble(error.reason, str(error))
+        except (SecretsError, LineTooLongError) as error:
+            return self._trouble(Reason.BAD_RESPONSE, f"{self._what}: {error}")
+        finally:
+            if client is not None:
+                await client.close()
+
+    async def _list(self, client: KubernetesClient) -> str:
+        """List once; the resourceVersion to watch from."""
+        answer = await client.request("GET", self._path, query={"labelSelector": LABEL})
+        if answer.status != HTTPStatus.OK:
+            raise _RefusedError("list", self._what, answer.status, answer.body)
+        found = decode_list(answer.body)
+        self._roster.listed(found.items)
+        return found.metadata.resource_version
+
+    async def _watch(self, client: KubernetesClient, version: str, listener: Listener) -> None:
+        """Watch for as long as that goes well; return when a list is needed."""
+        while True:
+            query = {
+                "labelSelector": LABEL,
+                "watch": "true",
+                "allowWatchBookmarks": "true",
+                "resourceVersion": version,
+                "timeoutSeconds": str(WATCH_SECONDS),
+            }
+            framer = LineFramer()
+            before = version
+            async with client.stream(self._path, query, silence=WATCH_SECONDS + PATIENCE_SECONDS) as stream:
+                if stream.status == HTTPStatus.GONE:
+                    return
+                if stream.status != HTTPStatus.OK:
+                    raise _RefusedError("watch", self._what, stream.status, await stream.read())
+                async for chunk in stream.chunks():
+                    try:
+                        for line in framer.feed(chunk):
+                            version = self._roster.line(line) or version
+                    except Expired:
+                        return
+                    finally:
+                        self._tell(listener)
+            if version == before:
+                await self._sleep(BACKOFF_SECONDS[0])
+
+    def _tell(self, listener: Listener) -> None:
+        specs = self._roster.specs()
+        if specs != self._told:
+            self._told = specs
+            listener.members(specs)
+
+    @staticmethod
+    def _trouble(reason: str, message: str) -> Trouble:
+        return Trouble(reason, f"{message}; the members it named stay")
+
+
+class _RefusedError(Exception):
+    """The home cluster answered with another status than 200."""
+
+    def __init__(self, verb: str, what: str, status: int, body: bytes) -> None:
+        fault = refused(verb, what, status, decode_status_message(body))
+        super().__init__(fault.message)
+        self.reason = fault.reason

@@ -1,0 +1,106 @@
+"""A source that stands by: when it takes over, the listener believes what it would have believed of it all along."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from support.facts import A, a_service, a_slice, facts, listing
+from support.listener import Listener
+from support.recording_sink import RecordingSink
+
+from registry.membership.standby import Relay, Standby
+from registry.model.conditions import Condition, ConditionType
+from registry.model.events import Apply, Delete, Init, InitApply, InitDone, InitKeep, SourceEvent
+from registry.model.facts import Fact
+from registry.model.names import Kind, ObjectRef
+from registry.model.status import SourceState, SourceStatus
+
+SYNCED = SourceStatus(SourceState.SYNCED)
+lists = st.lists(st.tuples(facts, st.booleans()), max_size=4)
+changes = st.lists(st.one_of(facts, facts.map(lambda fact: fact.ref)), max_size=6)
+
+
+def a_list(kind: Kind, content: list[tuple[Fact, bool]]) -> list[SourceEvent]:
+    """A list of what of ``content`` is of that kind; what is not readable is kept."""
+    events: list[SourceEvent] = [Init(kind)]
+    for fact, readable in {fact.ref: (fact, readable) for fact, readable in content}.values():
+        if fact.ref.kind is kind:
+            events.append(InitApply(fact) if readable else InitKeep(fact.ref))
+    return [*events, InitDone(kind)]
+
+
+def a_change(change: Fact | ObjectRef) -> SourceEvent:
+    return Delete(change) if isinstance(change, ObjectRef) else Apply(change)
+
+
+@given(st.lists(facts, max_size=6), lists, changes, lists, changes)
+def test_taking_over_comes_to_what_listening_all_along_comes_to(
+    before: list[Fact],
+    first: list[tuple[Fact, bool]],
+    then: list[Fact | ObjectRef],
+    again: list[tuple[Fact, bool]],
+    at_last: list[Fact | ObjectRef],
+) -> None:
+    said: list[SourceEvent] = [event for kind in Kind for event in a_list(kind, first)]
+    said += [a_change(change) for change in then]
+    said += [event for kind in Kind for event in a_list(kind, again)]
+    said += [a_change(change) for change in at_last]
+    directly, later, standby = Listener(), Listener(), Standby()
+    for event in listing(*before):
+        directly.hear(event)
+        later.hear(event)
+    for event in said:
+        directly.hear(event)
+        standby.apply(event)
+    for event in standby.replay():
+        later.hear(event)
+    unread = {fact.ref for fact, readable in (*first, *again) if not readable}
+    for held in (later.held, directly.held):
+        for ref in unread:  # of these something is kept: which content depends on when it was last read
+            held.pop(ref, None)
+    assert later.held == directly.held
+
+
+def test_list_under_way_goes_on_after_the_taking_over() -> None:
+    standby, listener = Standby(), Listener()
+    one, two, three = (a_service(name) for name in ("one", "two", "three"))
+    for event in (*listing(one, kinds=[Kind.SERVICE]), Init(Kind.SERVICE), InitApply(two)):
+        standby.apply(event)
+    for event in standby.replay():
+        listener.hear(event)
+    assert listener.held == {one.ref: one}
+    for event in (InitApply(three), InitDone(Kind.SERVICE)):
+        listener.hear(event)
+    assert listener.held == {two.ref: two, three.ref: three}
+
+
+def test_rewound_list_stays_one() -> None:
+    standby = Standby()
+    for event in (Init(Kind.POD), InitDone(Kind.POD, rewound=True)):
+        standby.apply(event)
+    assert list(standby.replay()) == [Init(Kind.POD), InitDone(Kind.POD, rewound=True)]
+
+
+def test_relay_is_silent_then_heard_then_deaf() -> None:
+    sink, heard = RecordingSink(A), []
+    relay = Relay(A, heard.append)
+    condition = Condition(ConditionType.CONSISTENT, True, "Audited")
+    for event in listing(a_service(), a_slice("10.0.0.1")):
+        relay.event(A, event)
+    relay.condition(A, condition)
+    relay.status(A, SourceStatus(SourceState.CONNECTING))
+    assert (sink.events, sink.statuses, sink.conditions.of(A)) == ([], [], ())
+    relay.take_over(sink)
+    relay.status(A, SYNCED)
+    assert sink.addresses() == {"10.0.0.1"}
+    assert [each.condition for each in sink.conditions.of(A)] == [condition]
+    assert sink.statuses == [SYNCED]
+    relay.event(A, Apply(a_slice("10.0.0.1", "10.0.0.2")))
+    assert sink.addresses() == {"10.0.0.1", "10.0.0.2"}
+    relay.close()
+    for event in listing():
+        relay.event(A, event)
+    relay.status(A, SourceStatus(SourceState.FAILING, "Unreachable", ""))
+    assert sink.addresses() == {"10.0.0.1", "10.0.0.2"}
+    assert sink.statuses == [SYNCED]
+    assert len(heard) == 2
