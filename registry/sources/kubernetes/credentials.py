@@ -18,11 +18,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from kubernetes_asyncio.client import Configuration
-from kubernetes_asyncio.config.incluster_config import InClusterConfigLoader
-from kubernetes_asyncio.config.kube_config import KubeConfigLoader
-
 from registry.sources.kubernetes.kubeconfig import Kubeconfig, KubeconfigError, Surroundings, read_kubeconfig
+from registry.sources.kubernetes.library import readers
 from registry.sources.kubernetes.oidc import OidcTokens
 from registry.sources.kubernetes.plugin import EXEC_SECONDS, PluginConfig, PluginCredential, plugin_config, run_plugin
 
@@ -132,8 +129,8 @@ class KubeconfigCredentials:
             "clusters": [{"name": "it", "cluster": {"server": "http://none"}}],
             "users": [{"name": "it", "user": self._user}],
         }
-        configuration = Configuration()
-        await KubeConfigLoader(document, config_base_path="/").load_and_set(configuration)
+        configuration = readers().Configuration()
+        await readers().KubeConfigLoader(document, config_base_path="/").load_and_set(configuration)
         token: str | None = configuration.api_key.get("BearerToken")
         return token.strip() if token else None
 
@@ -173,10 +170,10 @@ class InClusterCredentials:
         self._tls = _Tls()
 
     async def access(self) -> Access:
-        configuration = Configuration()
+        configuration = readers().Configuration()
         environment = os.environ if self._environment is None else self._environment
         try:
-            InClusterConfigLoader(
+            readers().InClusterConfigLoader(
                 token_filename=str(self._folder / "token"),
                 cert_filename=str(self._folder / "ca.crt"),
                 environ=dict(environment),
