@@ -41,11 +41,18 @@ class ServicePort(NamedTuple):
     app_protocol: str = ""
 
 
+ANNOTATION_PREFIX = "mesh-registry.io/"
+"""Annotations of a Service that begin so are the registry's; no others are kept."""
+
+
 @dataclass(frozen=True, slots=True)
 class Service:
     """A ``v1`` Service. ``external_name`` is set only on the type ExternalName, which has no endpoints here.
 
     ``selector`` is empty where the endpoints are made by hand. ``created`` is the creationTimestamp (RFC 3339, UTC).
+    ``traffic_distribution`` is ``spec.trafficDistribution`` as it stands there. ``affinity_seconds`` is how long a
+    client stays with one endpoint (``sessionAffinity: ClientIP``), 0 without affinity. ``local_only`` is
+    ``internalTrafficPolicy: Local``. ``annotations`` are the registry's own, without their prefix, ordered by name.
     """
 
     namespace: str
@@ -56,6 +63,11 @@ class Service:
     external_name: str = ""
     selector: Labels = ()
     created: str = ""
+    traffic_distribution: str = ""
+    affinity_seconds: int = 0
+    publish_not_ready: bool = False
+    local_only: bool = False
+    annotations: Labels = ()
     resource_version: str = field(default="", compare=False)
 
     @property

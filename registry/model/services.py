@@ -33,6 +33,7 @@ class Endpoint(NamedTuple):
 
     ``address`` is an IPv4 or IPv6 address in its canonical text form. ``weight`` is at least 1. ``demoted``: it is in
     doubt (its removal is held, or its cluster is not heard of), so it comes one priority after the others.
+    ``hostname`` is its own name under the service's, of a headless service (EndpointSlice ``hostname``).
     """
 
     locality: Locality
@@ -47,6 +48,7 @@ class Endpoint(NamedTuple):
     weight: int = 1
     labels: Labels = ()
     demoted: bool = False
+    hostname: str = ""
 
     def target(self, port: int) -> int | None:
         """The endpoint's own port behind the Service port ``port``; None where it does not offer that."""
@@ -56,6 +58,26 @@ class Endpoint(NamedTuple):
         return None
 
 
+class Conflict(NamedTuple):
+    """Clusters export a service with different values of one property; the oldest export's counts (KEP-1645).
+
+    ``field`` is as in the API, ``ports[80].appProtocol`` or ``sessionAffinity``; ``value`` is the one that counts,
+    ``winner`` the cluster whose it is; ``losers`` are the clusters that say something else, each with its value.
+    """
+
+    field: str
+    value: str
+    winner: ClusterId
+    losers: tuple[tuple[ClusterId, str], ...]
+
+
+class Expected(NamedTuple):
+    """How many endpoints a locality should have: ready ones, draining ones, and those that are not ready."""
+
+    locality: Locality
+    endpoints: int
+
+
 @dataclass(frozen=True, slots=True)
 class MergedService:
     """One service over all clusters that have it.
@@ -63,6 +85,10 @@ class MergedService:
     ``ports`` are ordered by number and ``endpoints`` by their fields, each once; ``clusters`` are those that have the
     Service object, in order, whether or not they have endpoints of it. ``unready`` counts the endpoints left out
     because they are not ready.
+
+    ``headless``, ``affinity_seconds``, ``traffic_distribution`` and ``annotations`` are those of the oldest export,
+    as ``Service`` has them; ``conflicts`` are where the exports differ, ordered by field. ``expected`` is ordered by
+    locality.
     """
 
     key: ServiceKey
@@ -70,6 +96,12 @@ class MergedService:
     endpoints: tuple[Endpoint, ...]
     clusters: tuple[ClusterId, ...]
     unready: int = 0
+    headless: bool = False
+    affinity_seconds: int = 0
+    traffic_distribution: str = ""
+    annotations: Labels = ()
+    conflicts: tuple[Conflict, ...] = ()
+    expected: tuple[Expected, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
