@@ -18,6 +18,8 @@ COMPILED = (
         for name in ["channel", "delta", "order", "resources", "session", "sotw", "store", "subscription", "wire"]
     ),
     "registry/servers/ads.py",
+    "registry/views/eds.py",
+    "registry/views/rendered.py",
 )
 
 

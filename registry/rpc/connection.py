@@ -170,17 +170,16 @@ class Connection:
         stream.waiting = memoryview(payload)
         return self._push(stream)
 
-    def send_frame(self, stream_id: int, frame: bytes) -> bool:
-        """Send a whole DATA frame of that stream, made by ``frames.data``, if the windows have room for it now."""
+    def send_framed(self, stream_id: int, framed: bytes, size: int) -> bool:
+        """Send content of ``size`` bytes, made by ``frames.all_data`` for that stream, if the windows have room now."""
         stream = self._streams.get(stream_id)
         if stream is None:
             return True
-        size = len(frame) - frames.HEADER_BYTES
-        if size > self._window or size > stream.window or size > self._peer_frame_bytes:
+        if size > self._window or size > stream.window:
             return False
         self._window -= size
         stream.window -= size
-        self._out.append(frame)
+        self._out.append(framed)
         return True
 
     def finish(self, stream_id: int, block: bytes = b"") -> None:

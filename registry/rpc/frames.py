@@ -160,6 +160,14 @@ def data(stream_id: int, payload: bytes, *, end_stream: bool = False) -> bytes:
     return frame_header(len(payload), DATA, END_STREAM if end_stream else 0, stream_id) + payload
 
 
+def all_data(stream_id: int, payload: bytes) -> bytes:
+    """DATA frames with all of ``payload``, none larger than every peer takes."""
+    if len(payload) <= DEFAULT_FRAME_BYTES:
+        return data(stream_id, payload)
+    parts = range(0, len(payload), DEFAULT_FRAME_BYTES)
+    return b"".join([data(stream_id, payload[at : at + DEFAULT_FRAME_BYTES]) for at in parts])
+
+
 def rst_stream(stream_id: int, code: ErrorCode) -> bytes:
     return frame_header(4, RST_STREAM, 0, stream_id) + _WORD.pack(code)
 

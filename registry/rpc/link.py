@@ -27,6 +27,9 @@ GOAWAY_SECONDS = 1.0
 """How long a client may take to answer that it heard the first GOAWAY."""
 
 SHARED_MESSAGES = 8
+SHARED_BYTES = 256 << 10
+"""Larger messages are framed for each stream, as its windows let them through."""
+
 SHARED_STREAMS = 16
 """Frames are shared for so many stream numbers: clients that have one stream, or one for each type, have the lowest."""
 
@@ -45,11 +48,11 @@ class SharedFrames:
         return self._found(message)[1]
 
     def frame(self, stream_id: int, message: bytes) -> bytes:
-        """The whole DATA frame."""
+        """The DATA frames with all of it."""
         _, framed, by_stream = self._found(message)
         frame = by_stream.get(stream_id)
         if frame is None:
-            frame = frames.data(stream_id, framed)
+            frame = frames.all_data(stream_id, framed)
             if len(by_stream) < SHARED_STREAMS:
                 by_stream[stream_id] = frame
         return frame
@@ -185,9 +188,9 @@ class Link:
             self._write()
         shared = self._site.shared
         framed = shared.framed(message)
-        if len(framed) <= frames.DEFAULT_FRAME_BYTES:
+        if len(framed) <= SHARED_BYTES:
             frame = shared.frame(stream_id, message)
-            if self._connection.send_frame(stream_id, frame):
+            if self._connection.send_framed(stream_id, frame, len(framed)):
                 return True
         return self._connection.send(stream_id, framed)
 

@@ -177,6 +177,19 @@ def test_windows_hold_back_what_does_not_fit_and_say_when_it_is_through() -> Non
     assert rig.told[-1] == ("sent", 1)
 
 
+def test_what_was_framed_before_goes_out_whole_or_not_at_all() -> None:
+    rig = Rig()
+    rig.feed(request(1), frames.window_update(1, 100_000))
+    content = bytes(40_000)
+    framed = frames.all_data(1, content)
+    assert rig.connection.send_framed(1, framed, len(content))
+    assert [len(payload) for _, _, _, payload in rig.sent()] == [16_384, 16_384, 7_232]
+    assert not rig.connection.send_framed(1, framed, len(content)), "the connection's window has 25,535 left"
+    assert rig.sent() == []
+    assert not rig.connection.send(1, content)
+    assert sum(len(payload) for _, _, _, payload in rig.sent()) == 25_535
+
+
 def test_window_that_settings_make_negative_has_to_be_filled_first() -> None:
     rig = Rig()
     rig.feed(request(1))

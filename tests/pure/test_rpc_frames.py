@@ -49,6 +49,14 @@ def test_reserved_bit_of_a_stream_is_ignored() -> None:
     assert FrameReader().feed(frames.frame_header(0, 4, 0, 0x8000_0005)) == [(4, 0, 5, b"")]
 
 
+@given(st.integers(0, 100_000))
+def test_content_of_any_length_is_framed_so_that_every_peer_takes_it(length: int) -> None:
+    payload = bytes(range(256)) * (length // 256 + 1)
+    found = FrameReader().feed(frames.all_data(7, payload[:length]))
+    assert {(kind, flags, at) for kind, flags, at, _ in found} == {(frames.DATA, 0, 7)}
+    assert b"".join(each for _, _, _, each in found) == payload[:length]
+
+
 def test_long_header_block_is_continued() -> None:
     block = bytes(40_000)
     first, *rest = FrameReader().feed(frames.headers(3, block, end_stream=True))
