@@ -11,10 +11,12 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from registry.coalesce import Coalescer
+from registry.companions import Memory, Standings
 from registry.config import ClusterConfig, Config, parse_address
 from registry.errors import StartError
 from registry.index import HeldService, Index
-from registry.membership.following import Admit, Held, Opened
+from registry.liveness.watch import LivenessWatch
+from registry.membership.following import Admit, Companion, Held, Opened
 from registry.membership.members import Members
 from registry.membership.places import places
 from registry.membership.spec import Connection, Manifests
@@ -77,8 +79,14 @@ class Registry:
         services = (*services, self._health.service())
         self._services = (*services, *ReflectionServer(services).services())
         self._writers = WriterFleet(self._make_writer)
+        self._memory = self._make_memory()
         self._pipeline = self._make_pipeline()
-        companions = [self._writers] if config.service_entries.write else []
+        self._watch = LivenessWatch(config.liveness.rules(), time.monotonic, self._pipeline)
+        probe = config.liveness.probe.plan() if config.liveness.probe is not None else None
+        self._standings = Standings(self._watch, self._index, lambda: self._members, probe)
+        companions: list[Companion] = [self._standings]
+        companions += [self._memory] if self._memory is not None else []
+        companions += [self._writers] if config.service_entries.write else []
         providers = places(config, config.clusters if flags is None else flags, file)
         self._members = Members(providers, self._pipeline, self._open_member, companions)
         self._serving = False
@@ -105,6 +113,11 @@ class Registry:
             stack.push_async_callback(http.stop)
             self._metrics.observe(self)
             stack.push_async_callback(self._writers.stop)
+            if self._memory is not None:
+                self._standings.remembered = await self._memory.start()
+                stack.push_async_callback(self._memory.stop)
+            self._watch.start()
+            stack.push_async_callback(self._watch.stop)
             stack.push_async_callback(self._members.stop)
             self._members.start(lambda: self._pipeline.when_accounted(self._open))
             self._stack = stack.pop_all()
@@ -163,13 +176,32 @@ class Registry:
     def _make_pipeline(self) -> Pipeline:
         publisher = Publisher(self._store, self._names, parse_address(self._config.envoy.listener))
         coalesce = self._config.coalesce
+        memory = self._memory
         return Pipeline(
             self._index,
             Coalescer(coalesce.quiet_ms / 1000, coalesce.max_ms / 1000),
             asyncio.get_running_loop(),
-            audiences=[publisher.publish, self._lookup.publish, self._writers.publish],
-            bystanders=[self._writers.look_again],
+            audiences=[
+                publisher.publish,
+                self._lookup.publish,
+                self._writers.publish,
+                *([memory.publish] if memory is not None else []),
+            ],
+            bystanders=[self._writers.look_again, *([memory.changed_somewhere] if memory is not None else [])],
             metrics=self._metrics,
+        )
+
+    def _make_memory(self) -> Memory | None:
+        snapshot = self._config.snapshot
+        if snapshot.file is None:
+            return None
+        return Memory(
+            Path(snapshot.file),
+            self._config.domain,
+            snapshot.pace(),
+            self._index,
+            lambda: self._members,
+            lambda: self._pipeline,
         )
 
     def _open_member(self, cluster: ClusterId, origin: str, connection: Connection, admit: Admit, held: Held) -> Opened:

@@ -165,6 +165,10 @@ class Pipeline:
             text = f"cluster {cluster}: {condition.type} is {condition.status}: {condition.reason}: {condition.message}"
             log.log(logging.INFO if condition.status else logging.WARNING, "%s", text)
 
+    def withdraw(self, cluster: ClusterId, kind: ConditionType) -> None:
+        """The condition does not apply any more."""
+        self.conditions.withdraw(cluster, kind)
+
     def flush(self) -> None:
         """Commit what is pending and tell the audiences, now."""
         if self._timer is not None:

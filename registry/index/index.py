@@ -212,6 +212,9 @@ class Index:
         facts = self._members[cluster].facts
         return {kind: len(facts.held(kind)) for kind in Kind}
 
+    def __contains__(self, cluster: ClusterId) -> bool:
+        return cluster in self._members
+
     def held_facts(self, cluster: ClusterId, kind: Kind) -> Mapping[ObjectRef, Fact]:
         """The cluster's objects of ``kind`` as it told them last."""
         return self._members[cluster].facts.held(kind)

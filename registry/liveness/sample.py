@@ -8,6 +8,9 @@ from typing import NamedTuple
 
 from registry.model.facts import EndpointSlice, Protocol
 
+API_SERVER = ("default", "kubernetes")
+"""The service whose endpoints are the API servers: the other signal."""
+
 
 class Target(NamedTuple):
     """Where a probe connects to."""
@@ -54,6 +57,6 @@ def _spread(slices: Collection[EndpointSlice], count: int, turn: int) -> Iterato
 def _target(slice_: EndpointSlice, turn: int) -> Target | None:
     port = next((each.port for each in slice_.ports if each.port and each.protocol is Protocol.TCP), None)
     ready = [each for each in slice_.endpoints if each.ready]
-    if port is None or not ready:
+    if port is None or not ready or (slice_.namespace, slice_.service) == API_SERVER:
         return None
     return Target(ready[turn % len(ready)].address, port)

@@ -44,7 +44,7 @@ class _Watched:
 class LivenessWatch:
     """Keeps every member cluster's standing. One look costs what depends on the number of clusters, and on no more.
 
-    Clusters come and go at any time, before ``run`` or during it; probes are sent only while it runs.
+    Clusters come and go at any time, before ``start`` or after it; probes are sent only between ``start`` and ``stop``.
     """
 
     def __init__(self, rules: Rules, clock: Callable[[], float], believers: Believers) -> None:
@@ -53,7 +53,7 @@ class LivenessWatch:
         self._clock = clock
         self._believers = believers
         self._watched: dict[ClusterId, _Watched] = {}
-        self._running = False
+        self._running: asyncio.Task[None] | None = None
 
     def add(
         self,
@@ -74,7 +74,7 @@ class LivenessWatch:
         self._watched[cluster] = watched
         if standing is not Standing.CURRENT:
             self._believers.set_standing(cluster, standing)
-        if self._running:
+        if self._running is not None:
             self._start(cluster, watched)
 
     def remove(self, cluster: ClusterId) -> None:
@@ -90,28 +90,35 @@ class LivenessWatch:
             watched.probing.cancel()
             watched.probing = None
         watched.prober = prober
-        if self._running:
+        if self._running is not None:
             self._start(cluster, watched)
 
     def standing(self, cluster: ClusterId) -> Standing:
         """The cluster's standing as of the last look."""
         return self._watched[cluster].state.standing
 
-    async def run(self) -> None:
-        """Look once a second until cancelled."""
-        self._running = True
-        try:
-            for cluster, watched in self._watched.items():
-                self._start(cluster, watched)
-            while True:
+    def start(self) -> None:
+        """Look once a second from now on."""
+        self._running = asyncio.create_task(self._run(), name="liveness watch")
+        for cluster, watched in self._watched.items():
+            self._start(cluster, watched)
+
+    async def stop(self) -> None:
+        """Look no more, and ask nobody. What was said last stays."""
+        tasks = [each.probing for each in self._watched.values() if each.probing is not None]
+        tasks += [self._running] if self._running is not None else []
+        self._running = None
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while True:
+            try:
                 self.tick()
-                await asyncio.sleep(TICK_SECONDS)
-        finally:
-            self._running = False
-            tasks = [each.probing for each in self._watched.values() if each.probing is not None]
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            except Exception:
+                log.exception("looking at the clusters' standings failed by a bug; it is tried again")
+            await asyncio.sleep(TICK_SECONDS)
 
     def tick(self) -> None:
         """Look at every cluster now."""

@@ -30,11 +30,15 @@ class ConfiguredClusters:
     def specs(self) -> list[MemberSpec]:
         """What is said of them now."""
         self._files.keep({(Path(each.kubeconfig), each.context) for each in self.clusters if each.kubeconfig})
-        return [MemberSpec(each.name, self._origin, self._connection(each), each.network) for each in self.clusters]
+        return [self._spec(each) for each in self.clusters]
 
     def folders(self) -> set[Path]:
         """Where their kubeconfigs are."""
         return {Path(each.kubeconfig).parent for each in self.clusters if each.kubeconfig}
+
+    def _spec(self, cluster: ClusterConfig) -> MemberSpec:
+        probe = cluster.probe.plan() if cluster.probe is not None else None
+        return MemberSpec(cluster.name, self._origin, self._connection(cluster), cluster.network, probe)
 
     def _connection(self, cluster: ClusterConfig) -> Connection | Unusable:
         if cluster.manifests is not None:

@@ -46,6 +46,9 @@ class Companion(Protocol):
     def reached(self, cluster: ClusterId, connect: Connect | None) -> None:
         """The member is reached so from now on: for the first time, or with other credentials. None: it has no API."""
 
+    def changed(self, cluster: ClusterId) -> None:
+        """Something else is said of the member than before."""
+
     def left(self, cluster: ClusterId) -> None:
         """It is no member any more."""
 

@@ -80,6 +80,13 @@ class Members:
         """The members, ordered by name; also one that leaves only when another has taken its place."""
         return [ClusterId(name) for name in sorted(self._members)]
 
+    def expect(self, cluster: ClusterId, uid: str) -> bool:
+        """An earlier run knew the member as the cluster ``uid``: it has to lead there now too.
+
+        False when another member is that cluster.
+        """
+        return self._book.admit(cluster, uid) is None
+
     def spec(self, cluster: ClusterId) -> MemberSpec:
         """What is said of the member."""
         return self._members[cluster].spec
@@ -158,6 +165,8 @@ class Members:
             self._hub.set_network(ClusterId(spec.name), spec.network)
         if spec.connection != before.connection:
             self._change_connection(member)
+        for companion in self._companions:
+            companion.changed(ClusterId(spec.name))
 
     def _change_connection(self, member: _Member) -> None:
         cluster, connection = ClusterId(member.spec.name), member.spec.connection

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from registry.liveness.probes import ProbePlan
 from registry.sources.kubernetes.kubeconfig import Kubeconfig
 
 
@@ -36,6 +37,7 @@ Connection = Kubeconfig | InCluster | Manifests
 class MemberSpec:
     """One member cluster, as one place says it is.
 
+    ``probe``: how its data plane is probed, None where that place does not say.
     ``origin`` tells people where that is said: ``flag --kubeconfig``, ``folder /x (a.yaml)``, ``Secret ns/name (a)``.
     """
 
@@ -43,6 +45,7 @@ class MemberSpec:
     origin: str
     connection: Connection | Unusable
     network: str = ""
+    probe: ProbePlan | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,11 +63,16 @@ class NewerError(SnapshotError):
 
 @dataclass(frozen=True, slots=True)
 class ClusterFacts:
-    """What is remembered of one cluster. ``uid`` is its identity: that of its ``kube-system``, empty if unknown."""
+    """What is remembered of one cluster.
+
+    ``uid`` is its identity: that of its ``kube-system``, empty if unknown. ``network`` is where its endpoints are
+    where nothing in the facts says otherwise.
+    """
 
     cluster: ClusterId
     facts: Mapping[Kind, Sequence[Fact]]
     uid: str = ""
+    network: str = ""
     standing: Standing = Standing.CURRENT
 
 
@@ -88,6 +93,7 @@ class _Header(msgspec.Struct, frozen=True, tag="header"):
 class _Cluster(msgspec.Struct, frozen=True, tag="cluster"):
     name: str
     uid: str
+    network: str
     standing: Standing
     counts: dict[Kind, int]
 
@@ -111,7 +117,9 @@ def encode(domain: str, created: float, clusters: Iterable[ClusterFacts]) -> Ite
     words = _Words()
     for each in clusters:
         counts = {kind: len(facts) for kind, facts in each.facts.items()}
-        yield frames.frame(msgspec.msgpack.encode(_Cluster(each.cluster, each.uid, each.standing, counts)))
+        yield frames.frame(
+            msgspec.msgpack.encode(_Cluster(each.cluster, each.uid, each.network, each.standing, counts))
+        )
         for kind in Kind:
             codec = CODECS[kind]
             for batch in _batches(each.facts.get(kind, ()), kind):
@@ -228,9 +236,8 @@ class _Reader:
             if len(facts[kind]) != count:
                 raise self._corrupt(f"{len(facts[kind])} of {count} objects of the kind {kind} are there")
         self._next_cluster(batch)
-        return ClusterFacts(
-            ClusterId(cluster.name), {kind: tuple(each) for kind, each in facts.items()}, cluster.uid, cluster.standing
-        )
+        found = {kind: tuple(each) for kind, each in facts.items()}
+        return ClusterFacts(ClusterId(cluster.name), found, cluster.uid, cluster.network, cluster.standing)
 
     def _next_cluster(self, frame: _Header | _Cluster | _Batch | None) -> None:
         if isinstance(frame, _Header | _Batch):

@@ -66,6 +66,9 @@ class WriterFleet:
         ended = self._end(writing)
         writing.task = asyncio.create_task(_run(writing.writer, ended), name=f"writer {cluster}")
 
+    def changed(self, cluster: ClusterId) -> None:
+        """How it is written into does not depend on it."""
+
     def left(self, cluster: ClusterId) -> None:
         """Write nothing into the cluster any more."""
         writing = self._writing.pop(cluster, None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -66,6 +68,13 @@ def test_turns_come_to_every_slice_that_is_in_reach() -> None:
     numbers = sorted(int(prefix.split(".")[2]) for prefix in seen)
     assert numbers[0] < 10, "from one end"
     assert numbers[-1] >= 40, "to the other"
+
+
+def test_api_server_is_not_asked_how_the_data_plane_is() -> None:
+    api = EndpointSlice("default", "kubernetes", "kubernetes", ports=(SlicePort("https", 6443),))
+    api = dataclasses.replace(api, endpoints=(SliceEndpoint("10.0.0.1"),))
+    assert sample([api], 3, 0) == ()
+    assert sample([api, a_slice("10.0.0.2")], 3, 0) == (Target("10.0.0.2", 8080),)
 
 
 def test_only_ready_endpoints_with_a_tcp_port_are_asked() -> None:

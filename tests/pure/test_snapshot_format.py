@@ -73,6 +73,7 @@ cluster_facts = st.builds(
     st.sampled_from([A, B, ClusterId("c")]),
     st.fixed_dictionaries({}, optional={kind: of_kind(kind) for kind in Kind}),
     st.text(),
+    st.text(),
     st.sampled_from(Standing),
 )
 
@@ -94,7 +95,7 @@ def example() -> bytes:
         Kind.ENDPOINT_SLICE: (a_slice(SliceEndpoint("10.0.0.1", node="n1", zone="z1", pod="p1"), "fd00::2"),),
         Kind.NODE: (Node("n1", "r1", "z1"),),
     }
-    return written(ClusterFacts(A, facts, "uid-a"), ClusterFacts(B, {}, "uid-b", Standing.DEMOTED))
+    return written(ClusterFacts(A, facts, "uid-a"), ClusterFacts(B, {}, "uid-b", "net-b", Standing.DEMOTED))
 
 
 @given(st.lists(cluster_facts, max_size=3))

@@ -161,7 +161,7 @@ async def test_cluster_whose_api_and_gateway_are_lost_goes_and_comes_back_whole(
         prober = Prober(ProbePlan(target=target, **SOON), lambda turn: [], lambda: 0.5)
         scene.watch.add(A, lambda: scene.heard_at(A), prober)
         scene.watch.add(B, lambda: scene.heard_at(B))
-        running = asyncio.create_task(scene.watch.run())
+        scene.watch.start()
         await until(lambda: prober.data_plane is DataPlane.UP, "the gateway answers", 5)
         scene.pass_time(2, A, B)
         assert told.of(A, ConditionType.DATA_PLANE_UP) == Condition(
@@ -184,8 +184,7 @@ async def test_cluster_whose_api_and_gateway_are_lost_goes_and_comes_back_whole(
         scene.pass_time(1, A, B)
         assert told.standings[-1] == (A, Standing.CURRENT)
     assert {cluster for cluster, _ in told.standings} == {A}
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    await scene.watch.stop()
     assert prober.data_plane is DataPlane.UNKNOWN
 
 
@@ -219,7 +218,7 @@ async def test_flapper_is_said_to_be_held_back() -> None:
 
 async def test_members_that_come_and_go_take_their_probes_with_them() -> None:
     scene = Scene()
-    running = asyncio.create_task(scene.watch.run())
+    scene.watch.start()
     async with listener() as target:
         prober = Prober(ProbePlan(target=target, **SOON), lambda turn: [], lambda: 0.5)
         scene.watch.add(A, lambda: scene.heard_at(A), prober, standing=Standing.DEMOTED)
@@ -237,8 +236,7 @@ async def test_members_that_come_and_go_take_their_probes_with_them() -> None:
         await until(lambda: other.data_plane is DataPlane.UNKNOWN, "the second probes' end", 5)
         scene.pass_time(1)
         assert scene.told.of(A, ConditionType.DATA_PLANE_UP) is None
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    await scene.watch.stop()
     with pytest.raises(ValueError, match="watched already"):
         scene.watch.add(A, lambda: None)
 
