@@ -187,9 +187,16 @@ class Registry:
                 self._writers.publish,
                 *([memory.publish] if memory is not None else []),
             ],
-            bystanders=[self._writers.look_again, *([memory.changed_somewhere] if memory is not None else [])],
+            bystanders=[self._look_again],
             metrics=self._metrics,
         )
+
+    def _look_again(self) -> None:
+        """A list was completed, or there is another namespace."""
+        self._writers.look_again()
+        self._watch.look_soon()
+        if self._memory is not None:
+            self._memory.changed_somewhere()
 
     def _make_memory(self) -> Memory | None:
         snapshot = self._config.snapshot

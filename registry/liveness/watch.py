@@ -54,6 +54,7 @@ class LivenessWatch:
         self._believers = believers
         self._watched: dict[ClusterId, _Watched] = {}
         self._running: asyncio.Task[None] | None = None
+        self._soon: asyncio.Handle | None = None
 
     def add(
         self,
@@ -108,6 +109,8 @@ class LivenessWatch:
         tasks = [each.probing for each in self._watched.values() if each.probing is not None]
         tasks += [self._running] if self._running is not None else []
         self._running = None
+        if self._soon is not None:
+            self._soon.cancel()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -119,6 +122,15 @@ class LivenessWatch:
             except Exception:
                 log.exception("looking at the clusters' standings failed by a bug; it is tried again")
             await asyncio.sleep(TICK_SECONDS)
+
+    def look_soon(self) -> None:
+        """Something changed that may be good news: look before the second is over. Many calls are one look."""
+        if self._running is not None and self._soon is None:
+            self._soon = asyncio.get_running_loop().call_soon(self._look_now)
+
+    def _look_now(self) -> None:
+        self._soon = None
+        self.tick()
 
     def tick(self) -> None:
         """Look at every cluster now."""
