@@ -33,3 +33,9 @@ class Names:
         short = f"{key.name}.{key.namespace}"
         with_port = (self.authority(key, port), f"{short}:{port}")
         return (*with_port, self.host(key), short) if default else with_port
+
+    def parse(self, name: str) -> ServiceKey | None:
+        """The service that one of its ``domains`` names, whether or not it has that port; None for other names."""
+        host, _, _ = name.partition(":")
+        parts = host.removesuffix(f".svc.{self.domain}").split(".")
+        return ServiceKey(parts[1], parts[0]) if len(parts) == 2 else None

@@ -26,7 +26,7 @@ def encode_virtual_hosts(key: ServiceKey, ports: Iterable[ServicePort], names: N
     The result is a run of fields of a RouteConfiguration. Protobuf lets fields of one message be concatenated, so
     ``assemble_routes`` joins such runs without encoding them again (protobuf.dev, "Encoding", "Last One Wins").
     """
-    http = [port for port in ports if routes_http(port)]
+    http = http_ports(ports)
     default = default_port(http)
     return serialized(
         route_pb2.RouteConfiguration(
@@ -35,6 +35,11 @@ def encode_virtual_hosts(key: ServiceKey, ports: Iterable[ServicePort], names: N
             ]
         )
     )
+
+
+def http_ports(ports: Iterable[ServicePort]) -> list[ServicePort]:
+    """Those that HTTP can be sent to: all that a service's part of ``outbound_http`` depends on."""
+    return [port for port in ports if routes_http(port)]
 
 
 def assemble_routes(virtual_hosts: Iterable[bytes]) -> bytes:

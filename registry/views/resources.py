@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 from registry.model.facts import Protocol
@@ -21,25 +21,40 @@ CLUSTER = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
 ASSIGNMENT = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
 
 
-def assignments(service: MergedService, names: Names, encoder: AssignmentEncoder | None = None) -> Iterator[Rendered]:
+Encode = Callable[[MergedService, int], bytes]
+
+
+def assignments(service: MergedService, names: Names, encode: Encode | None = None) -> Iterator[Rendered]:
     """The ClusterLoadAssignment of each port: all that an endpoint has a part in.
 
-    ``encoder`` is one that was used for the service before: it knows the endpoints that have not changed.
+    ``encode`` is that of an ``AssignmentEncoder`` used for the service before, which knows the endpoints that have not
+    changed.
     """
-    encoder = encoder or AssignmentEncoder(service.key, names)
+    encode = encode or AssignmentEncoder(service.key, names).encode
     for number in served_ports(service):
-        yield Rendered(ASSIGNMENT, names.cluster(service.key, number), partial(encoder.encode, service, number))
+        yield Rendered(ASSIGNMENT, names.cluster(service.key, number), partial(encode, service, number))
 
 
 def shape(service: MergedService, names: Names) -> Iterator[Rendered]:
-    """What depends on the service's ports alone: its Clusters, and the Listeners and routes of gRPC clients."""
+    """What depends on the service's ports alone."""
+    yield from clusters(service, names)
+    yield from on_demand(service, names)
+
+
+def clusters(service: MergedService, names: Names) -> Iterator[Rendered]:
+    """The Cluster of each port."""
+    for port in service.ports:
+        if port.protocol is Protocol.TCP:
+            encode = partial(encode_cluster, service.key, port, names)
+            yield Rendered(CLUSTER, names.cluster(service.key, port.port), encode)
+
+
+def on_demand(service: MergedService, names: Names) -> Iterator[Rendered]:
+    """The Listeners and routes of gRPC clients: many names, of which each client asks for a few."""
     served = [port for port in service.ports if port.protocol is Protocol.TCP]
     default = default_port(served)
     for port in served:
         route = names.authority(service.key, port.port)
-        yield Rendered(
-            CLUSTER, names.cluster(service.key, port.port), partial(encode_cluster, service.key, port, names)
-        )
         for name in names.domains(service.key, port.port, default=port.port == default):
             yield Rendered(LISTENER, name, partial(encode_api_listener, name, route), on_demand=True)
         encode = partial(encode_grpc_route, service.key, port.port, service.ports, names)

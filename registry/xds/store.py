@@ -2,15 +2,19 @@
 
 The store can be driven by any program: ``set`` and ``remove`` for single resources, ``apply`` for a batch that clients
 see as one change. Sessions register what they are subscribed to, so a change reaches exactly those that asked for it.
+A program with very many names that hardly anybody asks for need not store them: see ``on_demand``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
 from registry.xds.resources import Entry, Resource, ResourceChange, SharedResponses
+
+Finder = Callable[[str, str], Resource | None]
+"""From type URL and name to a resource that is not stored; None: there is none of that name."""
 
 
 class Watcher(Protocol):
@@ -28,14 +32,26 @@ class Partition:
 
     def __init__(self, type_url: str) -> None:
         self.responses = SharedResponses(type_url)
+        self.find: Finder | None = None
         self._type_url = type_url
+        self._found: set[str] = set()
+        """Names that ``find`` knew, kept as long as somebody watches them."""
         self._entries: dict[str, Entry] = {}
         self._listing: tuple[Entry, ...] | None = None
         self._everything: set[Watcher] = set()
         self._by_name: dict[str, set[Watcher]] = {}
 
     def get(self, name: str) -> Entry | None:
-        return self._entries.get(name)
+        """The resource of that name, stored or found."""
+        entry = self._entries.get(name)
+        if entry is None and self.find is not None:
+            resource = self.find(self._type_url, name)
+            if resource is not None:
+                entry = Entry(self._type_url, name, resource)
+                if name in self._by_name:
+                    self._entries[name] = entry
+                    self._found.add(name)
+        return entry
 
     def listing(self) -> tuple[Entry, ...]:
         """What a wildcard subscription includes, ordered by name."""
@@ -53,6 +69,13 @@ class Partition:
         watchers.discard(watcher)
         if not watchers:
             del self._by_name[name]
+            if name in self._found:
+                self._found.remove(name)
+                self._entries.pop(name, None)
+
+    def watched(self, name: str) -> bool:
+        """Whether somebody subscribes to it by its name."""
+        return name in self._by_name
 
     def watch_everything(self, watcher: Watcher) -> None:
         """Tell ``watcher`` of every listed resource."""
@@ -111,6 +134,18 @@ class ResourceStore:
         if found is None:
             found = self._partitions[key] = Partition(type_url)
         return found
+
+    def on_demand(self, type_url: str, find: Finder, group: str = "") -> None:
+        """Ask ``find`` for names of this type that are not stored, when somebody wants them.
+
+        What it finds must be ``on_demand`` resources, and is kept while it is subscribed to. When such a resource
+        changes, comes or goes while it is ``watched``, ``apply`` has to be told; else it need not be.
+        """
+        self.partition(type_url, group).find = find
+
+    def watched(self, type_url: str, name: str, group: str = "") -> bool:
+        """Whether somebody subscribes to the resource by its name."""
+        return self.partition(type_url, group).watched(name)
 
     def apply(self, changes: Iterable[ResourceChange]) -> None:
         """Make all ``changes``, then tell those who subscribe to what is different now.

@@ -26,12 +26,22 @@ class RecordingStore:
     def __init__(self) -> None:
         self.inner = ResourceStore()
         self.get = self.inner.get
+        self.on_demand = self.inner.on_demand
+        self.watched = self.inner.watched
         self.batches: list[set[tuple[str, str, bool]]] = []
 
     def apply(self, changes: Iterable[ResourceChange]) -> None:
         batch = list(changes)
         self.batches.append({(each.type_url, each.name, each.resource is not None) for each in batch})
         self.inner.apply(batch)
+
+
+class Watcher:
+    """Somebody who subscribes."""
+
+    def changed(self, name: str) -> None: ...
+
+    def wake(self) -> None: ...
 
 
 class Rig:
@@ -86,16 +96,39 @@ def test_port_that_is_gone_takes_its_resources_along() -> None:
     rig = Rig()
     named = rig.after(Apply(a_service("echo", ServicePort(81, "http"))))
     gone = {(type_url, name) for type_url, name, there in named if not there}
-    assert {(CLUSTER, CLUSTER_NAME), (ASSIGNMENT, CLUSTER_NAME), (LISTENER, AUTHORITY), (ROUTE, AUTHORITY)} <= gone
-    assert (LISTENER, "echo.shop") not in gone
+    assert gone == {(CLUSTER, CLUSTER_NAME), (ASSIGNMENT, CLUSTER_NAME)}
+
+
+def test_names_of_grpc_clients_are_there_when_asked_for() -> None:
+    rig = Rig()
+    for name in NAMES.domains(ECHO, 80, default=True):
+        assert AUTHORITY.encode() in rig.body(LISTENER, name)
+    assert CLUSTER_NAME.encode() in rig.body(ROUTE, AUTHORITY)
+    for name in ("echo.shop:81", "none.shop", "echo", "echo.shop.svc.elsewhere", ""):
+        assert rig.store.get(LISTENER, name) is None
+    assert rig.store.get(ROUTE, "echo.shop") is None
+
+
+def test_names_that_are_subscribed_to_come_change_and_go_with_the_ports() -> None:
+    rig = Rig()
+    for name in (AUTHORITY, "echo.shop", "new.shop"):
+        rig.store.inner.partition(LISTENER).watch(name, Watcher())
+    rig.store.inner.partition(ROUTE).watch(AUTHORITY, Watcher())
+    named = rig.after(Apply(a_service("echo", ServicePort(81, "http"))))
+    asked = {each for each in named if each[0] in (LISTENER, ROUTE)}
+    expected = {(LISTENER, AUTHORITY, False), (ROUTE, AUTHORITY, False), (LISTENER, "echo.shop", True)}
+    assert asked == {*expected, (ROUTE, "outbound_http", True)}
+    assert b":81" in rig.body(LISTENER, "echo.shop")
+    assert (LISTENER, "new.shop", True) in rig.after(Apply(a_service("new")))
 
 
 def test_service_that_is_gone_takes_everything_of_it_along_and_nothing_else() -> None:
     rig = Rig()
     named = rig.after(Delete(a_service().ref))
     gone = {name for _, name, there in named if not there}
-    assert gone == {CLUSTER_NAME, *NAMES.domains(ECHO, 80, default=True)}
+    assert gone == {CLUSTER_NAME}
     assert rig.store.get(CLUSTER, CLUSTER_NAME) is None
+    assert rig.store.get(LISTENER, AUTHORITY) is None
     assert b"other.shop" in rig.body(ROUTE, "outbound_http")
     assert b"echo.shop" not in rig.body(ROUTE, "outbound_http")
 

@@ -113,3 +113,44 @@ def test_the_store_reads_back_what_it_holds() -> None:
     store.set(CDS.url, "a", held)
     assert store.get(CDS.url, "a") is held
     assert store.get(CDS.url, "a", group="other") is None
+
+
+def test_what_is_not_stored_is_found_when_asked_for_and_kept_while_it_is_watched() -> None:
+    store = ResourceStore()
+    asked: list[str] = []
+
+    def find(type_url: str, name: str) -> Resource | None:
+        assert type_url == EDS.url
+        asked.append(name)
+        return resource(EDS, name, on_demand=True) if name == "a" else None
+
+    store.on_demand(EDS.url, find)
+    partition, watcher = store.partition(EDS.url), Recorder(store)
+    assert store.get(EDS.url, "b") is None
+    assert store.get(EDS.url, "a") is not store.get(EDS.url, "a")
+    partition.watch("a", watcher)
+    assert store.watched(EDS.url, "a")
+    assert store.get(EDS.url, "a") is store.get(EDS.url, "a")
+    assert asked == ["b", "a", "a", "a"]
+    assert not partition.listing()
+    partition.unwatch("a", watcher)
+    assert not store.watched(EDS.url, "a")
+    store.get(EDS.url, "a")
+    assert asked == ["b", "a", "a", "a", "a"]
+
+
+def test_what_was_found_changes_and_goes_as_what_is_stored_does() -> None:
+    store = ResourceStore()
+    present = {"a": resource(EDS, "a", on_demand=True)}
+    store.on_demand(EDS.url, lambda _, name: present.get(name))
+    partition, watcher = store.partition(EDS.url), Recorder(store)
+    partition.watch("a", watcher)
+    assert store.get(EDS.url, "a") is present["a"]
+    store.set(EDS.url, "a", resource(EDS, "a", on_demand=True))
+    assert watcher.calls == [], "the same content is no news"
+    present["a"] = resource(EDS, "a", "2", on_demand=True)
+    store.set(EDS.url, "a", present["a"])
+    assert watcher.calls == ["a", "wake with []"]
+    assert store.get(EDS.url, "a") is present["a"]
+    store.remove(EDS.url, "a")
+    assert watcher.calls[2:] == ["a", "wake with []"]
