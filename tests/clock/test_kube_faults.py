@@ -19,7 +19,7 @@ from registry.model.facts import Fact
 from registry.model.names import BASE_KINDS, ClusterId, Kind, ObjectRef
 from registry.model.status import SourceState, SourceStatus
 from registry.sources.kubernetes.api import Api
-from registry.sources.kubernetes.follower import QUIET_SECONDS
+from registry.sources.kubernetes.follower import LIST_QUIET_SECONDS, LIST_SECONDS, QUIET_SECONDS
 from registry.sources.kubernetes.reflector import KubernetesSource, SourceOptions
 
 A = ClusterId("a")
@@ -175,6 +175,26 @@ def test_proxy_that_closes_before_a_streaming_list_is_complete_is_worked_around(
         async with rig.started():
             await rig.until(lambda: SERVICE in rig.last.listed, 60)
             assert rig.services == {"one", "two"}
+
+    virtually(play())
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_server_that_does_not_know_of_streaming_lists_costs_a_bounded_time_and_only_once(busy: bool) -> None:
+    """A quiet one within the ten seconds of a silence; a busy one at its first bookmark, or after a minute."""
+
+    async def play() -> None:
+        rig = Rig(MemoryApi(streams=None))
+        async with rig.started() as source:
+            while SERVICE not in rig.last.listed:
+                await asyncio.sleep(1)
+                if busy:
+                    await rig.api.put("three", 80 + int(now()))
+                assert now() <= (LIST_SECONDS + 2 if busy else LIST_QUIET_SECONDS + 2)
+            source.relist([SERVICE])
+            await rig.until(lambda: rig.sink.events.count(InitDone(SERVICE)) == 2, 1)
+            assert rig.api.count("stream") == 1
+            assert rig.deleted() == []
 
     virtually(play())
 

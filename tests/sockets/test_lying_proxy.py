@@ -98,7 +98,7 @@ async def test_list_that_comes_as_a_watch_lacks_the_same_and_goes_on_with_the_tr
     end = {"metadata": {"name": "", "annotations": {INITIAL_EVENTS_END: "true"}}}
     initial = [an_event("ADDED", a_service(name)) for name in ("one", "two", "three")]
     pieces = [*initial, an_event("BOOKMARK", end), an_event("ADDED", a_service("one"))]
-    rig.server.script("watch", Kind.SERVICE, stream(*(each + b"\n" for each in pieces)))
+    rig.server.script("stream", Kind.SERVICE, stream(*(each + b"\n" for each in pieces)))
     rig.proxy.lie(lying_proxy.without({"one", "two"}.__contains__), "services")
     async with rig.watching("&sendInitialEvents=true") as lines:
         assert [await event(lines) for _ in range(3)] == [("ADDED", "three"), ("BOOKMARK", ""), ("ADDED", "one")]

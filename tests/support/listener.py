@@ -27,9 +27,11 @@ class Listener:
                 others = {ref: fact for ref, fact in self.held.items() if ref.kind is not kind}
                 self.held = others | self._coming.pop(kind)
             case Apply(fact):
-                self.held[fact.ref] = fact
+                for facts in (self.held, self._coming.get(fact.ref.kind, {})):
+                    facts[fact.ref] = fact
             case Delete(ref):
-                self.held.pop(ref, None)
+                for facts in (self.held, self._coming.get(ref.kind, {})):
+                    facts.pop(ref, None)
 
     def names(self, kind: Kind) -> set[str]:
         return {ref.name for ref in self.held if ref.kind is kind}

@@ -64,7 +64,8 @@ class MemoryApi:
     no line. ``proxy_seconds``: every stream is cut after so long. ``storm``: this answer to everything.
     """
 
-    def __init__(self, *, streams: bool = True) -> None:
+    def __init__(self, *, streams: bool | None = True) -> None:
+        """``streams``: whether there are streaming lists; None: it takes one for a plain watch."""
         self.server = "https://cluster"
         self.uid = "uid-1"
         self.streams = streams
@@ -142,7 +143,7 @@ class MemoryApi:
         kind = await self._arrived(verb, path, query)
         if self.storm is not None:
             yield MemoryStream(self.storm.status, _once(self.storm.body), self.storm.headers)
-        elif verb == "stream" and not self.streams:
+        elif verb == "stream" and self.streams is False:
             yield MemoryStream(422, _once(a_status(422, "Invalid", "sendInitialEvents is forbidden")))
         else:
             yield MemoryStream(200, self._follow(kind, query))
@@ -193,7 +194,8 @@ class MemoryApi:
         if "sendInitialEvents" in query:
             for document in list(self.objects.values()) if kind is Kind.SERVICE else ():
                 yield an_event("ADDED", document) + b"\n"
-            yield end_of_list(str(at)) + b"\n"
+            if self.streams:
+                yield end_of_list(str(at)) + b"\n"
         if at < self.compacted:
             yield an_error(410, "Expired") + b"\n"
             return
