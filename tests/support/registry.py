@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ class RunningRegistry:
     """``mesh-registry serve`` with ``arguments``, on free ports. Use as an async context."""
 
     def __init__(self, folder: Path, *arguments: str, name: str = "registry") -> None:
-        self.grpc = f"127.0.0.1:{free_port()}"
+        self.grpc = _given("--grpc", arguments) or f"127.0.0.1:{free_port()}"
         self.http = f"127.0.0.1:{free_port()}"
         listen = ("--grpc", self.grpc, "--http", self.http)
         self.process = Process(name, [*PROGRAM, "serve", *listen, *arguments], folder / f"{name}.log")
@@ -39,6 +40,12 @@ class RunningRegistry:
         code = self.process.stop()
         if not _exception or _exception[0] is None:
             assert code == 0, f"the registry exited with {code}:\n{self.process.tail()}"
+
+    async def kill(self) -> None:
+        """``kill -9``. There is nothing to be closed after that."""
+        assert self._session is not None
+        await self._session.close()
+        self.process.kill()
 
     async def ready(self) -> bool:
         self.process.check()
@@ -69,3 +76,7 @@ class RunningRegistry:
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run another ``mesh-registry`` command to its end."""
         return subprocess.run([*PROGRAM, *arguments], capture_output=True, text=True, timeout=60, check=False)
+
+
+def _given(flag: str, arguments: Sequence[str]) -> str | None:
+    return arguments[arguments.index(flag) + 1] if flag in arguments else None
