@@ -8,8 +8,11 @@ from registry.model.conditions import Condition, ConditionType
 from registry.model.standing import Standing
 
 
-def api_fresh(rules: Rules, state: ClusterState) -> Condition:
-    """Whether the API server was heard of lately, and what that does to the cluster's endpoints."""
+def api_fresh(rules: Rules, state: ClusterState) -> Condition | None:
+    """Whether the API server was heard of lately, and what that does to the cluster's endpoints.
+
+    None where it is only just asked for the first time.
+    """
 
     def said(status: bool, reason: str, message: str = "") -> Condition:
         return Condition(ConditionType.API_FRESH, status, reason, message)
@@ -23,7 +26,7 @@ def api_fresh(rules: Rules, state: ClusterState) -> Condition:
     if state.api is Api.FRESH:
         return said(True, "Heard")
     if state.api is Api.AWAITED:
-        return said(False, "Awaited", "nothing was heard of its API server yet")
+        return None
     what = f"for {rules.stale:g} s" if state.heard else "since the start"
     return said(False, "Quiet", f"nothing was heard of its API server {what}: {_ENDPOINTS[state.standing]}")
 

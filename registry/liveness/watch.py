@@ -146,10 +146,13 @@ class LivenessWatch:
             self._report(cluster, watched)
 
     def _report(self, cluster: ClusterId, watched: _Watched) -> None:
-        self._believers.condition(cluster, api_fresh(self._rules, watched.state))
+        self._say(cluster, ConditionType.API_FRESH, api_fresh(self._rules, watched.state))
         said = data_plane_up(watched.prober, watched.state) if watched.prober else None
+        self._say(cluster, ConditionType.DATA_PLANE_UP, said)
+
+    def _say(self, cluster: ClusterId, kind: ConditionType, said: Condition | None) -> None:
         if said is None:
-            self._believers.withdraw(cluster, ConditionType.DATA_PLANE_UP)
+            self._believers.withdraw(cluster, kind)
         else:
             self._believers.condition(cluster, said)
 

@@ -90,6 +90,10 @@ def test_table_has_a_row_for_each_pair_of_signals() -> None:
     assert set(TABLE) == {(api, data_plane) for api in Api for data_plane in DataPlane}
 
 
+def test_time_makes_a_difference_only_where_both_are_down() -> None:
+    assert [pair for pair, (first, last) in TABLE.items() if first is not last] == [(Api.STALE, DOWN)]
+
+
 @pytest.mark.parametrize("before", [(False, UP), (False, UNKNOWN), (False, DOWN), (True, UP), (True, DOWN)])
 @pytest.mark.parametrize("after", [(False, UP), (False, UNKNOWN), (False, DOWN), (True, UP), (True, DOWN)])
 def test_every_transition_ends_where_its_last_signals_say(

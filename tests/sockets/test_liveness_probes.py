@@ -196,7 +196,6 @@ async def test_conditions_are_news_only_when_they_change() -> None:
     scene.pass_time(50)
     scene.pass_time(5, A)
     assert [(each.status, each.reason) for each in scene.told.news] == [
-        (False, "Awaited"),
         (True, "Heard"),
         (False, "Quiet"),
         (True, "Heard"),
