@@ -19,9 +19,7 @@ class ClusterReport:
     """One member cluster: where it is read, how that goes, and how much of it is held.
 
     ``named_by`` is where it is said that it is a member. ``objects`` counts the facts held by kind; ``writer`` is None
-    where nothing is written into the cluster.
-    ``objects`` counts the facts held by kind; ``writer`` is None where nothing is written into the cluster.
-    ``conditions`` are dated in seconds since the epoch.
+    where nothing is written into the cluster. ``conditions`` are dated in seconds since the epoch.
     """
 
     cluster: ClusterId

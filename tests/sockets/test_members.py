@@ -1,0 +1,289 @@
+"""Members that come, change, change their names and go, in the running registry over fake API servers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from support.fake_apiserver import FakeApiServer, kubeconfig, refuse
+from support.fleet import LISTEN, a_cluster, a_slice_of, config_of, fleet, replace_file
+from support.processes import until
+
+from registry.config import ClusterConfig, Config, load
+from registry.model.conditions import ConditionType
+from registry.model.names import Kind
+
+A1, A2, B1, C1 = "10.1.0.1", "10.1.0.2", "10.2.0.1", "10.3.0.1"
+ROTATIONS = 100
+
+
+@pytest_asyncio.fixture
+async def a() -> AsyncIterator[FakeApiServer]:
+    async with a_cluster("uid-a", A1, A2) as server:
+        yield server
+
+
+@pytest_asyncio.fixture
+async def b() -> AsyncIterator[FakeApiServer]:
+    async with a_cluster("uid-b", B1) as server:
+        yield server
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "kubeconfigs"
+    path.mkdir()
+    return path
+
+
+def of_folder(folder: Path) -> Config:
+    return Config(kubeconfig_folder=str(folder), listen=LISTEN)
+
+
+async def test_folder_of_kubeconfigs_is_followed(folder: Path, a: FakeApiServer, b: FakeApiServer) -> None:
+    (folder / "a.yaml").write_text(config_of(a))
+    async with fleet(of_folder(folder)) as on:
+        await on.has(A1, A2)
+        lists = len(await a.requests("list", Kind.SERVICE, 1))
+        replace_file(folder / "b.kubeconfig", config_of(b))
+        await on.has(A1, A2, B1)
+        assert on.report("b").named_by == f"folder {folder} (b.kubeconfig)"
+        (folder / "b.kubeconfig").unlink()
+        on.client.ask(B1)
+        await on.has(A1, A2)
+        await on.members_are(a="Synced")
+        assert len(await a.requests("list", Kind.SERVICE, 1)) == lists, "the other member was not touched"
+        assert not on.client.wrong
+
+
+async def test_file_without_sense_is_said_and_taken_up_when_it_is_mended(folder: Path, a: FakeApiServer) -> None:
+    (folder / "a").write_text("clusters: [")
+    (folder / "b c.yaml").write_text(config_of(a))
+    (folder / ".hidden").write_text("x")
+    async with fleet(of_folder(folder)) as on:
+        await on.members_are(a="Failing KubeconfigInvalid")
+        assert "line 2" in on.report("a").status.message
+        (refused,) = on.registry.membership().refused
+        assert refused[0] == "b c"
+        assert refused[2] == "NameInvalid"
+        replace_file(folder / "a", config_of(a))
+        await on.has(A1, A2)
+
+
+async def test_half_written_kubeconfig_and_a_folder_that_is_gone_remove_nobody(
+    folder: Path, a: FakeApiServer, b: FakeApiServer
+) -> None:
+    (folder / "a").write_text(config_of(a))
+    (folder / "b").write_text(config_of(b))
+    async with fleet(of_folder(folder)) as on:
+        await on.has(A1, A2, B1)
+        (folder / "a").write_text(config_of(a)[:40])
+        text = await on.current("a", is_=False, reason="KubeconfigInvalid")
+        assert "the credentials before are used on" in text
+        (folder / "a").write_text(config_of(a))
+        await on.current("a", is_=True)
+        away = folder.with_name("away")
+        folder.rename(away)
+        await until(lambda: on.registry.membership().troubles, "the folder is missed")
+        ((origin, reason, message),) = on.registry.membership().troubles
+        assert (origin, reason) == (f"folder {folder}", "FolderUnreadable")
+        assert "its members stay" in message
+        folder.mkdir()
+        await until(lambda: "empty" in on.registry.membership().troubles[0][2], "an empty one is no better")
+        folder.rmdir()
+        away.rename(folder)
+        await until(lambda: not on.registry.membership().troubles, "it is back")
+        assert on.states() == {"a": "Synced", "b": "Synced"}
+        assert len(on.client.responses) == 1
+
+
+async def test_configuration_file_is_followed_and_says_what_needs_a_restart(
+    tmp_path: Path, a: FakeApiServer, b: FakeApiServer
+) -> None:
+    path = tmp_path / "registry.yaml"
+    for name, server in (("a", a), ("b", b)):
+        (tmp_path / name).write_text(config_of(server))
+    one = "listen: {grpc: '127.0.0.1:0', http: '127.0.0.1:0'}\nclusters:\n- {name: a, kubeconfig: a}\n"
+    path.write_text(one)
+    loaded = load(path)
+    async with fleet(loaded, file=(path, loaded)) as on:
+        await on.has(A1, A2)
+        replace_file(path, one + "- {name: b, kubeconfig: b, network: n}\n")
+        await on.has(A1, A2, B1)
+        assert on.report("b").network == "n"
+        for bad, said in (("clusters: [", ":2: "), ("", "says nothing"), (one + "- {nam: c}\n", ":4: clusters[1]")):
+            path.write_text(bad)
+            await until(
+                lambda said=said: any(said in each[2] for each in on.registry.membership().troubles),
+                f"{said!r} is said",
+            )
+            ((_, reason, message),) = on.registry.membership().troubles
+            assert reason == "ConfigurationInvalid"
+            assert str(path) in message
+        assert on.states() == {"a": "Synced", "b": "Synced"}
+        replace_file(path, one + "- {name: b, kubeconfig: b, network: m}\ndomain: example.org\n")
+        await until(lambda: "domain changed" in str(on.registry.membership().troubles), "a restart is asked for")
+        await until(lambda: on.report("b").network == "m", "the rest took effect")
+        on.client.ask(A1, A2)
+        replace_file(path, one.replace("- {name: a, kubeconfig: a}", "- {name: b, kubeconfig: b}"))
+        await on.has(B1)
+        await until(lambda: not on.registry.membership().troubles, "nothing is wrong any more")
+        assert not on.client.wrong
+
+
+async def test_name_in_two_places_counts_in_the_first_and_moves_over_when_that_gives_it_up(
+    tmp_path: Path, folder: Path, a: FakeApiServer, b: FakeApiServer
+) -> None:
+    path = tmp_path / "registry.yaml"
+    (tmp_path / "other").write_text(config_of(a, "other"))
+    (folder / "a").write_text(config_of(a))
+    head = "listen: {grpc: '127.0.0.1:0', http: '127.0.0.1:0'}\nkubeconfigFolder: kubeconfigs\n"
+    path.write_text(head + "clusters: [{name: a, kubeconfig: other}]\n")
+    loaded = load(path)
+    async with fleet(loaded, file=(path, loaded)) as on:
+        await on.has(A1, A2)
+        await until(lambda: on.registry.membership().refused, "the second is refused")
+        ((name, origin, reason, message),) = on.registry.membership().refused
+        assert (name, origin, reason) == ("a", f"folder {folder} (a)", "NameTaken")
+        assert f"file {path} has a cluster of this name already" in message
+        replace_file(path, head + "clusters: []\n")
+        await until(lambda: on.report("a").named_by.startswith("folder"), "the folder's counts now")
+        await until(lambda: a.seen[-1].authorization == "Bearer secret", "with its credentials")
+        assert not on.registry.membership().refused
+        assert len(on.client.responses) == 1
+
+
+async def test_renamed_cluster_drops_no_endpoint(folder: Path, a: FakeApiServer, b: FakeApiServer) -> None:
+    (folder / "a").write_text(config_of(a))
+    (folder / "b").write_text(config_of(b))
+    async with fleet(of_folder(folder)) as on:
+        await on.has(A1, A2, B1)
+        (folder / "a").rename(folder / "z")
+        await on.members_are(b="Synced", z="Synced")
+        await until(lambda: set(on.clusters_of().values()) == {"b", "z"}, "the endpoints are z's")
+        await on.has(A1, A2, B1)
+        assert not on.client.removals
+
+
+async def test_member_removed_together_with_the_coming_of_another_cluster_goes_as_soon_as_that_is_known(
+    folder: Path, a: FakeApiServer, b: FakeApiServer
+) -> None:
+    (folder / "a").write_text(config_of(a))
+    async with fleet(of_folder(folder)) as on:
+        await on.has(A1, A2)
+        replace_file(folder / "a", config_of(a))
+        on.client.ask(A1, A2)
+        (folder / "b").write_text(config_of(b))
+        (folder / "a").unlink()
+        await on.has(B1)
+        await on.members_are(b="Synced")
+
+
+async def test_second_name_of_a_cluster_is_refused_and_takes_over_when_the_first_goes(
+    folder: Path, a: FakeApiServer
+) -> None:
+    (folder / "a").write_text(config_of(a))
+    async with fleet(of_folder(folder)) as on:
+        await on.has(A1, A2)
+        (folder / "again").write_text(config_of(a, "other"))
+        await on.members_are(a="Synced", again="Failing IdentityRefused")
+        assert "the member a already" in on.report("again").status.message
+        assert set(on.clusters_of().values()) == {"a"}
+        (folder / "a").unlink()
+        await on.members_are(again="Synced")
+        await until(lambda: set(on.clusters_of().values()) == {"again"}, "the endpoints are the other's")
+        assert not on.client.removals
+
+
+async def test_credentials_that_lead_to_another_cluster_are_refused_while_the_old_go_on(
+    folder: Path, a: FakeApiServer, b: FakeApiServer
+) -> None:
+    (folder / "a").write_text(config_of(a))
+    async with fleet(of_folder(folder)) as on:
+        await on.has(A1, A2)
+        replace_file(folder / "a", config_of(b))
+        text = await on.current("a", is_=False, reason="IdentityRefused")
+        assert "UID uid-b" in text
+        await a.put(Kind.ENDPOINT_SLICE, a_slice_of(A1, A2, C1))
+        await on.has(A1, A2, C1)
+        assert on.states() == {"a": "Synced"}
+        assert not await_nothing_of(b)
+        replace_file(folder / "a", config_of(a, "renewed"))
+        await on.current("a", is_=True)
+        await until(lambda: a.seen[-1].authorization == "Bearer renewed", "the newest are used")
+        assert not on.client.removals
+
+
+def await_nothing_of(server: FakeApiServer) -> list[str]:
+    """What was asked of the server apart from who it is."""
+    return [seen.verb for seen in server.seen if seen.verb != "identity"]
+
+
+async def test_credentials_that_do_not_work_are_said_and_the_old_go_on(folder: Path, a: FakeApiServer) -> None:
+    (folder / "a").write_text(config_of(a, "good"))
+    a.accepts = "Bearer good"
+    async with fleet(of_folder(folder)) as on:
+        await on.has(A1, A2)
+        replace_file(folder / "a", config_of(a, "bad"))
+        assert "401" in await on.current("a", is_=False, reason="Unauthorized")
+        a.script("list", Kind.POD, *[refuse(403, "Forbidden")] * 50)
+        a.accepts = ""
+        replace_file(folder / "a", config_of(a, "poor"))
+        assert "list pods: 403" in await on.current("a", is_=False, reason="Forbidden")
+        replace_file(folder / "a", kubeconfig("http://127.0.0.1:1", user={"token": "x"}))
+        await on.current("a", is_=False, reason="Unreachable")
+        await a.put(Kind.ENDPOINT_SLICE, a_slice_of(A1, A2, C1))
+        await on.has(A1, A2, C1)
+        assert on.states() == {"a": "Synced"}
+        replace_file(folder / "a", config_of(a, "good"))
+        await on.current("a", is_=True)
+        assert not on.client.removals
+        assert len(on.client.responses) == 2
+
+
+async def test_hundred_rotations_under_a_watching_client_bring_it_nothing(folder: Path, a: FakeApiServer) -> None:
+    (folder / "a").write_text(config_of(a, "token-0"))
+    async with fleet(of_folder(folder)) as on:
+        await on.has(A1, A2)
+        for turn in range(1, ROTATIONS + 1):
+            replace_file(folder / "a", config_of(a, f"token-{turn}"))
+            await until(lambda turn=turn: watches_with(a, f"Bearer token-{turn}"), f"rotation {turn} is done")
+        await a.put(Kind.ENDPOINT_SLICE, a_slice_of(A1, A2, C1))
+        await on.has(A1, A2, C1)
+        assert len(on.client.responses) == 2, "the first, and the one for the change afterwards"
+        assert not on.client.removals
+        assert not on.client.without_cause
+        since = on.condition("a", ConditionType.CREDENTIALS_CURRENT)
+        assert since is not None
+        assert since.condition.status
+        leaked = [task.get_name() for task in asyncio.all_tasks() if task.get_name() == "source a"]
+        assert len(leaked) == 1
+
+
+def watches_with(server: FakeApiServer, authorization: str) -> bool:
+    """Every kind is watched with it."""
+    seen = {each.kind for each in server.seen if each.verb == "watch" and each.authorization == authorization}
+    return seen >= {Kind.SERVICE, Kind.ENDPOINT_SLICE, Kind.POD, Kind.NODE, Kind.NAMESPACE}
+
+
+async def test_member_that_never_listed_takes_newer_credentials_at_once(folder: Path, a: FakeApiServer) -> None:
+    (folder / "a").write_text(kubeconfig("http://127.0.0.1:1"))
+    async with fleet(of_folder(folder)) as on:
+        await on.members_are(a="Failing Unreachable")
+        replace_file(folder / "a", config_of(a))
+        await on.has(A1, A2)
+
+
+async def test_kubeconfigs_of_flags_are_followed_too(tmp_path: Path, a: FakeApiServer) -> None:
+    path = tmp_path / "a"
+    path.write_text(config_of(a))
+    flags = (ClusterConfig("a", kubeconfig=str(path)), ClusterConfig("b", kubeconfig=str(tmp_path / "b")))
+    async with fleet(Config(clusters=flags, listen=LISTEN), flags) as on:
+        await on.has(A1, A2)
+        replace_file(path, config_of(a, "renewed"))
+        await until(lambda: watches_with(a, "Bearer renewed"), "the newest are used")
+        assert on.states() == {"a": "Synced", "b": "Failing KubeconfigInvalid"}
+        assert len(on.client.responses) == 1
