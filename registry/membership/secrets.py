@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 
@@ -69,13 +70,14 @@ class RemoteSecrets:
             client = await self._connect()
             while True:
                 version = await self._list(client)
-                self._failures = 0
                 self._tell(listener)
-                listener.trouble(None)
                 if self._roster.doubtful:
                     await self._sleep(CONFIRM_SECONDS)
                 else:
-                    await self._watch(client, version, listener)
+                    # Watches break off, through proxies all the time; the list will tell whether it is more.
+                    with contextlib.suppress(TransportError):
+                        await self._watch(client, version, listener)
+                    await self._sleep(BACKOFF_SECONDS[0])
         except TransportError as error:
             return self._trouble(error.reason, f"{self._what}: {error}")
         except _RefusedError as error:
@@ -112,6 +114,8 @@ class RemoteSecrets:
                     return
                 if stream.status != HTTPStatus.OK:
                     raise _RefusedError("watch", self._what, stream.status, await stream.read())
+                self._failures = 0
+                listener.trouble(None)
                 async for chunk in stream.chunks():
                     try:
                         for line in framer.feed(chunk):
@@ -121,7 +125,7 @@ class RemoteSecrets:
                     finally:
                         self._tell(listener)
             if version == before:
-                await self._sleep(BACKOFF_SECONDS[0])
+                return
 
     def _tell(self, listener: Listener) -> None:
         specs = self._roster.specs()

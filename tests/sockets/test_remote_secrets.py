@@ -1,0 +1,225 @@
+"""Members of the Secrets of a home cluster: its changes are followed, its faults remove nobody."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from support.fake_apiserver import kubeconfig
+from support.fake_secrets import FakeSecrets, a_secret
+from support.fleet import LISTEN, Fleet, a_cluster, config_of, fleet
+from support.processes import until
+
+from registry.config import Config, RemoteSecretsConfig
+from registry.membership.secrets import CONFIRM_SECONDS, RemoteSecrets
+from registry.membership.spec import MemberSpec, Trouble
+from registry.sources.kubernetes.client import KubernetesClient
+
+A1, B1 = "10.1.0.1", "10.2.0.1"
+X = "http://127.0.0.1:1"
+
+
+@dataclass
+class Told:
+    """What a provider said, and its waits, which cost next to nothing."""
+
+    said: list[list[str]] = field(default_factory=list)
+    troubles: list[Trouble | None] = field(default_factory=list)
+    waits: list[float] = field(default_factory=list)
+    before_confirming: Callable[[], None] = lambda: None
+
+    def members(self, specs: Sequence[MemberSpec]) -> None:
+        self.said.append([spec.name for spec in specs])
+
+    def trouble(self, trouble: Trouble | None) -> None:
+        if not self.troubles or self.troubles[-1] != trouble:
+            self.troubles.append(trouble)
+
+    async def sleep(self, seconds: float) -> None:
+        self.waits.append(seconds)
+        if seconds == CONFIRM_SECONDS:
+            self.before_confirming()
+        await asyncio.sleep(0.001)
+
+    async def are(self, *names: str) -> None:
+        await until(lambda: self.said and self.said[-1] == list(names), f"the members are {names}")
+
+    async def fails(self, reason: str) -> Trouble:
+        await until(lambda: self.troubles and self.troubles[-1] and self.troubles[-1].reason == reason, reason)
+        trouble = self.troubles[-1]
+        assert trouble is not None
+        return trouble
+
+    async def is_well(self) -> None:
+        await until(lambda: self.troubles and self.troubles[-1] is None, "all is well")
+
+
+@pytest_asyncio.fixture
+async def home() -> AsyncIterator[FakeSecrets]:
+    async with FakeSecrets() as it:
+        await it.put(a_secret("one", a=kubeconfig(X)))
+        await it.put(a_secret("two", b=kubeconfig(X), c=kubeconfig(X)))
+        yield it
+
+
+@asynccontextmanager
+async def following(home: FakeSecrets, folder: Path) -> AsyncIterator[Told]:
+    path, told = folder / "home", Told()
+    path.write_text(kubeconfig(home.url))
+    provider = RemoteSecrets(
+        "home",
+        "istio-system",
+        lambda: KubernetesClient.from_kubeconfig(path),
+        None,
+        random=lambda: 0.0,
+        sleep=told.sleep,
+    )
+    task = asyncio.create_task(provider.run(told))
+    try:
+        yield told
+        assert not task.done()
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_secrets_are_listed_and_watched(home: FakeSecrets, tmp_path: Path) -> None:
+    async with following(home, tmp_path) as told:
+        await told.are("a", "b", "c")
+        await home.put(a_secret("three", d=kubeconfig(X)))
+        await told.are("a", "d", "b", "c")
+        await home.put(a_secret("two", c=kubeconfig(X), e=kubeconfig(X)))
+        await told.are("a", "d", "c", "e")
+        await home.delete("one")
+        await told.are("d", "c", "e")
+        assert home.lists == 1
+        assert home.selectors == {"istio/multiCluster=true"}
+        assert told.troubles == [None]
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "said"),
+    [
+        (401, "Unauthorized", "list secrets in istio-system: 401"),
+        (403, "Forbidden", "list secrets in istio-system: 403 scripted; grant"),
+        (404, "NotFound", "404"),
+        (503, "ServerError", "503"),
+    ],
+)
+async def test_refusal_of_the_home_cluster_is_said_and_removes_nobody(
+    home: FakeSecrets, tmp_path: Path, status: int, reason: str, said: str
+) -> None:
+    async with following(home, tmp_path) as told:
+        await told.are("a", "b", "c")
+        home.refuse = status
+        home.cut()
+        trouble = await told.fails(reason)
+        assert said in trouble.message
+        assert "the members it named stay" in trouble.message
+        home.refuse = 0
+        await told.is_well()
+        assert told.said == [["a", "b", "c"]]
+        assert max(told.waits) <= 30
+
+
+async def test_home_cluster_that_cannot_be_reached_at_the_start_is_said(tmp_path: Path) -> None:
+    home = FakeSecrets()
+    home.url = X
+    async with following(home, tmp_path) as told:
+        await told.fails("Unreachable")
+        assert told.said == []
+        (tmp_path / "home").unlink()
+        await told.fails("KubeconfigInvalid")
+        async with FakeSecrets() as there:
+            await there.put(a_secret("one", a=kubeconfig(X)))
+            (tmp_path / "home").write_text(kubeconfig(there.url))
+            await told.are("a")
+            await told.is_well()
+
+
+async def test_watch_that_is_cut_is_no_trouble(home: FakeSecrets, tmp_path: Path) -> None:
+    async with following(home, tmp_path) as told:
+        for turn in range(5):
+            await until(lambda: home.watches, "it watches")
+            home.cut()
+            await until(lambda turn=turn: home.lists == turn + 2, "it lists again")
+        await home.put(a_secret("zero", z=kubeconfig(X)))
+        await told.are("a", "b", "c", "z")
+        assert told.troubles == [None]
+
+
+async def test_list_that_lacks_members_removes_them_only_when_the_next_says_the_same(
+    home: FakeSecrets, tmp_path: Path
+) -> None:
+    async with following(home, tmp_path) as told:
+        await told.are("a", "b", "c")
+        home.forget = True
+        await home.expire()
+        await told.are()
+        assert home.lists == 3
+        assert told.waits.count(CONFIRM_SECONDS) == 1
+        assert told.said == [["a", "b", "c"], []]
+
+
+async def test_one_empty_list_after_a_cut_removes_nobody(home: FakeSecrets, tmp_path: Path) -> None:
+    async with following(home, tmp_path) as told:
+        await told.are("a", "b", "c")
+        told.before_confirming = lambda: setattr(home, "forget", False)
+        home.forget = True
+        await home.expire()
+        await until(lambda: home.lists == 3, "it was listed twice more")
+        await home.put(a_secret("zero", z=kubeconfig(X)))
+        await told.are("a", "b", "c", "z")
+        assert told.said == [["a", "b", "c"], ["a", "b", "c", "z"]]
+
+
+@asynccontextmanager
+async def running(home: FakeSecrets, folder: Path) -> AsyncIterator[Fleet]:
+    path = folder / "home"
+    path.write_text(kubeconfig(home.url))
+    async with fleet(Config(remote_secrets=RemoteSecretsConfig(kubeconfig=str(path)), listen=LISTEN)) as on:
+        yield on
+
+
+async def test_registry_follows_the_clusters_of_secrets(tmp_path: Path) -> None:
+    async with (
+        a_cluster("uid-a", A1) as a,
+        a_cluster("uid-b", B1) as b,
+        FakeSecrets() as home,
+    ):
+        await home.put(a_secret("one", a=config_of(a)))
+        async with running(home, tmp_path) as on:
+            await on.has(A1)
+            await home.put(a_secret("one", a=config_of(a, "renewed"), b=config_of(b)))
+            await on.has(A1, B1)
+            await until(lambda: a.seen[-1].authorization == "Bearer renewed", "the renewed credentials are used")
+            mark = tmp_path / "mark"
+            plugin = {"apiVersion": "client.authentication.k8s.io/v1", "command": "touch", "args": [str(mark)]}
+            await home.put(a_secret("one", a=kubeconfig(a.url, user={"exec": plugin}), b=config_of(b)))
+            assert "may not run a program" in await on.current("a", is_=False, reason="KubeconfigInvalid")
+            assert on.report("b").named_by == "Secret istio-system/one (b)"
+            on.client.ask(B1)
+            await home.put(a_secret("one", a=config_of(a)))
+            await on.has(A1)
+            home.refuse = 403
+            home.cut()
+            await until(lambda: on.registry.membership().troubles, "the home cluster's refusal is said")
+            assert on.states() == {"a": "Synced"}
+            assert not on.client.wrong
+            assert not mark.exists()
+
+
+async def test_registry_whose_home_cluster_cannot_be_reached_serves_all_the_same(
+    tmp_path: Path,
+) -> None:
+    home = FakeSecrets()
+    home.url = X
+    async with running(home, tmp_path) as on:
+        await until(on.registry.ready, "it is ready")
+        ((origin, reason, _),) = on.registry.membership().troubles
+        assert (origin, reason) == (f"Secrets in istio-system of kubeconfig {tmp_path / 'home'}", "Unreachable")
