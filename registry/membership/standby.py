@@ -44,13 +44,13 @@ class Standby:
             case InitDone(kind):
                 self._swap(kind, event)
             case Apply(fact):
-                held = self._of(fact.ref.kind)
-                held.kept.discard(fact.ref)
-                held.facts[fact.ref] = fact
+                for each in self._both(fact.ref.kind):
+                    each.kept.discard(fact.ref)
+                    each.facts[fact.ref] = fact
             case Delete(ref):
-                held = self._of(ref.kind)
-                held.kept.discard(ref)
-                held.facts.pop(ref, None)
+                for each in self._both(ref.kind):
+                    each.kept.discard(ref)
+                    each.facts.pop(ref, None)
 
     def replay(self) -> Iterator[SourceEvent]:
         """All of it as one list of each kind that was listed, and what is to follow of a list that is under way."""
@@ -67,6 +67,13 @@ class Standby:
 
     def _of(self, kind: Kind) -> _Kind:
         return self._kinds.setdefault(kind, _Kind())
+
+    def _both(self, kind: Kind) -> Iterator[_Kind]:
+        """What is held, and the list under way: a change told during a list counts for both."""
+        held = self._of(kind)
+        yield held
+        if held.coming is not None:
+            yield held.coming
 
     def _swap(self, kind: Kind, done: InitDone) -> None:
         """The list is complete. What it has and could not be read keeps the content that was read of it before."""

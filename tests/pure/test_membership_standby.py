@@ -33,17 +33,21 @@ def a_change(change: Fact | ObjectRef) -> SourceEvent:
     return Delete(change) if isinstance(change, ObjectRef) else Apply(change)
 
 
-@given(st.lists(facts, max_size=6), lists, changes, lists, changes)
+@given(st.lists(facts, max_size=6), lists, changes, lists, changes, changes)
 def test_taking_over_comes_to_what_listening_all_along_comes_to(
     before: list[Fact],
     first: list[tuple[Fact, bool]],
     then: list[Fact | ObjectRef],
     again: list[tuple[Fact, bool]],
+    meanwhile: list[Fact | ObjectRef],
     at_last: list[Fact | ObjectRef],
 ) -> None:
     said: list[SourceEvent] = [event for kind in Kind for event in a_list(kind, first)]
     said += [a_change(change) for change in then]
-    said += [event for kind in Kind for event in a_list(kind, again)]
+    relists = {kind: a_list(kind, again) for kind in Kind}
+    said += [event for events in relists.values() for event in events[:-1]]
+    said += [a_change(change) for change in meanwhile]
+    said += [events[-1] for events in relists.values()]
     said += [a_change(change) for change in at_last]
     directly, later, standby = Listener(), Listener(), Standby()
     for event in listing(*before):
