@@ -19,6 +19,7 @@ from registry.liveness.watch import LivenessWatch
 from registry.membership.following import Admit, Companion, Held, Opened
 from registry.membership.members import Members
 from registry.membership.places import places
+from registry.membership.remembered import RememberedMembers
 from registry.membership.spec import Connection, Manifests
 from registry.model.names import ClusterId, ServiceKey
 from registry.model.services import MergedService
@@ -88,6 +89,9 @@ class Registry:
         companions += [self._memory] if self._memory is not None else []
         companions += [self._writers] if config.service_entries.write else []
         providers = places(config, config.clusters if flags is None else flags, file)
+        if self._memory is not None:
+            origin = f"snapshot {config.snapshot.file}"
+            providers.append(RememberedMembers(origin, self._memory.specs, lambda: self._members))
         self._members = Members(providers, self._pipeline, self._open_member, companions)
         self._serving = False
         self._stack = AsyncExitStack()

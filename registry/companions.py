@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -16,7 +16,7 @@ from registry.index import Index
 from registry.liveness.probes import ProbePlan, Prober
 from registry.liveness.sample import Target, sample
 from registry.liveness.watch import LivenessWatch
-from registry.membership.spec import MemberSpec
+from registry.membership.spec import MemberSpec, Remembered
 from registry.model.facts import EndpointSlice, Fact, Namespace
 from registry.model.names import ClusterId, Kind
 from registry.model.services import ChangeSet
@@ -138,6 +138,12 @@ class Memory:
             )
             self.writer.start()
         return {each.cluster: each.standing for each in loaded.clusters}
+
+    def specs(self) -> Sequence[MemberSpec]:
+        """The members that an earlier run knew and nobody has named yet."""
+        away = Remembered("no place that names members has named it since the start; one of them is in trouble")
+        origin = f"snapshot {self._path}"
+        return [MemberSpec(name, origin, away, each.network) for name, each in sorted(self._remembered.items())]
 
     async def stop(self) -> None:
         """Write once more, if something changed."""

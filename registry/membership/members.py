@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from registry.membership.following import Companion, Following, Hub, Open
 from registry.membership.identity import IdentityBook
 from registry.membership.reconcile import Membership, plan, unite
-from registry.membership.spec import Connection, Manifests, MemberSpec, Provider, Refused, Trouble, Unusable
+from registry.membership.spec import Connection, Manifests, MemberSpec, Provider, Refused, Remembered, Trouble, Unusable
 from registry.membership.succession import Succession
 from registry.model.conditions import Condition, ConditionType
 from registry.model.names import ClusterId, Kind
@@ -23,6 +23,7 @@ SUCCESSION_SECONDS = 10.0
 """How long a member that was removed stays while a new one, which may be the same cluster, has not come."""
 
 UNUSABLE = "KubeconfigInvalid"
+NOT_NAMED = "NotNamedYet"
 IN_USE = "InUse"
 PROVIDER_FAILED = "InternalError"
 
@@ -114,6 +115,18 @@ class Members:
         """Every provider has said who its members are."""
         return all(said is not None for said in self._said)
 
+    def others_told(self, provider: Provider) -> bool:
+        """Every provider but this one has said who its members are, or what keeps it from that."""
+        return all(said is not None or trouble is not None for said, trouble in self._others(provider))
+
+    def others_known(self, provider: Provider) -> bool:
+        """Every provider but this one has said who its members are."""
+        return all(said is not None for said, _ in self._others(provider))
+
+    def _others(self, provider: Provider) -> Iterator[tuple[Sequence[MemberSpec] | None, Trouble | None]]:
+        heard = zip(self._providers, self._said, self._troubles, strict=True)
+        return ((said, trouble) for other, said, trouble in heard if other is not provider)
+
     def hear_members(self, position: int, specs: Sequence[MemberSpec]) -> None:
         """The provider at ``position`` says that these are its members now."""
         self._said[position] = tuple(specs)
@@ -172,8 +185,9 @@ class Members:
         cluster, connection = ClusterId(member.spec.name), member.spec.connection
         current = member.current
         if isinstance(connection, Unusable):
+            reason = NOT_NAMED if isinstance(connection, Remembered) else UNUSABLE
             if current is None:
-                self._hub.status(cluster, SourceStatus(SourceState.FAILING, UNUSABLE, connection.message))
+                self._hub.status(cluster, SourceStatus(SourceState.FAILING, reason, connection.message))
             else:
                 self._not_current(member, UNUSABLE, connection.message)
         elif current is None or not current.synced:

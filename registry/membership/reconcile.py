@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from registry.config import CLUSTER_NAME
-from registry.membership.spec import MemberSpec, Refused
+from registry.membership.spec import MemberSpec, Refused, Remembered
 
 NAME_TAKEN = "NameTaken"
 NAME_INVALID = "NameInvalid"
@@ -38,6 +38,8 @@ def unite(said: Iterable[Iterable[MemberSpec]]) -> Membership:
         if not CLUSTER_NAME.fullmatch(spec.name):
             text = f"expected letters, digits, '-', '_' and '.', at most 253 of them, got {spec.name!r}"
             refused.append(Refused(spec.name, spec.origin, NAME_INVALID, text))
+        elif first is not None and isinstance(spec.connection, Remembered):
+            continue
         elif first is not None:
             text = f"{first.origin} has a cluster of this name already, and counts first; give this one another name"
             refused.append(Refused(spec.name, spec.origin, NAME_TAKEN, text))

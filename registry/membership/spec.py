@@ -29,6 +29,11 @@ class Unusable:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class Remembered(Unusable):
+    """An earlier run knew the member; the place that named it has not been heard yet."""
+
+
 Connection = Kubeconfig | InCluster | Manifests
 """How a member is reached. Equal connections lead to the same place with the same proof."""
 

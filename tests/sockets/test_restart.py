@@ -46,11 +46,16 @@ class World:
         self.snapshot = folder / "state" / "snapshot"
         self.address = f"127.0.0.1:{free_port()}"
         self.registry: RunningRegistry | None = None
+        self.kubeconfigs: Path | None = None
+        """A folder that names the members, instead of the configuration file."""
 
     async def start(self) -> RunningRegistry:
         """Start the registry, on the same port each time; wait until it is ready."""
-        clusters = [{"name": name, "kubeconfig": f"{name}.kubeconfig"} for name in sorted(self.servers)]
-        config = {"clusters": clusters, "snapshot": {"file": "state/snapshot", "minSeconds": 0.05}}
+        config: dict[str, Any] = {"snapshot": {"file": "state/snapshot", "minSeconds": 0.05}}
+        if self.kubeconfigs is not None:
+            config["kubeconfigFolder"] = str(self.kubeconfigs)
+        else:
+            config["clusters"] = [{"name": name, "kubeconfig": f"{name}.kubeconfig"} for name in sorted(self.servers)]
         for name, server in self.servers.items():
             (self.folder / f"{name}.kubeconfig").write_text(kubeconfig(server.url))
         (self.folder / "registry.yaml").write_text(yaml.safe_dump(config))
@@ -218,6 +223,33 @@ async def test_other_cluster_under_a_remembered_name_does_not_take_its_place(tmp
 
         await until(refused, "it is refused", 10)
         assert await registry.addresses("shop/echo") == addresses(1, 5)
+
+
+async def test_members_are_remembered_while_the_place_that_names_them_is_away(tmp_path: Path) -> None:
+    async with world(tmp_path, "a", "b") as it:
+        folder, away = tmp_path / "kubeconfigs", tmp_path / "away"
+        folder.mkdir()
+        for name, server in it.servers.items():
+            (folder / name).write_text(kubeconfig(server.url))
+        it.kubeconfigs = folder
+        await it.start()
+        async with RemovalCounter(it.address, NAME) as client:
+            await client.until(lambda: client.addresses() == ALL, "all endpoints")
+            await it.remembered("a", *addresses(1, 5))
+            await it.remembered("b", *addresses(2, 5))
+            told = len(client.responses)
+            await it.kill()
+            folder.rename(away)
+            registry = await it.start()
+            assert await registry.addresses("shop/echo") == ALL
+            assert (await registry.cluster("a"))["reason"] == "NotNamedYet"
+            assert len(client.responses) == told
+            (away / "b").unlink()
+            client.ask(*addresses(2, 5))
+            away.rename(folder)
+            await until(lambda: it.verified("a"), "a is named and has listed", 10)
+            await client.until(lambda: client.addresses() == addresses(1, 5), "b is named by nobody any more", 20)
+            assert client.wrong == []
 
 
 async def test_removed_member_is_not_remembered(tmp_path: Path) -> None:
