@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import itertools
 import os
 import signal
@@ -16,8 +15,18 @@ from pathlib import Path
 from typing import TypeVar
 
 STOP_SECONDS = 10.0
-PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None)
+DIE_WITH_PARENT = """
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(1, 9)
+if os.getppid() != int(sys.argv[1]):
+    sys.exit("the parent has ended already")
+os.execvp(sys.argv[2], sys.argv[2:])
+"""
+"""The kernel kills the child when the tests die without having stopped it (prctl(2): 1 is PR_SET_PDEATHSIG).
+
+The child asks for it itself, and then becomes the command: nothing of ours runs between fork and exec, where the fork
+handlers of a gRPC client crash now and then.
+"""
 _ports = itertools.cycle(range(20_000, 32_000))
 Value = TypeVar("Value")
 
@@ -38,14 +47,16 @@ class Process:
     def start(self) -> None:
         with self.log.open("ab") as log:
             self._child = subprocess.Popen(
-                self._command,
+                self._dying_with_parent() if sys.platform == "linux" else self._command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=self._env,
                 start_new_session=True,
-                preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 - one system call
             )
+
+    def _dying_with_parent(self) -> list[str]:
+        return [sys.executable, "-I", "-S", "-c", DIE_WITH_PARENT, str(os.getpid()), *self._command]
 
     @property
     def pid(self) -> int:
@@ -126,8 +137,3 @@ async def until(
         if time.monotonic() > deadline:
             raise AssertionError(f"after {timeout:.0f} s still not: {what} (last seen: {found!r})")
         await asyncio.sleep(poll)
-
-
-def _die_with_parent() -> None:
-    """Between fork and exec: the kernel kills the child when the tests die without having stopped it (prctl(2))."""
-    _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
