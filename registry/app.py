@@ -229,6 +229,7 @@ class Registry:
             kinds=self._export.kinds,
             admit=admit,
             held=held,
+            options=self._config.follow.options(),
         )
         return Opened(source, connect)
 

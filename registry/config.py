@@ -22,6 +22,7 @@ from registry.model.names import ServiceKey
 from registry.rpc.limits import Limits
 from registry.snapshot.pace import PaceRules
 from registry.sources.kubernetes.plugin import EXEC_SECONDS
+from registry.sources.kubernetes.reflector import SourceOptions
 from registry.views.names import DEFAULT_DOMAIN
 
 MAX_PORT = 65535
@@ -32,6 +33,7 @@ MAX_SAMPLE = 100
 UNIX = "unix:"
 _LIMITS = Limits()
 _GUARD = GuardPolicy()
+_FOLLOW = SourceOptions()
 _LIVENESS = Rules()
 _PROBE = ProbePlan()
 CLUSTER_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9._]{0,251}[A-Za-z0-9])?")
@@ -208,6 +210,17 @@ class GuardConfig(_Section, frozen=True):
         return GuardPolicy(self.share, self.floor, self.confirm_seconds, self.hold_seconds)
 
 
+class FollowConfig(_Section, frozen=True):
+    """How API servers are followed: see ``registry.sources.kubernetes.reflector.SourceOptions``."""
+
+    quiet_seconds: float = _FOLLOW.quiet_seconds
+    audit_seconds: float = _FOLLOW.audit_seconds
+    stream_lists: bool = _FOLLOW.stream_lists
+
+    def options(self) -> SourceOptions:
+        return SourceOptions(self.quiet_seconds, self.audit_seconds, self.stream_lists)
+
+
 class LivenessConfig(_Section, frozen=True):
     """When a cluster is in doubt: see ``registry.liveness.table``. ``probe`` is for those without one of their own."""
 
@@ -265,6 +278,7 @@ class Config(_Section, frozen=True):
     listen: ListenConfig = ListenConfig()
     export: ExportConfig | ExportMode = ExportConfig()
     guard: GuardConfig = GuardConfig()
+    follow: FollowConfig = FollowConfig()
     liveness: LivenessConfig = LivenessConfig()
     snapshot: SnapshotConfig = SnapshotConfig()
     service_entries: ServiceEntriesConfig = ServiceEntriesConfig()
@@ -288,6 +302,7 @@ _SECTIONS: dict[str, type[_Section]] = {
     "$.export": ExportConfig,
     "$.guard": GuardConfig,
     "$.clusters[].probe": ProbeConfig,
+    "$.follow": FollowConfig,
     "$.liveness": LivenessConfig,
     "$.liveness.probe": ProbeConfig,
     "$.snapshot": SnapshotConfig,
@@ -435,6 +450,9 @@ def _problems(config: Config) -> Iterator[tuple[str, str]]:
         if not 0 < getattr(config.limits, each.name) <= MAX_LIMIT:
             yield f"$.limits.{each.encode_name}", f"expected a number above 0, at most {MAX_LIMIT}"
     yield from _guard_problems(config.guard)
+    for key, seconds in (("quiet", config.follow.quiet_seconds), ("audit", config.follow.audit_seconds)):
+        if not 0 < seconds <= MAX_LIMIT:
+            yield f"$.follow.{key}Seconds", f"expected seconds above 0, at most {MAX_LIMIT}"
     yield from _liveness_problems(config.liveness)
     if not 0 <= config.snapshot.min_seconds <= MAX_LIMIT:
         yield "$.snapshot.minSeconds", "expected seconds, 0 or more"

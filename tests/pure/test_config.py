@@ -12,6 +12,7 @@ from registry.config import Address, ClusterConfig, Config, TlsConfig, load, par
 from registry.errors import ConfigError
 from registry.model.names import ServiceKey
 from registry.rpc.limits import Limits
+from registry.sources.kubernetes.reflector import SourceOptions
 
 FULL = """\
 clusters:
@@ -26,6 +27,7 @@ clusters:
 domain: example.org
 listen: {grpc: "0.0.0.0:1", http: "[::1]:0", tls: {certificate: tls/crt, key: /tls/key, clientCa: ~/ca}}
 limits: {streams: 7, idleSeconds: 1.5, subscriptions: 9}
+follow: {quietSeconds: 20, auditSeconds: 60, streamLists: false}
 export: {excludeNamespaces: [x], excludeServices: [n/s]}
 serviceEntries: {write: true}
 envoy: {listener: "127.0.0.1:9"}
@@ -51,6 +53,7 @@ def test_everything_that_can_be_said_is_read(path: Path) -> None:
     assert config.listen.tls == TlsConfig(f"{folder}/tls/crt", "/tls/key", str(Path("~/ca").expanduser()))
     assert config.limits.subscriptions == 9
     assert config.limits.limits() == Limits(streams=7, idle_seconds=1.5)
+    assert config.follow.options() == SourceOptions(quiet_seconds=20, audit_seconds=60, stream_lists=False)
     assert config.export.policy().excluded_namespaces == {"x"}
     assert config.export.policy().excluded_services == {ServiceKey("n", "s")}
     assert config.service_entries.write
@@ -83,6 +86,7 @@ def test_empty_file_is_all_defaults(path: Path) -> None:
         ("limits:\n  stream: 1\n", "2: limits.stream: unknown key; did you mean 'streams'?"),
         ("limits:\n  streams: 1\n  idleSeconds: 0\n", "3: limits.idleSeconds: expected a number above 0"),
         ("limits:\n  idleSeconds: .nan\n", "2: limits.idleSeconds: expected a number above 0"),
+        ("follow:\n  quietSeconds: 0\n", "2: follow.quietSeconds: expected seconds above 0"),
         ("limits:\n  streams: 5000000000\n", "2: limits.streams: expected a number above 0, at most 2147483647"),
         ("listen:\n  tls: {certificate: x}\n", "2: listen.tls: object missing required field `key`"),
         ("listen:\n  tls: {certificat: x}\n", "2: listen.tls.certificat: unknown key; did you mean 'certificate'?"),
@@ -114,6 +118,7 @@ def test_wrong_configuration_is_refused_with_file_line_and_mend(path: Path, text
 
 def test_every_limit_of_the_server_can_be_configured_and_has_its_default() -> None:
     assert Config().limits.limits() == Limits()
+    assert Config().follow.options() == SourceOptions()
 
 
 def test_file_that_is_not_there_is_said(path: Path) -> None:
