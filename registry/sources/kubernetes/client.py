@@ -35,6 +35,9 @@ CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 60.0
 """How long the head of an answer may take, and the whole of one that is no stream."""
 
+STALLED_SECONDS = 10.0
+"""How long nothing may come of a body that has begun and is no stream: an API server writes it in one go."""
+
 CREDENTIALS_SECONDS = 60.0
 """How long credentials are used before they are looked at again."""
 
@@ -242,12 +245,15 @@ class KubernetesClient:
 
 async def _body(response: aiohttp.ClientResponse) -> bytes:
     chunks = bytearray()
-    async for chunk in response.content.iter_any():
-        chunks += chunk
-        if len(chunks) > MAX_BODY_BYTES:
-            raise TransportError(
-                Reason.BAD_RESPONSE, f"{response.url.path}: a body of more than {MAX_BODY_BYTES} bytes"
-            )
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(STALLED_SECONDS) as limit:
+        async for chunk in response.content.iter_any():
+            limit.reschedule(loop.time() + STALLED_SECONDS)
+            chunks += chunk
+            if len(chunks) > MAX_BODY_BYTES:
+                raise TransportError(
+                    Reason.BAD_RESPONSE, f"{response.url.path}: a body of more than {MAX_BODY_BYTES} bytes"
+                )
     return bytes(chunks)
 
 
