@@ -19,6 +19,7 @@ from support.certificates import write_certificate
 from support.fake_apiserver import FakeApiServer, stream
 from support.kube_wire import a_service, an_event
 from support.lying_proxy import INITIAL_EVENTS_END, LyingProxy, Verb
+from support.processes import until
 
 from registry.model.names import Kind
 
@@ -107,7 +108,7 @@ async def test_list_that_comes_as_a_watch_lacks_the_same_and_goes_on_with_the_tr
 @pytest.mark.parametrize("status", [410, 429, 503])
 async def test_refusals_carry_their_status_and_retry_after(rig: Rig, status: int) -> None:
     rig.proxy.lie(lying_proxy.refused(status, retry_after=7), times=1)
-    async with rig.session.get(f"{rig.proxy.url}{SERVICES}?limit=1") as response:
+    async with rig.session.get(f"{rig.proxy.url}{SERVICES}?limit=500") as response:
         assert (response.status, response.headers["Retry-After"]) == (status, "7")
         assert (await response.json())["code"] == status
     assert await rig.names() == {"one", "two", "three"}
@@ -118,6 +119,22 @@ async def test_watch_is_told_that_its_version_is_gone(rig: Rig) -> None:
     async with rig.watching() as lines:
         assert await event(lines) == ("ERROR", "")
         assert await lines.read() == b""
+
+
+async def test_open_watches_are_told_that_their_version_is_gone(rig: Rig) -> None:
+    async with rig.watching() as lines:
+        await rig.server.put(Kind.SERVICE, a_service("four"))
+        await event(lines)
+        assert rig.proxy.watches == 1
+        await rig.proxy.expire_watches()
+        assert await event(lines) == ("ERROR", "")
+    await until(lambda: rig.proxy.watches == 0, "the watch is closed")
+
+
+async def test_a_look_at_the_version_is_no_list(rig: Rig) -> None:
+    rig.proxy.lie(lying_proxy.empty(), "services", times=1)
+    assert await rig.names("limit=1") == {"one"}
+    assert await rig.names() == set()
 
 
 async def test_body_breaks_off_or_stalls_half_way(rig: Rig) -> None:

@@ -29,7 +29,10 @@ NODES = (1, 2)
 class ControlPlane:
     """One cluster. A user's token is the user's name; ``admin`` may do everything, others what RBAC says."""
 
-    def __init__(self, name: str, folder: Path, users: tuple[str, ...] = ("registry", "nobody")) -> None:
+    def __init__(
+        self, name: str, folder: Path, users: tuple[str, ...] = ("registry", "nobody"), *, controllers: bool = True
+    ) -> None:
+        """Without ``controllers`` nothing happens but what is asked of the API server."""
         self.name = name
         self.folder = folder
         folder.mkdir(parents=True)
@@ -37,6 +40,7 @@ class ControlPlane:
         """Users whose token is another than their name."""
         self._port = free_port()
         self._etcd_port = free_port()
+        self._with_controllers = controllers
         self._users = (ADMIN, *users)
         self._write_credentials()
         self.etcd = Process("etcd", self._etcd_command(), folder / "etcd.log")
@@ -65,7 +69,8 @@ class ControlPlane:
         self.etcd.start()
         self.apiserver.start()
         await self.ready()
-        self.controllers.start()
+        if self._with_controllers:
+            self.controllers.start()
 
     async def ready(self) -> None:
         """The API server says that it is ready."""
@@ -95,11 +100,11 @@ class ControlPlane:
         """A client of the tests' own, as that user."""
         return KubeApi(self.server, self.folder / "ca.crt", self.tokens.get(user, user))
 
-    def kubeconfig(self, user: str = ADMIN, server: str | None = None) -> Path:
-        """A kubeconfig of that user, by default for the API server itself."""
+    def kubeconfig(self, user: str = ADMIN, server: str | None = None, ca: Path | None = None) -> Path:
+        """A kubeconfig of that user, by default for the API server itself and with its authority. Replaces it whole."""
         server = server or self.server
         path = self.folder / f"kubeconfig-{user}-{urlsplit(server).port}"
-        cluster = {"server": server, "certificate-authority": str(self.folder / "ca.crt")}
+        cluster = {"server": server, "certificate-authority": str(ca or self.folder / "ca.crt")}
         document = {
             "apiVersion": "v1",
             "kind": "Config",
@@ -108,7 +113,9 @@ class ControlPlane:
             "clusters": [{"name": "it", "cluster": cluster}],
             "users": [{"name": "it", "user": {"token": self.tokens.get(user, user)}}],
         }
-        path.write_text(yaml.safe_dump(document))
+        written = path.with_suffix(".new")
+        written.write_text(yaml.safe_dump(document))
+        written.replace(path)
         return path
 
     def write_tokens(self, **tokens: str) -> None:

@@ -28,19 +28,23 @@ RETURNED = ("Content-Type", "Retry-After")
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 """Annotation of the bookmark that ends a list which came as a watch (KEP-3157)."""
 
+GONE = an_error(410, "Expired", "too old resource version: the proxy says so")
 MAX_BODY_BYTES = 64 * 1024 * 1024
 Answer = Callable[[web.Request, "Upstream"], Awaitable[web.StreamResponse]]
 
 
 class Verb(StrEnum):
-    """What a request wants, as RBAC calls it; a watch that begins with a list is a watch."""
+    """What a request wants. A list may come as the beginning of a watch (KEP-3157).
+
+    A list of one object is ``OTHER``: it is asked for the resourceVersion, or for that object's sake.
+    """
 
     LIST = "list"
     WATCH = "watch"
     OTHER = "other"
 
 
-LISTS = (Verb.LIST, Verb.WATCH)
+READS = (Verb.LIST, Verb.WATCH)
 
 
 @dataclass(slots=True)
@@ -89,7 +93,7 @@ class LyingProxy:
         self._server_ca = ca
         self._folder = folder
         self._lies: list[_Lie] = []
-        self._watching: set[asyncio.Transport] = set()
+        self._watches: dict[asyncio.Transport, web.StreamResponse] = {}
         self._upstream: Upstream | None = None
         self._runner: web.AppRunner | None = None
         self._port = 0
@@ -130,7 +134,7 @@ class LyingProxy:
         return self._folder / "ca.crt"
 
     def lie(
-        self, answer: Answer, resource: str | None = None, verbs: tuple[Verb, ...] = LISTS, times: int | None = None
+        self, answer: Answer, resource: str | None = None, verbs: tuple[Verb, ...] = READS, times: int | None = None
     ) -> None:
         """Answer requests of ``verbs`` for ``resource`` (``endpointslices``; None for any) so: the next ``times``.
 
@@ -141,21 +145,28 @@ class LyingProxy:
     def be_honest(self) -> None:
         self._lies.clear()
 
+    @property
+    def watches(self) -> int:
+        """How many are open now."""
+        return len(self._watches)
+
     def cut_watches(self) -> None:
         """Break every watch off."""
-        for transport in tuple(self._watching):
+        for transport in tuple(self._watches):
             transport.abort()
+
+    async def expire_watches(self) -> None:
+        """Tell every open watch that its version is too old, in an ERROR event: all is listed anew."""
+        for stream in tuple(self._watches.values()):
+            await stream.write(GONE + b"\n")
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         assert self._upstream is not None
         verb, resource = asked(request)
-        transport = request.transport
-        if verb is Verb.WATCH and transport is not None:
-            self._watching.add(transport)
         try:
             lie = next((each for each in self._lies if each.is_for(verb, resource)), None)
             if lie is None:
-                return await forward(request, self._upstream)
+                return await self._forward(request, self._upstream)
             self.told += 1
             if lie.left is not None:
                 lie.left -= 1
@@ -165,37 +176,52 @@ class LyingProxy:
         except (aiohttp.ClientError, ConnectionError):
             cut(request)  # either end broke off
             return web.Response(status=502)
-        finally:
-            self._watching.discard(transport)
+
+    async def _forward(self, request: web.Request, upstream: Upstream) -> web.StreamResponse:
+        """No lie: the API server's own words, as they come."""
+        transport = request.transport
+        assert transport is not None
+        async with upstream.answer(request) as response:
+            stream = web.StreamResponse(status=response.status, headers=returned(response))
+            await stream.prepare(request)
+            if streams(request) and response.status == 200:
+                self._watches[transport] = stream
+            try:
+                async for chunk in response.content.iter_any():
+                    await stream.write(chunk)
+            finally:
+                self._watches.pop(transport, None)
+            await stream.write_eof()
+            return stream
 
 
 def asked(request: web.Request) -> tuple[Verb, str]:
-    """The verb, and the resource in the plural; a request for one object is ``OTHER``."""
+    """The verb, and the resource in the plural."""
     parts = request.path.strip("/").split("/")
     rest = parts[2:] if parts[0] == "api" else parts[3:]
     if rest[:1] == ["namespaces"] and len(rest) > 2:
         rest = rest[2:]
     resource = rest[0] if rest else ""
-    if request.method != "GET" or len(rest) != 1:
+    one = request.query.get("limit") == "1" or "fieldSelector" in request.query
+    if request.method != "GET" or len(rest) != 1 or one:
         return Verb.OTHER, resource
-    return Verb.WATCH if request.query.get("watch") in ("true", "1") else Verb.LIST, resource
+    resumed = streams(request) and not begins_with_list(request)
+    return Verb.WATCH if resumed else Verb.LIST, resource
+
+
+def streams(request: web.Request) -> bool:
+    """The answer goes on for long."""
+    return request.query.get("watch") in ("true", "1")
+
+
+def begins_with_list(request: web.Request) -> bool:
+    return request.query.get("sendInitialEvents") == "true"
 
 
 def cut(request: web.Request) -> None:
     """Break the connection off, with whatever is being said on it."""
     if request.transport is not None:
         request.transport.abort()
-
-
-async def forward(request: web.Request, upstream: Upstream) -> web.StreamResponse:
-    """No lie: the API server's own words, as they come."""
-    async with upstream.answer(request) as response:
-        stream = web.StreamResponse(status=response.status, headers=returned(response))
-        await stream.prepare(request)
-        async for chunk in response.content.iter_any():
-            await stream.write(chunk)
-        await stream.write_eof()
-        return stream
 
 
 def refused(status: int, retry_after: int | None = None, reason: str = "") -> Answer:
@@ -213,8 +239,7 @@ def gone_event() -> Answer:
     """A watch that is accepted and says at once that its version is too old."""
 
     async def answer(_request: web.Request, _upstream: Upstream) -> web.StreamResponse:
-        body = an_error(410, "Expired", "too old resource version: the proxy says so") + b"\n"
-        return web.Response(body=body, content_type="application/json")
+        return web.Response(body=GONE + b"\n", content_type="application/json")
 
     return answer
 
@@ -223,7 +248,7 @@ def without(lacks: Callable[[str], bool]) -> Answer:
     """A complete list, 200, without the objects whose names ``lacks`` picks; a watch tells the truth after its list."""
 
     async def answer(request: web.Request, upstream: Upstream) -> web.StreamResponse:
-        if asked(request)[0] is Verb.WATCH:
+        if streams(request):
             return await _without_initial(request, upstream, lacks)
         async with upstream.answer(request) as response:
             body = await response.read()
@@ -247,7 +272,7 @@ def half(*, then_stall: bool) -> Answer:
     async def answer(request: web.Request, upstream: Upstream) -> web.StreamResponse:
         async with upstream.answer(request) as response:
             stream = web.StreamResponse(status=response.status, headers=returned(response))
-            if asked(request)[0] is Verb.WATCH:
+            if streams(request):
                 body = await response.content.readany()
             else:
                 body = await response.read()
@@ -268,7 +293,7 @@ async def _without_initial(
     async with upstream.answer(request) as response:
         stream = web.StreamResponse(status=response.status, headers=returned(response))
         await stream.prepare(request)
-        listing = request.query.get("sendInitialEvents") == "true"
+        listing = begins_with_list(request)
         rest = b""
         async for chunk in response.content.iter_any():
             *lines, rest = (rest + chunk).split(b"\n")

@@ -1,0 +1,1 @@
+"""Faults of real clusters, and what a client of the registry sees of them: nothing."""

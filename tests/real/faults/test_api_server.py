@@ -1,0 +1,73 @@
+"""The API server and etcd end, stop, forget and go back in time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from support.fault_rig import NAME, FaultRig
+from support.outages import back_up, compact, killed, restore, stopped
+from support.processes import until
+
+
+async def test_api_server_is_killed_and_started_again(rig: FaultRig) -> None:
+    how = "SIGKILL, started again once it was noticed"
+    async with rig.fault("kube-apiserver killed", how, within=15), killed(rig.a.plane, rig.a.plane.apiserver):
+        await rig.told("Unreachable")
+        await rig.change(rig.b, within=1)
+
+
+async def test_etcd_is_killed_and_started_again(rig: FaultRig) -> None:
+    """The API server goes on with what its watch caches have, and says that it is not ready."""
+    plane = rig.a.plane
+
+    async def not_ready() -> bool:
+        return not await plane.api.ready()
+
+    how = "SIGKILL; every watch cut; started again once the API server was not ready"
+    async with rig.fault("etcd killed", how, within=15), killed(plane, plane.etcd):
+        await until(not_ready, "the API server is not ready")
+        await rig.reconnected(rig.proxy.cut)
+        await rig.change(rig.b, within=1)
+
+
+async def test_history_is_compacted_while_no_watch_is_open(rig: FaultRig) -> None:
+    """What happened meanwhile can only be learnt from a list, after 410: half of a service ended, Pods and all."""
+    plane = rig.a.plane
+    how = "no way to the API server; SIGSTOP, compaction, SIGKILL, restart; meanwhile half of a service ended"
+    async with rig.fault("history compacted under a stopped watch", how, within=15):
+        await rig.proxy.refuse()
+        rig.proxy.cut()
+        with stopped(plane.apiserver):
+            await compact(plane)
+        async with killed(plane, plane.apiserver):
+            pass
+        await rig.a.add()
+        ended = rig.a.slices[f"{NAME}-2"]
+        rig.client.ask(*ended)
+        await rig.a.delete(*ended)
+        await rig.proxy.heal()
+
+
+async def test_api_server_is_stopped_for_a_while(rig: FaultRig) -> None:
+    """Its sockets stay open, and nothing comes."""
+    with_no_answer = "SIGSTOP until the registry doubts it, SIGCONT"
+    async with rig.fault("kube-apiserver stopped", with_no_answer, within=15):
+        with stopped(rig.a.plane.apiserver):
+            await rig.doubted()
+            await rig.change(rig.b, within=1)
+
+
+async def test_etcd_is_restored_from_an_older_backup(rig: FaultRig, tmp_path: Path) -> None:
+    """resourceVersions go back. What is younger than the backup the API server does not know any more, which is no
+    word on whether it is there: it is second choice until the API server has said so again.
+    """
+    how = "the data of before an endpoint was added put back, both started again"
+    backup = tmp_path / "backup"
+    back_up(rig.a.plane, backup)
+    younger = await rig.a.add()
+    await rig.client.until(lambda: younger in rig.client.addresses(), "the endpoint is added")
+    async with rig.fault("etcd restored from an older backup", how, within=20):
+        await restore(rig.a.plane, backup)
+        await rig.doubts({younger})
+        rig.client.ask(younger)
+        rig.a.forget(younger)
