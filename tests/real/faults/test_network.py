@@ -31,7 +31,7 @@ async def test_connections_are_half_closed(rig: FaultRig) -> None:
 
 async def test_bodies_stall(rig: FaultRig) -> None:
     """New connections get a few bytes, and then no more."""
-    async with rig.fault("stalled bodies", "6 KB of each new connection, then silence, until noticed", within=15):
+    async with rig.fault("stalled bodies", "6 KB of each new connection, then silence, until noticed", within=30):
         rig.proxy.stall_after(6_000)
         rig.proxy.cut()
         await rig.doubted()
@@ -48,7 +48,7 @@ async def test_nothing_comes_from_the_api_server_for_a_while(rig: FaultRig) -> N
 
 
 async def test_connections_are_refused_and_swallowed(rig: FaultRig) -> None:
-    async with rig.fault("no way to the API server", "refused, then a black hole", within=15):
+    async with rig.fault("no way to the API server", "refused, then a black hole", within=25):
         await rig.proxy.refuse()
         rig.proxy.cut()
         await rig.told("Unreachable")
