@@ -43,6 +43,8 @@ PURE = (
     "sources/kubernetes/kubeconfig.py",
     "sources/kubernetes/listwatch.py",
     "sources/kubernetes/steps.py",
+    "sources/kubernetes/lists.py",
+    "sources/kubernetes/unreadable.py",
     "sources/kubernetes/resources.py",
     "sources/kubernetes/backoff.py",
     "sources/kubernetes/versions.py",

@@ -45,6 +45,7 @@ from registry.model.names import Kind, ObjectRef
 from registry.sources.kubernetes.backoff import Backoff
 from registry.sources.kubernetes.conditions import Fault, Reason, refused
 from registry.sources.kubernetes.decode import DecodeError, WatchEvent, decode_event, decode_page, decode_status_message
+from registry.sources.kubernetes.lists import Lists
 from registry.sources.kubernetes.resources import RESOURCES
 from registry.sources.kubernetes.steps import (
     PAGE_SIZE,
@@ -53,11 +54,10 @@ from registry.sources.kubernetes.steps import (
     Request,
     Step,
     Wait,
-    page_step,
-    stream_step,
     version_step,
     watch_step,
 )
+from registry.sources.kubernetes.unreadable import Unreadable
 from registry.sources.kubernetes.versions import comparable, older
 
 STEADY_SECONDS = 5.0
@@ -89,30 +89,28 @@ class ListWatch:
         self._kind = kind
         self._resource = RESOURCES[kind]
         self._random = random
-        self._page_size = page_size
+        self._lists = Lists(self._resource, random, page_size, streams=streams)
         self._backoff = Backoff(random)
         self._anew = Backoff(random)
         self._begun_anew = False
-        self._may_stream = streams
-        self._streams = streams
-        self._broken_stream = False
-        self._path = 0
         self._version = ""
         self._list_begun = False
         self._quiet = 0
-        self._unreadable: dict[ObjectRef | None, str] = {}
-        """Object -> what is wrong with it."""
+        self._unreadable = Unreadable(kind, self._resource.name)
         self.listed = False
         self.absent = False
         self.fault: Fault | None = None
-        self.streaming = False
-        """A streaming list is what is being done, and not complete."""
         self.step: Step = self._list()
 
     @property
     def path(self) -> str:
         """Where the kind is."""
-        return self._resource.paths[self._path]
+        return self._lists.path
+
+    @property
+    def streaming(self) -> bool:
+        """A streaming list is what is being done, and not complete."""
+        return self._lists.streaming
 
     @property
     def verb(self) -> str:
@@ -122,17 +120,12 @@ class ListWatch:
     @property
     def unreadable(self) -> frozenset[ObjectRef]:
         """The objects that cannot be read: what is held of them is older than they are."""
-        return frozenset(ref for ref in self._unreadable if ref is not None)
+        return self._unreadable.refs
 
     @property
     def warning(self) -> Fault | None:
-        """The first of the objects that cannot be read, and how many more there are."""
-        if not self._unreadable:
-            return None
-        name, error = min((str(ref or f"a {self._kind} without a name"), why) for ref, why in self._unreadable.items())
-        others = f" (and {len(self._unreadable) - 1} more)" if len(self._unreadable) > 1 else ""
-        text = f"{self._resource.name}: {name} cannot be read: {error}{others}; what was read of it before still counts"
-        return Fault(Reason.BAD_OBJECT, text)
+        """What to say of them."""
+        return self._unreadable.warning
 
     def page(self, body: bytes) -> Iterator[SourceEvent]:
         """The page that was asked for. Exhaust the iterator."""
@@ -147,11 +140,11 @@ class ListWatch:
         for fact in page.facts:
             yield InitApply(fact)
         for ref, reason in page.broken:
-            self._unreadable[ref] = reason
+            self._unreadable.note(ref, reason)
             if ref is not None:
                 yield InitKeep(ref)
         if page.continue_token:
-            self.step = page_step(self.path, self._page_size, page.continue_token)
+            self.step = self._lists.page(page.continue_token)
             return
         done = self._complete(page.resource_version)
         self.step = self._watch()
@@ -191,14 +184,13 @@ class ListWatch:
         self._begun_anew = False
         if event.resource_version:
             self._version = event.resource_version
-        if event.ref is not None:
-            self._unreadable.pop(event.ref, None)
+        self._unreadable.mended(event.ref)
         if event.fact is not None:
             yield Apply(event.fact)
         elif event.type == "DELETED" and event.ref is not None:
             yield Delete(event.ref)
         elif event.error:
-            self._unreadable[event.ref] = event.error
+            self._unreadable.note(event.ref, event.error)
 
     def unreadable_line(self, error: str) -> None:
         """A line nobody can read: whatever it said is missing in what is held."""
@@ -220,7 +212,7 @@ class ListWatch:
     def ended(self, lasted: float) -> None:
         """The watch came to its end after ``lasted`` seconds, as watches do."""
         if self.streaming:
-            self._broken_stream = True
+            self._lists.broke()
             self.step = self._wait(self._list())
         elif lasted >= STEADY_SECONDS:
             self._backoff.succeeded()
@@ -235,7 +227,7 @@ class ListWatch:
             self._backoff.succeeded()
         if self._backoff.failures >= LOST_WATCHES:
             self.fault = fault
-        self._broken_stream = self.streaming
+        self._lists.broke()
         self.step = self._wait(self._again())
 
     def refused(self, status: int, body: bytes, retry_after: float | None = None) -> tuple[SourceEvent, ...]:
@@ -278,10 +270,8 @@ class ListWatch:
     def restart(self) -> None:
         """Begin anew: the API server is another one, whose resourceVersions and tokens mean something else."""
         self._version = ""
-        self._path = 0
         self._quiet = 0
-        self._streams = self._may_stream
-        self._broken_stream = False
+        self._lists.restart()
         self.step = self._list()
 
     def waited(self) -> None:
@@ -304,7 +294,8 @@ class ListWatch:
         """The list is complete, as of ``version``."""
         rewound = older(version, self._version)
         self._version = version
-        self._list_begun = self.streaming = self._broken_stream = self.absent = False
+        self._lists.complete()
+        self._list_begun = self.absent = False
         self.listed = True
         return InitDone(self._kind, rewound)
 
@@ -318,20 +309,20 @@ class ListWatch:
         if event.ends_list:
             yield self._complete(event.resource_version)
             return
-        self._unreadable.pop(event.ref, None)
+        self._unreadable.mended(event.ref)
         if event.fact is not None:
             yield InitApply(event.fact)
         elif event.type == "DELETED" and event.ref is not None:
             yield Delete(event.ref)
         elif event.ref is not None:
-            self._unreadable[event.ref] = event.error
+            self._unreadable.note(event.ref, event.error)
             yield InitKeep(event.ref)
 
     def _error_event(self, event: WatchEvent) -> None:
         if event.code == HTTPStatus.GONE or event.reason in ("Expired", "Gone"):
             self._begin_anew()
         else:
-            self._broken_stream = self.streaming
+            self._lists.broke()
             text = f"{self.verb} {self._resource.name}: {event.code} {event.error}"
             self.failed(Fault(Reason.SERVER_ERROR, text))
 
@@ -340,9 +331,10 @@ class ListWatch:
         if not (self.streaming or isinstance(self._request, GetPage)):
             self._begin_anew()
             return ()
-        if self._path + 1 < len(self._resource.paths):
-            self._path += 1
-            self.step = self._list(on_path=self._path)
+        elsewhere = self._lists.elsewhere()
+        if elsewhere is not None:
+            self._list_begun = False
+            self.step = elsewhere
             return ()
         told = self.absent
         self.absent = self.listed = True
@@ -354,12 +346,12 @@ class ListWatch:
 
     def _pages_from_now_on(self) -> None:
         """This server has no streaming lists, or not for us."""
-        self._streams = False
+        self._lists.cannot_stream()
         self.step = self._list()
 
     def _begin_anew(self) -> None:
         """What is held is too old to go on from, or in doubt. A fresh list; with a pause when the last was no cure."""
-        self._broken_stream = self.streaming
+        self._lists.broke()
         first = self._list()
         if self._begun_anew:
             self.step = Wait(self._anew.failed(), first)
@@ -375,17 +367,16 @@ class ListWatch:
         """What to do after a failure of what was asked for."""
         request = self._request
         if self.streaming:
-            return self._list(self._path)
+            self._list_begun = False
+            return self._lists.again()
         if isinstance(request, GetPage):
             return request
         return version_step(self.path) if comparable(self._version) else self._watch()
 
-    def _list(self, on_path: int = 0) -> GetPage | OpenWatch:
+    def _list(self) -> GetPage | OpenWatch:
         """A list from its beginning."""
-        self._path = on_path
         self._list_begun = False
-        self.streaming = self._streams and not self._broken_stream
-        return stream_step(self.path, self._random()) if self.streaming else page_step(self.path, self._page_size)
+        return self._lists.first()
 
     def _watch(self) -> OpenWatch:
         return watch_step(self.path, self._version, self._random())
