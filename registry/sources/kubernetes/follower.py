@@ -60,6 +60,7 @@ class Follower:
         self._around = surroundings
         self._emit = emit
         self._report = report
+        self._told: tuple[object, ...] | None = None
         self._confirm = confirm
         self._quiet_seconds = quiet_seconds
         self._streams = streams
@@ -97,9 +98,9 @@ class Follower:
                 listed = self.machine.listed
                 self.machine = self._make_machine()
                 self.machine.listed = listed
-                self._report()
+                self._tell()
                 await self._around.sleep(RESTART_SECONDS)
-            self._report()
+            self._tell()
 
     def _make_machine(self) -> ListWatch:
         return ListWatch(self.kind, self._around.random, streams=self._streams)
@@ -181,7 +182,7 @@ class Follower:
         if not self.machine.streaming:
             self._heard()
         self._expect_a_line()
-        self._report()
+        self._tell()
 
     async def _read(self, step: OpenWatch, stream: Stream) -> None:
         framer = LineFramer()
@@ -195,7 +196,7 @@ class Follower:
                 self._expect_a_line()
                 if not self.machine.streaming:
                     self._heard()
-                self._report()
+                self._tell()
 
     def _expect_a_line(self) -> None:
         """From now on so long: bytes that complete no line prove nothing."""
@@ -219,6 +220,13 @@ class Follower:
             if isinstance(event, InitDone):
                 self._heard()
             self._emit(event)
+
+    def _tell(self) -> None:
+        """Report, where there is news: most of what a watch brings is none."""
+        news = (self.fault, self.machine.warning, self.machine.listed)
+        if news != self._told:
+            self._told = news
+            self._report()
 
     def _heard(self) -> None:
         self.heard_at = self._around.clock()
