@@ -6,7 +6,9 @@ to the disk too, since a rename is a change of the folder.
 
 from __future__ import annotations
 
+import fcntl
 import os
+from io import FileIO
 from pathlib import Path
 from typing import Protocol
 
@@ -29,9 +31,21 @@ class Disk:
     """The system calls, so that a test can hand in a disk that fails."""
 
     def create(self, path: Path) -> Writable:
-        """A new, empty file, for its owner only."""
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-        return open(os.open(path, flags, 0o600), "wb", buffering=0)
+        """An empty file, for its owner only, and for this process until it is closed.
+
+        Raises:
+            OSError: among others, when another process is writing it.
+        """
+        while True:
+            file = FileIO(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600), "wb")
+            try:
+                if _is_ours(file, path):
+                    file.truncate(0)
+                    return file
+            except BaseException:
+                file.close()
+                raise
+            file.close()
 
     def sync(self, file: Writable) -> None:
         os.fsync(file.fileno())
@@ -45,6 +59,22 @@ class Disk:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _is_ours(file: Writable, path: Path) -> bool:
+    """Lock the file; whether it is still that of the name, or was renamed by whoever had the lock before.
+
+    Raises:
+        OSError: another process has it.
+    """
+    try:
+        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise OSError(error.errno, "another process is writing it; give each registry a file of its own") from error
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 class Replacement:
@@ -67,8 +97,8 @@ class Replacement:
         """From now on it is the file's content, also after a power cut."""
         assert self._file is not None
         self._disk.sync(self._file)
-        self.close()
         self._disk.replace(self._beside, self._path)
+        self.close()  # not before: it is what keeps others from writing to it
         self._disk.sync_folder(self._path.parent)
 
     def close(self) -> None:

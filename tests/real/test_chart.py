@@ -39,7 +39,25 @@ def test_pod_runs_without_privileges() -> None:
         "capabilities": {"drop": ["ALL"]},
     }
     mounts = {mount["mountPath"] for mount in container["volumeMounts"]}
-    assert mounts == {"/etc/mesh-registry/registry.yaml", "/etc/mesh-registry/kubeconfigs", "/tmp"}
+    state = "/var/lib/mesh-registry"
+    assert mounts == {"/etc/mesh-registry/registry.yaml", "/etc/mesh-registry/kubeconfigs", state, "/tmp"}
+
+
+def test_snapshot_is_kept_where_the_values_say(tmp_path: Path) -> None:
+    def rendered(*values: str) -> tuple[str | None, dict[str, object] | None]:
+        """The snapshot's file, and the volume it is on."""
+        documents = render("mesh", *values)
+        path = tmp_path / "registry.yaml"
+        path.write_text(of_kind(documents, "ConfigMap")["data"]["registry.yaml"])
+        volumes = of_kind(documents, "Deployment")["spec"]["template"]["spec"]["volumes"]
+        state = [volume for volume in volumes if volume["name"] == "state"]
+        return load(path).snapshot.file, state[0] if state else None
+
+    file = "/var/lib/mesh-registry/snapshot"
+    assert rendered() == (file, {"name": "state", "emptyDir": {"sizeLimit": "256Mi"}})
+    claim = {"name": "state", "persistentVolumeClaim": {"claimName": "mine"}}
+    assert rendered("snapshot.existingClaim=mine") == (file, claim)
+    assert rendered("snapshot.enabled=false") == (None, None)
 
 
 def test_member_gets_an_identity_and_nothing_that_runs() -> None:

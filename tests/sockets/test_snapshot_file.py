@@ -145,6 +145,40 @@ def test_content_is_on_the_disk_before_its_name_and_the_name_before_it_is_told(p
     assert [each.name for each in path.parent.iterdir()] == ["snapshot"]
 
 
+def test_two_that_write_one_file_do_not_mix(path: Path) -> None:
+    first = Replacement(path, Disk())
+    with pytest.raises(OSError, match="another process is writing it"):
+        Replacement(path, Disk())
+    for piece in encode(DOMAIN, 1, [generation(1)]):
+        first.write(piece)
+    first.commit()
+    assert generation_in(path) == 1
+    write(path, 2)
+    assert generation_in(path) == 2
+
+
+def test_processes_that_write_one_file_leave_it_whole(path: Path) -> None:
+    children = [
+        subprocess.Popen([sys.executable, "-m", snapshot_process.__name__, str(path)], env=_environment())
+        for _ in range(3)
+    ]
+    try:
+        deadline = time.monotonic() + 30
+        while not path.exists():
+            assert time.monotonic() < deadline, "nobody writes anything"
+            time.sleep(0.001)
+        inodes = set()
+        for _ in range(300):
+            inodes.add(path.stat().st_ino)
+            generation_in(path)
+            time.sleep(0.002)
+    finally:
+        for child in children:
+            child.send_signal(signal.SIGKILL)
+            child.wait()
+    assert len(inodes) > 1, "it was replaced meanwhile"
+
+
 def test_writer_that_is_killed_leaves_a_whole_file(path: Path) -> None:
     """``kill -9`` at twenty moments of a process that does nothing but write."""
     moments = random.Random(2)

@@ -24,7 +24,10 @@ def generation(number: int) -> ClusterFacts:
 def main() -> None:
     path = Path(sys.argv[1])
     for number in itertools.count(1):
-        replacement = Replacement(path, Disk())
+        try:
+            replacement = Replacement(path, Disk())
+        except OSError:  # another one is writing
+            continue
         for piece in encode(DOMAIN, number, [generation(number)]):
             replacement.write(piece)
         replacement.commit()
