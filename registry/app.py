@@ -32,7 +32,7 @@ from registry.servers.http import HttpServer
 from registry.servers.lookup import LookupServer
 from registry.servers.publisher import Publisher
 from registry.servers.reflection import ReflectionServer
-from registry.servers.reports import ClusterReport, HeldReport, MembershipReport
+from registry.servers.reports import ClusterReport, HeldReport, MembershipReport, SnapshotReport
 from registry.sources.kubernetes.client import connector
 from registry.sources.kubernetes.kubeconfig import Kubeconfig
 from registry.sources.kubernetes.reflector import Connect, KubernetesSource
@@ -138,14 +138,20 @@ class Registry:
 
     def membership(self) -> MembershipReport:
         refused = [(each.name, each.origin, each.reason, each.message) for each in self._members.refused()]
-        troubles = self._members.troubles().items()
-        return MembershipReport(refused, [(origin, each.reason, each.message) for origin, each in troubles])
+        troubles = [(origin, each.reason, each.message) for origin, each in self._members.troubles().items()]
+        snapshot = self.snapshot()
+        if snapshot is not None and snapshot.problem:
+            troubles.append((f"snapshot {snapshot.path}", "SnapshotNotWritten", snapshot.problem))
+        return MembershipReport(refused, troubles)
 
     def held(self) -> Sequence[HeldReport]:
         return [_held_report(each) for each in self._index.held()]
 
     def release(self, cluster: ClusterId | None, service: ServiceKey | None) -> Sequence[HeldReport]:
         return [_held_report(each) for each in self._pipeline.release(cluster, service)]
+
+    def snapshot(self) -> SnapshotReport | None:
+        return self._memory.report() if self._memory is not None else None
 
     def services(self) -> Sequence[MergedService]:
         return self._index.services()

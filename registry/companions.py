@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from registry.index import Index
-from registry.liveness.probes import ProbePlan, Prober
+from registry.liveness.plan import ProbePlan
+from registry.liveness.probes import Prober
 from registry.liveness.sample import Target, sample
 from registry.liveness.watch import LivenessWatch
 from registry.membership.spec import MemberSpec, Remembered
@@ -23,6 +24,7 @@ from registry.model.services import ChangeSet
 from registry.model.standing import Standing
 from registry.model.status import Source
 from registry.pipeline import Pipeline
+from registry.servers.reports import SnapshotReport
 from registry.snapshot.format import ClusterFacts
 from registry.snapshot.loader import load
 from registry.snapshot.pace import PaceRules
@@ -149,6 +151,13 @@ class Memory:
         """Write once more, if something changed."""
         if self.writer is not None:
             await self.writer.stop()
+
+    def report(self) -> SnapshotReport:
+        """How it goes."""
+        path, writer = str(self._path), self.writer
+        if writer is None:
+            return SnapshotReport(path, 0, 0, 0, 0.0, "a file that cannot be used is in its place: see the log")
+        return SnapshotReport(path, writer.written, writer.failed, writer.bytes, writer.seconds, writer.problem)
 
     def publish(self, _changes: ChangeSet) -> None:
         """The merged list changed."""

@@ -15,7 +15,7 @@ from registry.documents import Document, DocumentError, parse
 from registry.errors import ConfigError
 from registry.index.export import DEFAULT_EXCLUDED_NAMESPACES, DEFAULT_EXCLUDED_SERVICES, ExportMode, ExportPolicy
 from registry.index.guard import GuardPolicy
-from registry.liveness.probes import Method, ProbePlan
+from registry.liveness.plan import Method, ProbePlan
 from registry.liveness.sample import Target
 from registry.liveness.table import Rules
 from registry.model.names import ServiceKey

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import TextIO
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
-from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from registry import __version__
@@ -78,6 +78,7 @@ class _State(Collector):
             f"{PREFIX}_ready", "1 when every cluster is accounted for and clients are served.", self._reports.ready()
         )
         yield from self._clusters()
+        yield from self._snapshot()
         yield from self._services()
         yield from self._clients()
 
@@ -117,6 +118,19 @@ class _State(Collector):
             if report.writer is not None:
                 written.add_metric([report.cluster], report.writer.entries)
         yield from (listed, failing, objects, written, standing, conditions, held)
+
+    def _snapshot(self) -> Iterator[Metric]:
+        report = self._reports.snapshot()
+        if report is None:
+            return
+        writes = CounterMetricFamily(
+            f"{PREFIX}_snapshot_writes", "Times the snapshot was written, or was not.", labels=["outcome"]
+        )
+        writes.add_metric(["written"], report.written)
+        writes.add_metric(["failed"], report.failed)
+        yield writes
+        yield GaugeMetricFamily(f"{PREFIX}_snapshot_bytes", "Size of the last snapshot.", report.bytes)
+        yield GaugeMetricFamily(f"{PREFIX}_snapshot_seconds", "Time that writing it took.", report.seconds)
 
     def _services(self) -> Iterator[Metric]:
         services = self._reports.services()

@@ -6,45 +6,14 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 
+from registry.liveness.plan import Method, ProbePlan
 from registry.liveness.sample import Target
 from registry.liveness.table import DataPlane
-from registry.liveness.tally import Tally, Thresholds
+from registry.liveness.tally import Tally
 
 CHECK = "/grpc.health.v1.Health/Check"
 ANSWERED = ""
-
-
-class Method(StrEnum):
-    """How a target is asked. ``TCP``: it accepts a connection. ``GRPC``: ``grpc.health.v1`` says SERVING."""
-
-    TCP = "tcp"
-    GRPC = "grpc"
-
-
-@dataclass(frozen=True, slots=True)
-class ProbePlan:
-    """How one cluster is probed: one ``target``, or by TCP a sample of so many of its ``endpoints``.
-
-    Times are in seconds. A round is made every ``interval``, give or take a fifth, so that the clusters' rounds
-    spread.
-    """
-
-    method: Method = Method.TCP
-    target: Target | None = None
-    endpoints: int = 0
-    interval: float = 5.0
-    timeout: float = 2.0
-    up: int = 1
-    down: int = 3
-
-    @property
-    def thresholds(self) -> Thresholds:
-        return Thresholds(self.up, self.down, proof=self.target is None)
-
-    def __str__(self) -> str:
-        return f"{self.method}://{self.target}" if self.target else f"{self.endpoints} of its endpoints"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from registry.liveness.probes import ProbePlan
+from registry.liveness.plan import ProbePlan
 from registry.sources.kubernetes.kubeconfig import Kubeconfig
 
 

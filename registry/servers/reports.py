@@ -59,6 +59,21 @@ class MembershipReport:
     troubles: Sequence[tuple[str, str, str]] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class SnapshotReport:
+    """How the snapshot is kept: how often it was written, and was not; of the last one, its bytes and the seconds.
+
+    ``problem`` says why the last attempt failed, and is empty when it did not.
+    """
+
+    path: str
+    written: int
+    failed: int
+    bytes: int
+    seconds: float
+    problem: str
+
+
 class Reports(Protocol):
     """The running registry, as its operators see it. Every call is a read of what is in memory."""
 
@@ -70,6 +85,9 @@ class Reports(Protocol):
 
     def membership(self) -> MembershipReport:
         """Who was refused as a member, and what keeps the registry from knowing its members."""
+
+    def snapshot(self) -> SnapshotReport | None:
+        """How the snapshot is kept; None where there is none."""
 
     def services(self) -> Sequence[MergedService]:
         """All services in the order of their keys."""

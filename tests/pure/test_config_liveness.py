@@ -9,7 +9,7 @@ import pytest
 
 from registry.config import Config, load, with_flags
 from registry.errors import ConfigError
-from registry.liveness.probes import Method, ProbePlan
+from registry.liveness.plan import Method, ProbePlan
 from registry.liveness.sample import Target
 from registry.liveness.table import Rules
 from registry.snapshot.pace import PaceRules

@@ -24,6 +24,7 @@ PURE = (
     "documents.py",
     "liveness/conditions.py",
     "liveness/damping.py",
+    "liveness/plan.py",
     "liveness/sample.py",
     "liveness/table.py",
     "liveness/tally.py",

@@ -11,7 +11,8 @@ import pytest
 from support.facts import A, B
 from support.processes import until
 
-from registry.liveness.probes import Method, ProbePlan, Prober, ask_grpc, ask_tcp
+from registry.liveness.plan import Method, ProbePlan
+from registry.liveness.probes import Prober, ask_grpc, ask_tcp
 from registry.liveness.sample import Target
 from registry.liveness.table import DataPlane, Rules
 from registry.liveness.watch import LivenessWatch

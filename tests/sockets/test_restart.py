@@ -274,5 +274,20 @@ async def test_orderly_stop_writes_what_is_new(tmp_path: Path) -> None:
         await it.remembered("a", *addresses(1, 9))
 
 
+async def test_snapshot_that_cannot_be_written_is_said_and_stops_nothing(tmp_path: Path) -> None:
+    async with world(tmp_path, "a") as it:
+        it.snapshot.parent.rmdir()
+        registry = await it.start()
+
+        async def problems() -> list[Any]:
+            return (await registry.get("/api/v1/clusters"))["problems"]
+
+        (said,) = await until(problems, "it is said", 10)
+        assert said["reason"] == "SnapshotNotWritten"
+        assert "No such file or directory" in said["message"]
+        assert await registry.addresses("shop/echo") == addresses(1, 5)
+        assert 'mesh_registry_snapshot_writes_total{outcome="failed"}' in await registry.text("/metrics")
+
+
 async def _has(registry: RunningRegistry, wanted: set[str]) -> bool:
     return await registry.addresses("shop/echo") == wanted

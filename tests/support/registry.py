@@ -62,6 +62,12 @@ class RunningRegistry:
         async with self._session.get(f"http://{self.http}{path}") as response:
             return None if response.status == 404 else await response.json()
 
+    async def text(self, path: str) -> str:
+        """What is at ``path``, as it is."""
+        assert self._session is not None
+        async with self._session.get(f"http://{self.http}{path}") as response:
+            return await response.text()
+
     async def addresses(self, service: str) -> set[str]:
         """The addresses of the healthy endpoints of ``NS/NAME``; empty when there is no such service."""
         document = await self.get(f"/api/v1/services/{service}")
