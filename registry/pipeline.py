@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
+from prometheus_client import Counter
+
 from registry.coalesce import Coalescer
 from registry.index import HeldService, Index
 from registry.model.conditions import Condition, ConditionBoard, ConditionType
@@ -72,6 +74,7 @@ class Pipeline:
         self._statuses: dict[ClusterId, SourceStatus] = {}
         self._on_accounted: Callable[[], None] | None = None
         self._relist: dict[ClusterId, Relist] = {}
+        self._counted: dict[ClusterId, Counter] = {}
         self._doubts_timer: Timer | None = None
 
     def add_cluster(self, cluster: ClusterId, network: str, relist: Relist = _never) -> None:
@@ -79,11 +82,12 @@ class Pipeline:
         self._index.add_cluster(cluster, network)
         self._statuses[cluster] = SourceStatus(SourceState.CONNECTING)
         self._relist[cluster] = relist
+        self._counted[cluster] = self._metrics.events.labels(cluster)
 
     def remove_cluster(self, cluster: ClusterId) -> None:
         """The operator took the cluster out: what it said is gone at once."""
         self._index.remove_cluster(cluster)
-        del self._statuses[cluster], self._relist[cluster]
+        del self._statuses[cluster], self._relist[cluster], self._counted[cluster]
         self.conditions.forget(cluster)
         self._metrics.forget(cluster)
         self.flush()
@@ -135,7 +139,7 @@ class Pipeline:
 
     def event(self, cluster: ClusterId, event: SourceEvent) -> None:
         self._index.apply(cluster, event)
-        self._metrics.events.labels(cluster).inc()
+        self._counted[cluster].inc()
         match event:
             case Init() | InitApply() | InitKeep():
                 return

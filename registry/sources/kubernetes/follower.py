@@ -29,6 +29,9 @@ lists never says that it is complete."""
 PATIENCE_SECONDS = 30.0
 """How much later than ours the client's own limit for a silent connection is."""
 
+TOLERANCE = 0.05
+"""A limit this close to what it should be stays: a timer for every line of a busy watch costs more than the line."""
+
 RESTART_SECONDS = 5.0
 IDENTITY_SECONDS = 5.0
 """How old the cluster's identity may be when a list begins: the kinds that begin together ask once."""
@@ -206,7 +209,9 @@ class Follower:
             seconds = min(LIST_QUIET_SECONDS, max(0.0, LIST_SECONDS - self._lasted()))
         else:
             seconds = self._quiet_seconds
-        self._limit.reschedule(loop.time() + seconds)
+        due, before = loop.time() + seconds, self._limit.when()
+        if before is None or abs(due - before) > seconds * TOLERANCE:
+            self._limit.reschedule(due)
 
     def _refused(self, status: int, body: bytes, wait: float | None) -> None:
         if status == HTTPStatus.UNAUTHORIZED:
