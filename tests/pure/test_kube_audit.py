@@ -50,6 +50,10 @@ def test_what_is_newer_than_the_listing_is_not_doubted() -> None:
     assert listing("10", one="3").doubts(held(one="11", added="12")) == {}
 
 
+def test_what_is_held_without_a_version_cannot_be_judged() -> None:
+    assert listing(one="3").doubts(held(one="")) == {}
+
+
 def test_object_that_cannot_be_read_is_not_doubted() -> None:
     assert listing(bad="7").doubts(held(bad="3"), {ref("bad")}) == {}
 

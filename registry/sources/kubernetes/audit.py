@@ -53,12 +53,12 @@ class Listing:
         return page.continue_token
 
     def doubts(self, held: Mapping[ObjectRef, Fact], unreadable: Collection[ObjectRef] = ()) -> Doubts:
-        """Where what is held differs, except for what is newer than the listing and what cannot be read."""
+        """Where what is held differs, unless it is newer than the listing, of no known version, or cannot be read."""
         found: dict[ObjectRef, Doubt] = {}
         for ref, fact in held.items():
-            told = self._told.get(ref, "")
-            if told != fact.resource_version and not older(self._version, fact.resource_version):
-                found[ref] = Doubt(fact.resource_version, told)
+            told, version = self._told.get(ref, ""), fact.resource_version
+            if told != version and version and not older(self._version, version):
+                found[ref] = Doubt(version, told)
         for ref, told in self._told.items():
             if ref not in held:
                 found[ref] = Doubt("", told)
