@@ -9,7 +9,7 @@ import pytest
 from support.chart import CHART, of_kind, render
 from support.missing import tool
 
-from registry.config import ClusterConfig, load
+from registry.config import ClusterConfig, RemoteSecretsConfig, load
 
 MEMBERS = ("members[0].name=a", "members[0].key=a", "members[0].network=net-a")
 
@@ -28,6 +28,32 @@ def test_configuration_of_the_chart_is_one_the_registry_reads(tmp_path: Path) ->
     assert (config.listen.grpc, config.listen.http) == ("0.0.0.0:15010", "0.0.0.0:15014")
 
 
+def test_pod_is_replaced_for_what_needs_a_restart_and_not_for_members() -> None:
+    def stamp(*values: str) -> str:
+        template = of_kind(render("mesh", *values), "Deployment")["spec"]["template"]
+        found: str = template["metadata"]["annotations"]["checksum/config"]
+        return found
+
+    assert stamp() == stamp(*MEMBERS)
+    assert len({stamp(), stamp("config.domain=example.org"), stamp("remoteSecrets.enabled=true")}) == 3
+
+
+def test_remote_secrets_are_read_in_one_namespace_and_run_nothing(tmp_path: Path) -> None:
+    documents = render("mesh", "remoteSecrets.enabled=true")
+    path = tmp_path / "registry.yaml"
+    path.write_text(of_kind(documents, "ConfigMap")["data"]["registry.yaml"])
+    assert load(path).remote_secrets == RemoteSecretsConfig(in_cluster=True, namespace="istio-system")
+    role = of_kind(documents, "Role")
+    assert role["metadata"]["namespace"] == "istio-system"
+    assert role["rules"] == [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "list", "watch"]}]
+    (subject,) = of_kind(documents, "RoleBinding")["subjects"]
+    assert subject == {"kind": "ServiceAccount", "name": "mesh-registry", "namespace": "mesh"}
+    rules = of_kind(documents, "ClusterRole")["rules"]
+    assert not any("secrets" in rule["resources"] for rule in rules)
+    for values in ([], ["remoteSecrets.enabled=true", "mode=member"]):
+        assert "Role" not in {document["kind"] for document in render("mesh", *values)}
+
+
 def test_pod_runs_without_privileges() -> None:
     pod = of_kind(render("mesh", *MEMBERS), "Deployment")["spec"]["template"]["spec"]
     assert pod["securityContext"]["runAsNonRoot"] is True
@@ -40,7 +66,7 @@ def test_pod_runs_without_privileges() -> None:
     }
     mounts = {mount["mountPath"] for mount in container["volumeMounts"]}
     state = "/var/lib/mesh-registry"
-    assert mounts == {"/etc/mesh-registry/registry.yaml", "/etc/mesh-registry/kubeconfigs", state, "/tmp"}
+    assert mounts == {"/etc/mesh-registry/config", "/etc/mesh-registry/kubeconfigs", state, "/tmp"}
 
 
 def test_snapshot_is_kept_where_the_values_say(tmp_path: Path) -> None:
