@@ -16,6 +16,7 @@ class IdentityBook:
         self._uids: dict[str, str] = {}
         self._holders: dict[str, str] = {}
         self._leaving: set[str] = set()
+        self._expected: set[str] = set()
         self._waiting: dict[str, str] = {}
         """Member -> the UID it was refused because another holds it."""
 
@@ -39,6 +40,18 @@ class IdentityBook:
         self._holders[uid] = name
         return None
 
+    def expect(self, name: str, uid: str) -> bool:
+        """An earlier run knew ``name`` as the cluster ``uid``: nothing else will do. False: another member is that."""
+        if self.admit(name, uid) is not None:
+            return False
+        self._expected.add(name)
+        return True
+
+    def start_over(self, name: str) -> None:
+        """The member listed nothing yet, and is reached in another way now: what it was found to be counts no more."""
+        if name not in self._expected:
+            self.forget(name)
+
     def uid(self, name: str) -> str | None:
         """Which cluster the member is, None when that is not known."""
         return self._uids.get(name)
@@ -57,8 +70,9 @@ class IdentityBook:
         self._leaving.add(name)
 
     def forget(self, name: str) -> None:
-        """The member is gone, or was never the cluster that it is to be: what it was is free."""
+        """The member is gone: what it was is free."""
         self._leaving.discard(name)
+        self._expected.discard(name)
         self._waiting.pop(name, None)
         uid = self._uids.pop(name, None)
         if uid is not None and self._holders.get(uid) == name:

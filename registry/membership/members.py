@@ -86,7 +86,7 @@ class Members:
 
         False when another member is that cluster.
         """
-        return self._book.admit(cluster, uid) is None
+        return self._book.expect(cluster, uid)
 
     def spec(self, cluster: ClusterId) -> MemberSpec:
         """What is said of the member."""
@@ -206,7 +206,7 @@ class Members:
         cluster = ClusterId(member.spec.name)
         if member.current is not None:
             self._end(member.current)
-            self._book.forget(cluster)
+            self._book.start_over(cluster)
             self._hub.status(cluster, SourceStatus(SourceState.CONNECTING))
         current = member.current = self._following(member, connection, self._heard)
         for companion in self._companions:

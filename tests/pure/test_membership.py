@@ -100,6 +100,23 @@ class TestIdentity:
         book.forget("a")
         assert book.admit("c", "1") is not None, "it is b's now"
 
+    def test_what_was_found_before_anything_was_listed_does_not_bind(self) -> None:
+        book = IdentityBook()
+        book.admit("a", "1")
+        book.start_over("a")
+        assert book.admit("b", "1") is None
+        assert book.admit("a", "2") is None
+
+    def test_what_an_earlier_run_knew_binds_until_the_member_is_gone(self) -> None:
+        book = IdentityBook()
+        assert book.expect("a", "1")
+        assert not book.expect("b", "1")
+        book.start_over("a")
+        assert book.admit("a", "2") is not None
+        assert book.admit("a", "1") is None
+        book.forget("a")
+        assert book.admit("a", "2") is None
+
     def test_cluster_made_anew_is_admitted_once_the_member_was_removed_and_added_again(self) -> None:
         book = IdentityBook()
         book.admit("a", "1")
