@@ -487,8 +487,8 @@ def _member_problems(config: Config) -> Iterator[tuple[str, str]]:
             yield f"{where}.name", f"the cluster {cluster.name!r} is named twice: give each a name of its own"
         seen[cluster.name] = position
         yield from _cluster_problems(where, cluster)
-    if config.exec_seconds <= 0:
-        yield "$.execSeconds", "expected a number above 0"
+    if not 0 < config.exec_seconds <= MAX_LIMIT:
+        yield "$.execSeconds", "expected a number of seconds above 0"
     if config.remote_secrets is not None:
         yield from _home_problems(config.remote_secrets)
 

@@ -79,6 +79,7 @@ class _State(Collector):
         )
         yield from self._clusters()
         yield from self._snapshot()
+        yield from self._membership()
         yield from self._services()
         yield from self._clients()
 
@@ -131,6 +132,20 @@ class _State(Collector):
         yield writes
         yield GaugeMetricFamily(f"{PREFIX}_snapshot_bytes", "Size of the last snapshot.", report.bytes)
         yield GaugeMetricFamily(f"{PREFIX}_snapshot_seconds", "Time that writing it took.", report.seconds)
+
+    def _membership(self) -> Iterator[Metric]:
+        report = self._reports.membership()
+        yield GaugeMetricFamily(
+            f"{PREFIX}_members_refused", "Clusters that were named and are not followed.", len(report.refused)
+        )
+        problems = GaugeMetricFamily(
+            f"{PREFIX}_membership_problem",
+            "1 while something is wrong with a place that names members.",
+            labels=["origin", "reason"],
+        )
+        for origin, reason, _ in report.troubles:
+            problems.add_metric([origin, reason], 1)
+        yield problems
 
     def _services(self) -> Iterator[Metric]:
         services = self._reports.services()

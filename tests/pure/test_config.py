@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.config import Address, ClusterConfig, Config, TlsConfig, load, parse_address, with_flags
+from registry.config import (
+    Address,
+    ClusterConfig,
+    Config,
+    RemoteSecretsConfig,
+    TlsConfig,
+    load,
+    parse_address,
+    with_flags,
+)
 from registry.errors import ConfigError
 from registry.model.names import ServiceKey
 from registry.rpc.limits import Limits
@@ -61,6 +70,29 @@ def test_everything_that_can_be_said_is_read(path: Path) -> None:
     assert (config.coalesce.quiet_ms, config.coalesce.max_ms) == (5, 50)
 
 
+def test_places_that_name_members_are_read(path: Path) -> None:
+    path.write_text(
+        "kubeconfigFolder: kubeconfigs\nexecSeconds: 2.5\n"
+        "remoteSecrets: {kubeconfig: home, context: it, namespace: mesh, allowExec: true}\n"
+    )
+    config = load(path)
+    assert config.kubeconfig_folder == str(path.parent / "kubeconfigs")
+    assert config.exec_seconds == 2.5
+    home = RemoteSecretsConfig(kubeconfig=str(path.parent / "home"), context="it", namespace="mesh", allow_exec=True)
+    assert config.remote_secrets == home
+    path.write_text("remoteSecrets: {inCluster: true}\n")
+    home = RemoteSecretsConfig(in_cluster=True)
+    assert load(path).remote_secrets == home
+    assert (home.namespace, home.allow_exec) == ("istio-system", False)
+
+
+def test_one_place_that_names_members_is_enough(path: Path) -> None:
+    path.write_text("remoteSecrets: {inCluster: true}\n")
+    assert with_flags(load(path)).clusters == ()
+    assert with_flags(Config(), kubeconfig_folder="x").kubeconfig_folder == str(Path("x").absolute())
+    assert with_flags(Config(kubeconfig_folder="/of/the/file"), kubeconfig_folder="/x").kubeconfig_folder == "/x"
+
+
 def test_empty_file_is_all_defaults(path: Path) -> None:
     path.write_text("# nothing yet\n")
     assert load(path) == Config()
@@ -87,6 +119,15 @@ def test_empty_file_is_all_defaults(path: Path) -> None:
         ("limits:\n  streams: 1\n  idleSeconds: 0\n", "3: limits.idleSeconds: expected a number above 0"),
         ("limits:\n  idleSeconds: .nan\n", "2: limits.idleSeconds: expected a number above 0"),
         ("follow:\n  quietSeconds: 0\n", "2: follow.quietSeconds: expected seconds above 0"),
+        ("execSeconds: 0\n", "1: execSeconds: expected a number of seconds above 0"),
+        ("execSeconds: .nan\n", "1: execSeconds: expected a number of seconds above 0"),
+        ("kubeconfigFolder: [x]\n", "1: kubeconfigFolder: expected `str | null`, got `array`"),
+        ("kubeconfigFoldr: x\n", "1: kubeconfigFoldr: unknown key; did you mean 'kubeconfigFolder'?"),
+        ("remoteSecrets: {}\n", "1: remoteSecrets: expected exactly one of kubeconfig and inCluster, got 0"),
+        ("remoteSecrets:\n  inClustr: true\n", "2: remoteSecrets.inClustr: unknown key; did you mean 'inCluster'?"),
+        ("remoteSecrets: {inCluster: true, kubeconfig: x}\n", "1: remoteSecrets: expected exactly one of"),
+        ("remoteSecrets:\n  inCluster: true\n  context: x\n", "3: remoteSecrets.context: a context is one of a kube"),
+        ("remoteSecrets:\n  inCluster: true\n  namespace: A_b\n", "3: remoteSecrets.namespace: expected the name of"),
         ("limits:\n  streams: 5000000000\n", "2: limits.streams: expected a number above 0, at most 2147483647"),
         ("listen:\n  tls: {certificate: x}\n", "2: listen.tls: object missing required field `key`"),
         ("listen:\n  tls: {certificat: x}\n", "2: listen.tls.certificat: unknown key; did you mean 'certificate'?"),

@@ -159,6 +159,34 @@ async def test_kubeconfig_that_is_missing_or_leads_nowhere_is_named_and_the_rest
         assert server["server"] in (await it.cluster("nowhere"))["message"]
 
 
+async def test_refused_members_and_what_is_wrong_with_their_places_are_shown(folder: Path) -> None:
+    kubeconfigs = folder / "kubeconfigs"
+    kubeconfigs.mkdir()
+    (kubeconfigs / "a.yaml").write_text("x")
+    (kubeconfigs / "no name.yaml").write_text("x")
+    config = folder / "registry.yaml"
+    config.write_text("kubeconfigFolder: kubeconfigs\n")
+    arguments = [*manifests(folder), f"--config={config}"]
+    async with RunningRegistry(folder.parent, *arguments) as it, aiohttp.ClientSession() as session:
+        config.write_text("kubeconfigFolder: [\n")
+
+        async def shown() -> list[str]:
+            done = it.command("get", "clusters", "--server", it.http)
+            lines = done.stdout.splitlines()
+            return lines if any("ConfigurationInvalid" in line for line in lines) else []
+
+        lines = await until(shown, "the broken file is shown")
+        assert [line.split()[0] for line in lines[:3]] == ["NAME", "a", "b"]
+        text = "\n".join(lines[3:])
+        assert f"refused: a of folder {kubeconfigs} (a.yaml): flags has a cluster of this name already" in text
+        assert f"refused: no name of folder {kubeconfigs} (no name.yaml): expected letters" in text
+        assert f"file {config}: ConfigurationInvalid: {config}:2: " in text
+        metrics = (await (await session.get(f"http://{it.http}/metrics")).text()).splitlines()
+        assert "mesh_registry_members_refused 2.0" in metrics
+        problem = f'mesh_registry_membership_problem{{origin="file {config}",reason="ConfigurationInvalid"}} 1.0'
+        assert problem in metrics
+
+
 async def test_metrics_count_what_there_is(running: RunningRegistry) -> None:
     async with aiohttp.ClientSession() as session:
         text = await (await session.get(f"http://{running.http}/metrics")).text()
