@@ -14,7 +14,7 @@ from support.recording_sink import RecordingSink
 from support.virtual_loop import virtually
 
 from registry.model.conditions import ConditionType
-from registry.model.events import Delete, Init, InitDone
+from registry.model.events import Delete, Init, InitDone, SourceEvent
 from registry.model.facts import Fact
 from registry.model.names import BASE_KINDS, ClusterId, Kind, ObjectRef
 from registry.model.status import SourceState, SourceStatus
@@ -365,6 +365,35 @@ def test_relist_is_never_lost_whatever_is_being_done(delay: float) -> None:
                 source.relist([SERVICE])
                 await rig.until(lambda times=times: rig.sink.events.count(InitDone(SERVICE)) >= times, 0.5)
                 await asyncio.sleep(delay)
+
+    virtually(play())
+
+
+class Doubter(RecordingSink):
+    """Asks for another list the moment one of Services is complete, as often as ``times``."""
+
+    source: KubernetesSource | None = None
+    times = 0
+
+    def event(self, cluster: ClusterId, event: SourceEvent) -> None:
+        super().event(cluster, event)
+        if self.source is not None and self.times and isinstance(event, InitDone) and event.kind is SERVICE:
+            self.times -= 1
+            self.source.relist([SERVICE])
+
+
+@pytest.mark.parametrize("streams", [True, False])
+def test_list_that_is_doubted_while_it_is_told_is_listed_again(streams: bool) -> None:
+    async def play() -> None:
+        sink = Doubter(A)
+        rig = Rig(MemoryApi(streams=streams), sink)
+        async with rig.running() as source:
+            sink.source, sink.times = source, 3
+            source.relist([SERVICE])
+            await rig.until(lambda: sink.events.count(InitDone(SERVICE)) == 5, 1)
+            await rig.api.put("three")
+            await rig.has("one", "two", "three", within=1)
+            assert sink.events.count(InitDone(SERVICE)) == 5
 
     virtually(play())
 
