@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -39,10 +39,13 @@ from registry.sources.kubernetes.reflector import Connect, KubernetesSource
 from registry.sources.manifests import ManifestsSource
 from registry.telemetry import Metrics
 from registry.views.names import Names
+from registry.views.place import place_of
 from registry.writers.fleet import WriterFleet
 from registry.writers.service_entries import ServiceEntryWriter
 from registry.xds.session import SessionOptions
+from registry.xds.status import Node
 from registry.xds.store import ResourceStore
+from registry.xds.types import EDS, ResourceType
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +75,7 @@ class Registry:
         self._names = Names(config.domain)
         self._index = Index(self._export, config.guard.policy(), asyncio.get_running_loop().time)
         self._store = ResourceStore()
-        options = SessionOptions(identifier="mesh-registry", max_names=config.limits.subscriptions)
+        options = SessionOptions(identifier="mesh-registry", max_names=config.limits.subscriptions, group=_group)
         self._xds = XdsServer(self._store, time.time, options)
         self._lookup = LookupServer(self._index.get, self._names)
         services = (*self._xds.services(), self._lookup.service())
@@ -184,7 +187,9 @@ class Registry:
         return RpcServer(self._services, listen.grpc, limits=self._config.limits.limits(), tls=tls)
 
     def _make_pipeline(self) -> Pipeline:
-        publisher = Publisher(self._store, self._names, parse_address(self._config.envoy.listener))
+        publisher = Publisher(
+            self._store, self._names, parse_address(self._config.envoy.listener), self._config.policy_rules()
+        )
         coalesce = self._config.coalesce
         memory = self._memory
         return Pipeline(
@@ -271,6 +276,11 @@ class Registry:
             objects=self._index.objects(cluster),
             writer=self._writers.status(cluster),
         )
+
+
+def _group(node: Node, kind: ResourceType) -> Hashable:
+    """Who is shown the same: of assignments clients of one place, of all else everybody."""
+    return place_of(node.locality, node.metadata) if kind is EDS else ""
 
 
 def _held_report(held: HeldService) -> HeldReport:

@@ -24,6 +24,7 @@ from registry.snapshot.pace import PaceRules
 from registry.sources.kubernetes.plugin import EXEC_SECONDS
 from registry.sources.kubernetes.reflector import SourceOptions
 from registry.views.names import DEFAULT_DOMAIN
+from registry.views.policy import Distribution, Fallback, PolicyRule, Selector
 
 MAX_PORT = 65535
 MAX_LIMIT = 2**31 - 1
@@ -244,6 +245,35 @@ class SnapshotConfig(_Section, frozen=True):
         return PaceRules(self.min_seconds)
 
 
+class SelectorConfig(_Section, frozen=True):
+    """Endpoints of this cluster, region and zone, with these labels; at least one is said."""
+
+    cluster: str = ""
+    region: str = ""
+    zone: str = ""
+    labels: dict[str, str] = msgspec.field(default_factory=dict)
+
+    def selector(self) -> Selector:
+        return Selector(self.cluster, self.region, self.zone, tuple(sorted(self.labels.items())))
+
+
+class TrafficConfig(_Section, frozen=True):
+    """How the endpoints of some services are ordered: see ``registry.views.policy``.
+
+    The first rule whose ``namespace`` and ``name``, shell patterns, match a service counts.
+    """
+
+    namespace: str = "*"
+    name: str = "*"
+    distribution: Distribution | None = None
+    failover: tuple[SelectorConfig, ...] | None = None
+    fallback: Fallback | None = None
+
+    def rule(self) -> PolicyRule:
+        failover = None if self.failover is None else tuple(each.selector() for each in self.failover)
+        return PolicyRule(self.namespace, self.name, self.distribution, failover, self.fallback)
+
+
 class ServiceEntriesConfig(_Section, frozen=True):
     """Whether ServiceEntries are written into the member clusters that have an API server."""
 
@@ -283,8 +313,12 @@ class Config(_Section, frozen=True):
     snapshot: SnapshotConfig = SnapshotConfig()
     service_entries: ServiceEntriesConfig = ServiceEntriesConfig()
     envoy: EnvoyConfig = EnvoyConfig()
+    traffic: tuple[TrafficConfig, ...] = ()
     coalesce: CoalesceConfig = CoalesceConfig()
     limits: LimitsConfig = LimitsConfig()
+
+    def policy_rules(self) -> tuple[PolicyRule, ...]:
+        return tuple(each.rule() for each in self.traffic)
 
     @property
     def exported(self) -> ExportConfig:
@@ -306,6 +340,8 @@ _SECTIONS: dict[str, type[_Section]] = {
     "$.liveness": LivenessConfig,
     "$.liveness.probe": ProbeConfig,
     "$.snapshot": SnapshotConfig,
+    "$.traffic[]": TrafficConfig,
+    "$.traffic[].failover[]": SelectorConfig,
     "$.serviceEntries": ServiceEntriesConfig,
     "$.envoy": EnvoyConfig,
     "$.coalesce": CoalesceConfig,
@@ -444,6 +480,7 @@ def _problems(config: Config) -> Iterator[tuple[str, str]]:
         except ValueError as error:
             yield where, str(error)
     yield from _export_problems(config.exported)
+    yield from _traffic_problems(config.traffic)
     if not DOMAIN.fullmatch(config.domain):
         yield "$.domain", f"expected a DNS name in lower case, got {config.domain!r}"
     for each in msgspec.structs.fields(LimitsConfig):
@@ -458,6 +495,13 @@ def _problems(config: Config) -> Iterator[tuple[str, str]]:
         yield "$.snapshot.minSeconds", "expected seconds, 0 or more"
     if not 0 <= config.coalesce.quiet_ms <= config.coalesce.max_ms:
         yield "$.coalesce", "expected 0 <= quietMs <= maxMs"
+
+
+def _traffic_problems(rules: Sequence[TrafficConfig]) -> Iterator[tuple[str, str]]:
+    for position, rule in enumerate(rules):
+        for place, selector in enumerate(rule.failover or ()):
+            if selector == SelectorConfig():
+                yield f"$.traffic[{position}].failover[{place}]", "expected a cluster, region, zone or labels"
 
 
 def _export_problems(export: ExportConfig) -> Iterator[tuple[str, str]]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from registry.model.names import ServiceKey
 from registry.model.services import Change, ChangeSet, MergedService
-from registry.views.eds import AssignmentEncoder
+from registry.views.eds import NO_GATEWAYS, Assignment, ServiceAssignments
 from registry.views.names import OUTBOUND_HTTP, Names
+from registry.views.order import Gateways
+from registry.views.place import NOWHERE, Place
+from registry.views.policy import PolicyRule, ResolvedPolicy, resolve
 from registry.views.rds import assemble_routes, encode_virtual_hosts, http_ports
 from registry.views.rendered import Rendered
-from registry.views.resources import LISTENER, ROUTE, assignments, clusters, on_demand, outbound_listener
+from registry.views.resources import ASSIGNMENT, LISTENER, ROUTE, clusters, on_demand, outbound_listener, served_ports
 from registry.xds.resources import Resource, ResourceChange
 from registry.xds.store import Finder
 
@@ -21,26 +24,33 @@ class Store(Protocol):
 
     def apply(self, changes: Iterable[ResourceChange]) -> None: ...
 
-    def on_demand(self, type_url: str, find: Finder) -> None: ...
+    def on_demand(self, type_url: str, find: Finder, forget: Callable[[str], None] | None = None) -> None: ...
 
-    def watched(self, type_url: str, name: str) -> bool: ...
+    def viewers(self, type_url: str, name: str) -> Collection[Hashable]: ...
 
 
 class Publisher:
     """Keeps ``store`` the picture of the merged services, one batch per change set.
 
-    A change of endpoints renders that service's assignments and nothing else. A change of ports also renders the
-    service's part of ``outbound_http`` and joins the parts of all services, as they were encoded before. Nothing is
-    encoded before somebody wants it, and what gRPC clients ask for, five names a service, is not even stored.
+    A change of endpoints renders that service's assignments, for the places from which somebody subscribes to them, and
+    nothing else. A change of ports also renders the service's part of ``outbound_http`` and joins the parts of all
+    services, as they were encoded before. Nothing is encoded before somebody wants it; what clients ask for by name,
+    assignments and the five names a service has for gRPC clients, is not even stored. Groups of assignments are places
+    (``registry.views.place``); of the other types there is one.
     """
 
-    def __init__(self, store: Store, names: Names, listener: tuple[str, int]) -> None:
+    def __init__(self, store: Store, names: Names, listener: tuple[str, int], rules: Sequence[PolicyRule] = ()) -> None:
+        """``rules`` are the traffic policies of the configuration."""
         self._store = store
         self._names = names
+        self._rules = rules
+        self._gateways = NO_GATEWAYS
         self._services: dict[ServiceKey, MergedService] = {}
         self._virtual_hosts: dict[ServiceKey, bytes] = {}
         """Services' parts of ``outbound_http``, as far as they were encoded."""
-        self._encoders: dict[ServiceKey, AssignmentEncoder] = {}
+        self._pictures: dict[ServiceKey, _Picture] = {}
+        """Of the services of which somebody subscribes to an assignment."""
+        store.on_demand(ASSIGNMENT, self._find_assignment, self._forget_assignment)
         for type_url in (LISTENER, ROUTE):
             store.on_demand(type_url, self._find)
         store.apply([_put(outbound_listener(*listener)), self._route()])
@@ -51,27 +61,47 @@ class Publisher:
         routes_changed = False
         for change in changes:
             self._keep(change)
-            if change.old is not None and change.new is not None and change.old.ports == change.new.ports:
-                batch += map(_put, self._assignments(change.new))
-            else:
+            if change.old is None or change.new is None or not self._same_shape(change.old, change.new):
                 batch += self._reshaped(change)
                 routes_changed |= self._virtual_hosts_changed(change)
+            if change.new is not None:
+                batch += self._shown_anew(change.new)
         if routes_changed:
             batch.append(self._route())
         self._store.apply(batch)
+
+    def set_gateways(self, gateways: Gateways) -> None:
+        """The gateways between networks are these now: show everything that is looked at anew."""
+        self._gateways = gateways
+        self._store.apply([each for key in tuple(self._pictures) for each in self._shown_anew(self._services[key])])
+
+    def policy(self, service: MergedService) -> ResolvedPolicy:
+        """How the service's endpoints are ordered, and what of that was not understood."""
+        return resolve(service, self._rules)
+
+    def assignments(self, service: MergedService) -> ServiceAssignments:
+        """The service as clients are shown it."""
+        return (self._pictures.get(service.key) or self._picture(service)).assignments
 
     def _keep(self, change: Change) -> None:
         if change.new is not None:
             self._services[change.key] = change.new
         else:
             self._services.pop(change.key, None)
-            self._encoders.pop(change.key, None)
+            self._pictures.pop(change.key, None)
             self._virtual_hosts.pop(change.key, None)
 
+    def _same_shape(self, old: MergedService, new: MergedService) -> bool:
+        """Whether nothing but endpoints is different."""
+        if old.ports != new.ports:
+            return False
+        same = (old.traffic_distribution, old.annotations) == (new.traffic_distribution, new.annotations)
+        return same or self.policy(old) == self.policy(new)
+
     def _reshaped(self, change: Change) -> Iterator[ResourceChange]:
-        """Everything of a service that appeared, went, or has other ports than before."""
-        gone = {(each.type_url, each.name) for each in self._listed(change.old)}
-        for each in self._listed(change.new):
+        """Everything but the endpoints of a service that appeared, went, or has another shape than before."""
+        gone = {(each.type_url, each.name) for each in self._clusters(change.old)}
+        for each in self._clusters(change.new):
             gone.discard((each.type_url, each.name))
             yield _put(each)
         asked = self._asked(change.old)
@@ -81,18 +111,23 @@ class Publisher:
             yield _put(each)
         for type_url, name in sorted(gone):
             yield ResourceChange(type_url, name, None)
+        for name in sorted(self._assigned(change.old) - self._assigned(change.new)):
+            for place in self._store.viewers(ASSIGNMENT, name):
+                yield ResourceChange(ASSIGNMENT, name, None, place)
 
-    def _listed(self, service: MergedService | None) -> Iterator[Rendered]:
-        if service is not None:
-            yield from self._assignments(service)
-            yield from clusters(service, self._names)
+    def _clusters(self, service: MergedService | None) -> Iterator[Rendered]:
+        return iter(()) if service is None else clusters(service, self._names, self.policy(service).policy)
+
+    def _assigned(self, service: MergedService | None) -> set[str]:
+        """The names of the service's assignments."""
+        return set() if service is None else {self._names.cluster(service.key, port) for port in served_ports(service)}
 
     def _asked(self, service: MergedService | None) -> Mapping[tuple[str, str], Rendered]:
-        """What somebody subscribes to of that which is not stored."""
+        """What of that which gRPC clients ask for somebody subscribes to."""
         found = on_demand(service, self._names) if service is not None else ()
-        return {(each.type_url, each.name): each for each in found if self._store.watched(each.type_url, each.name)}
+        return {(each.type_url, each.name): each for each in found if self._store.viewers(each.type_url, each.name)}
 
-    def _find(self, type_url: str, name: str) -> Resource | None:
+    def _find(self, type_url: str, _group: Hashable, name: str) -> Resource | None:
         key = self._names.parse(name)
         service = self._services.get(key) if key is not None else None
         if service is not None:
@@ -101,14 +136,46 @@ class Publisher:
                     return Resource(each.encode, each.on_demand)
         return None
 
-    def _assignments(self, service: MergedService) -> Iterator[Rendered]:
-        return assignments(service, self._names, self._encode_assignment)
+    def _find_assignment(self, _type_url: str, group: Hashable, name: str) -> Resource | None:
+        named = self._names.parse_cluster(name)
+        service = self._services.get(named[0]) if named is not None else None
+        if named is None or service is None or named[1] not in served_ports(service):
+            return None
+        picture = self._pictures.get(service.key) or self._picture(service)
+        if self._store.viewers(ASSIGNMENT, name):
+            self._pictures[service.key] = picture
+        return picture.resource(named[1], _place(group))
 
-    def _encode_assignment(self, service: MergedService, port: int) -> bytes:
-        encoder = self._encoders.get(service.key)
-        if encoder is None:
-            encoder = self._encoders[service.key] = AssignmentEncoder(service.key, self._names)
-        return encoder.encode(service, port)
+    def _forget_assignment(self, name: str) -> None:
+        """Nobody subscribes to it any more."""
+        named = self._names.parse_cluster(name)
+        if named is not None and named[0] in self._pictures and not self._viewed(self._services[named[0]]):
+            del self._pictures[named[0]]
+
+    def _viewed(self, service: MergedService) -> list[tuple[int, str, Collection[Hashable]]]:
+        """The ports whose assignments somebody subscribes to, the names of these, and the places it is done from."""
+        names = ((port, self._names.cluster(service.key, port)) for port in served_ports(service))
+        viewed = ((port, name, self._store.viewers(ASSIGNMENT, name)) for port, name in names)
+        return [each for each in viewed if each[2]]
+
+    def _shown_anew(self, service: MergedService) -> Iterator[ResourceChange]:
+        """What those who look at the service see of it now."""
+        viewed = self._viewed(service)
+        picture = self._pictures.get(service.key)
+        if picture is not None:
+            picture.update(service, self.policy(service), self._gateways)
+        elif viewed:
+            picture = self._pictures[service.key] = self._picture(service)
+        else:
+            return
+        for port, name, places in viewed:
+            for place in places:
+                yield ResourceChange(ASSIGNMENT, name, picture.resource(port, _place(place)), place)
+
+    def _picture(self, service: MergedService) -> _Picture:
+        picture = _Picture(ServiceAssignments(service.key, self._names))
+        picture.update(service, self.policy(service), self._gateways)
+        return picture
 
     def _virtual_hosts_changed(self, change: Change) -> bool:
         """Whether the service's part of ``outbound_http`` is another than before; then that is forgotten."""
@@ -131,6 +198,29 @@ class Publisher:
             ports = self._services[key].ports
             found = self._virtual_hosts[key] = encode_virtual_hosts(key, ports, self._names)
         return found
+
+
+class _Picture:
+    """One service as it is shown. Places that are shown the same get the same resource."""
+
+    def __init__(self, assignments: ServiceAssignments) -> None:
+        self.assignments = assignments
+        self._resources: dict[Assignment, Resource] = {}
+
+    def update(self, service: MergedService, resolved: ResolvedPolicy, gateways: Gateways) -> None:
+        self.assignments.update(service, resolved.policy, gateways)
+        self._resources.clear()
+
+    def resource(self, port: int, place: Place) -> Resource:
+        shown = self.assignments.show(port, place)
+        found = self._resources.get(shown)
+        if found is None:
+            found = self._resources[shown] = Resource(shown.encode, on_demand=True, version=shown.version)
+        return found
+
+
+def _place(group: Hashable) -> Place:
+    return group if isinstance(group, Place) else NOWHERE
 
 
 def _put(rendered: Rendered) -> ResourceChange:

@@ -10,6 +10,7 @@ from google.protobuf import duration_pb2
 from registry.model.facts import ServicePort
 from registry.model.names import ServiceKey
 from registry.views.names import Names
+from registry.views.policy import NO_POLICY, Distribution, TrafficPolicy
 from registry.views.protocol import speaks_http2
 from registry.views.rendered import packed, serialized
 
@@ -25,8 +26,11 @@ endpoints during every larger roll-out.
 HTTP_PROTOCOL_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
-def encode_cluster(key: ServiceKey, port: ServicePort, names: Names) -> bytes:
-    """The bytes of the Cluster of ``port``: endpoints over EDS from the same stream, round robin."""
+def encode_cluster(key: ServiceKey, port: ServicePort, names: Names, policy: TrafficPolicy = NO_POLICY) -> bytes:
+    """The bytes of the Cluster of ``port``: endpoints over EDS from the same stream, round robin.
+
+    Where the policy gives localities weights, Envoy is told to go by them; gRPC does so always.
+    """
     name = names.cluster(key, port.port)
     message = cluster_pb2.Cluster(
         name=name,
@@ -36,6 +40,8 @@ def encode_cluster(key: ServiceKey, port: ServicePort, names: Names) -> bytes:
         lb_policy=cluster_pb2.Cluster.ROUND_ROBIN,
     )
     message.common_lb_config.healthy_panic_threshold.value = PANIC_PERCENT
+    if policy.distribution is Distribution.WEIGHTED:
+        message.common_lb_config.locality_weighted_lb_config.SetInParent()
     if speaks_http2(port):
         message.typed_extension_protocol_options[HTTP_PROTOCOL_OPTIONS].CopyFrom(_HTTP2_OPTIONS)
     return serialized(message)

@@ -1,122 +1,154 @@
-"""ClusterLoadAssignment: the endpoints of one service port, by locality."""
+"""ClusterLoadAssignment: the endpoints of one service port, in the order of a client's place."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from hashlib import blake2b
 
-from envoy.config.core.v3 import health_check_pb2
 from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
 
 from registry.model.names import Locality, ServiceKey
-from registry.model.services import Endpoint, Health, MergedService
+from registry.model.services import Endpoint, MergedService
+from registry.views.bundles import Bundle, PortBundles, encode_endpoint
 from registry.views.names import Names
+from registry.views.order import Arrangement, Gateways, Slot, arrange
+from registry.views.place import NOWHERE, Place
+from registry.views.policy import NO_POLICY, Distribution, TrafficPolicy
 from registry.views.rendered import length_delimited, serialized
 
-HEALTH = {Health.HEALTHY: health_check_pb2.HEALTHY, Health.DRAINING: health_check_pb2.DRAINING}
 ENDPOINTS = endpoint_pb2.ClusterLoadAssignment.ENDPOINTS_FIELD_NUMBER
+VERSION_BYTES = 8
+OVERPROVISIONING_PERCENT = 10_000
+"""So much that Envoy, like gRPC, leaves a priority only when nobody in it is healthy, and takes locality weights as
+they are: what overflows was reckoned before (``registry.views.order``)."""
 
-Member = tuple[str, int, Health, int]
-"""What an LbEndpoint is made of: address, port, health, weight."""
+NO_GATEWAYS: Gateways = {}
 
 
-class AssignmentEncoder:
-    """Encodes the assignments of one service, time and again: each endpoint once, as long as it stays the same.
+class Assignment:
+    """What clients of some places are shown of one port. ``version`` is a hash of what ``encode`` gives."""
 
-    Fields of a protobuf message may be put together from pieces (protobuf.dev, "Encoding", "Last One Wins"): an
-    assignment is its endpoints' bytes joined, in the order protobuf itself would write them.
+    __slots__ = ("encode", "version")
+
+    def __init__(self, encode: Callable[[], bytes], version: str) -> None:
+        self.encode = encode
+        self.version = version
+
+
+class ServiceAssignments:
+    """The assignments of one service for all places, time and again.
+
+    An endpoint is encoded once as long as it stays the same; a view only orders bundles of endpoints. Views that come
+    to the same arrangement get the same ``Assignment``. Fields of a protobuf message may be put together from pieces
+    (protobuf.dev, "Encoding", "Last One Wins"): an assignment is its endpoints' bytes joined, in the order protobuf
+    itself would write them.
     """
 
     def __init__(self, key: ServiceKey, names: Names) -> None:
         self._key = key
         self._names = names
-        self._members: dict[int, dict[Member, bytes]] = {}
-        """Port -> what an endpoint is made of -> its bytes, of the endpoints there were last."""
+        self._ports: dict[int, PortBundles] = {}
+        self._service = MergedService(key, (), (), ())
+        self._policy = NO_POLICY
+        self._gateways = NO_GATEWAYS
+        self._expected: dict[Locality, int] = {}
+        self._bundles: dict[int, tuple[Bundle, ...]] = {}
+        self._shown: dict[tuple[int, Arrangement], Assignment] = {}
 
-    def encode(self, service: MergedService, port: int) -> bytes:
-        """The bytes of the ClusterLoadAssignment of ``port``: empty of endpoints, but there, when nobody offers it.
+    def update(self, service: MergedService, policy: TrafficPolicy, gateways: Gateways = NO_GATEWAYS) -> None:
+        """From now on show ``service`` in this state."""
+        self._service, self._policy, self._gateways = service, policy, gateways
+        self._expected = {each.locality: each.endpoints for each in service.expected}
+        self._bundles.clear()
+        self._shown.clear()
+        for port in self._ports.keys() - {port.port for port in service.ports}:
+            del self._ports[port]
 
-        Endpoints in doubt come after the others, one priority later; priorities have no gaps (gRFC A27). Localities and
-        endpoints else keep the order of the merged service. A locality's weight is the sum of its endpoints' (gRPC
-        ignores a locality without one: gRFC A27). An address and port is named once (gRPC refuses an assignment that
-        repeats one), also where two networks use the same address.
-        """
-        before = self._members.get(port, {})
-        now: dict[Member, bytes] = {}
-        parts = [serialized(endpoint_pb2.ClusterLoadAssignment(cluster_name=self._names.cluster(self._key, port)))]
-        seen: set[tuple[str, int]] = set()
-        priority = 0
-        for ranked in ranks(service.endpoints):
-            groups = _grouped(ranked, port, seen, before, now)
-            for locality, bodies, weights in groups:
-                parts.append(length_delimited(ENDPOINTS, _group(locality, bodies, sum(weights), priority)))
-            priority += bool(groups)
-        self._members[port] = now
-        return b"".join(parts)
+    def bundles(self, port: int) -> tuple[Bundle, ...]:
+        """The endpoints that offer ``port``, as the views order them."""
+        found = self._bundles.get(port)
+        if found is None:
+            encoder = self._ports.setdefault(port, PortBundles(port))
+            found = self._bundles[port] = encoder.update(self._service.endpoints, self._policy)
+        return found
+
+    def arrangement(self, port: int, place: Place) -> Arrangement:
+        """The order of the port's bundles for clients at ``place``."""
+        return arrange(self.bundles(port), place, self._policy, self._expected, self._gateways)
+
+    def show(self, port: int, place: Place) -> Assignment:
+        """What clients at ``place`` are shown of ``port``: empty of endpoints, but there, when nobody offers it."""
+        arrangement = self.arrangement(port, place)
+        shown = self._shown.get((port, arrangement))
+        if shown is None:
+            shown = self._assignment(port, arrangement)
+            self._shown[port, arrangement] = shown
+        return shown
+
+    def _assignment(self, port: int, arrangement: Arrangement) -> Assignment:
+        bundles = self.bundles(port)
+        head = serialized(endpoint_pb2.ClusterLoadAssignment(cluster_name=self._names.cluster(self._key, port)))
+        tail = _policy(arrangement, self._policy)
+        slots = [(*_around(slot), slot) for slot in arrangement.slots]
+        digest = blake2b(head + tail, digest_size=VERSION_BYTES)
+        for before, after, slot in slots:
+            digest.update(before + after + b"".join(bundles[each].digest for each in slot.bundles) + _gateways(slot))
+        return Assignment(partial(_encode, head, slots, bundles, tail), digest.hexdigest())
+
+
+def encode_assignment(
+    service: MergedService,
+    port: int,
+    names: Names,
+    place: Place = NOWHERE,
+    policy: TrafficPolicy = NO_POLICY,
+    gateways: Gateways = NO_GATEWAYS,
+) -> bytes:
+    """The bytes of one assignment, for once."""
+    assignments = ServiceAssignments(service.key, names)
+    assignments.update(service, policy, gateways)
+    return assignments.show(port, place).encode()
 
 
 def ranks(endpoints: Sequence[Endpoint]) -> tuple[Sequence[Endpoint], ...]:
-    """The endpoints by priority: those in doubt after the others."""
+    """The endpoints by priority where no place is known: those in doubt after the others."""
     doubted = [endpoint for endpoint in endpoints if endpoint.demoted]
     return ([each for each in endpoints if not each.demoted], doubted) if doubted else (endpoints,)
 
 
-def encode_assignment(service: MergedService, port: int, names: Names) -> bytes:
-    """The same for once."""
-    return AssignmentEncoder(service.key, names).encode(service, port)
+def _encode(head: bytes, slots: Sequence[tuple[bytes, bytes, Slot]], bundles: Sequence[Bundle], tail: bytes) -> bytes:
+    parts = [head]
+    for before, after, slot in slots:
+        bodies = [bundles[each].body for each in slot.bundles]
+        parts.append(length_delimited(ENDPOINTS, b"".join((before, *bodies, _gateways(slot), after))))
+    return b"".join((*parts, tail))
 
 
-def _grouped(
-    endpoints: Sequence[Endpoint],
-    port: int,
-    seen: set[tuple[str, int]],
-    before: Mapping[Member, bytes],
-    now: dict[Member, bytes],
-) -> list[tuple[Locality, list[bytes], list[int]]]:
-    """By locality, the bytes and weights of those that offer ``port`` and were not ``seen``; ``seen`` and ``now`` grow.
+def _around(slot: Slot) -> tuple[bytes, bytes]:
+    """What stands before and after the endpoints of a LocalityLbEndpoints: locality, weight and priority (1, 3, 5).
 
-    One plain loop: for a large service it is most of what a change of one endpoint costs.
+    gRPC ignores a locality without a weight (gRFC A27).
     """
-    groups: list[tuple[Locality, list[bytes], list[int]]] = []
-    at: Locality | None = None
-    bodies: list[bytes] = []
-    weights: list[int] = []
-    for endpoint in endpoints:
-        target = endpoint.target(port)
-        if target is None:
-            continue
-        place = (endpoint.address, target)
-        if place in seen:
-            continue
-        seen.add(place)
-        if endpoint.locality != at:
-            at, bodies, weights = endpoint.locality, [], []
-            groups.append((at, bodies, weights))
-        member = (endpoint.address, target, endpoint.health, endpoint.weight)
-        body = before.get(member)
-        now[member] = body = _lb_endpoint(member) if body is None else body
-        bodies.append(body)
-        weights.append(endpoint.weight)
-    return groups
-
-
-def _group(locality: Locality, bodies: list[bytes], weight: int, priority: int) -> bytes:
-    """A LocalityLbEndpoints: its locality, its endpoints, its weight, its priority (fields 1, 2, 3 and 5)."""
     before = endpoint_components_pb2.LocalityLbEndpoints()
-    before.locality.region = locality.region
-    before.locality.zone = locality.zone
-    before.locality.sub_zone = locality.sub_zone
+    before.locality.region = slot.locality.region
+    before.locality.zone = slot.locality.zone
+    before.locality.sub_zone = slot.locality.sub_zone
     after = endpoint_components_pb2.LocalityLbEndpoints()
-    after.load_balancing_weight.value = weight
-    after.priority = priority
-    return b"".join((serialized(before), *bodies, serialized(after)))
+    after.load_balancing_weight.value = slot.weight
+    after.priority = slot.priority
+    return serialized(before), serialized(after)
 
 
-def _lb_endpoint(member: Member) -> bytes:
-    """An LbEndpoint, as a field of its LocalityLbEndpoints."""
-    address, port, health, weight = member
-    group = endpoint_components_pb2.LocalityLbEndpoints()
-    message = group.lb_endpoints.add(health_status=HEALTH[health])
-    message.endpoint.address.socket_address.address = address
-    message.endpoint.address.socket_address.port_value = port
-    message.load_balancing_weight.value = weight
-    return serialized(group)
+def _gateways(slot: Slot) -> bytes:
+    return b"".join(encode_endpoint(gateway.address, gateway.port, weight) for gateway, weight in slot.gateways)
+
+
+def _policy(arrangement: Arrangement, policy: TrafficPolicy) -> bytes:
+    """The field ``policy``, where there is anything that Envoy would else overflow by its own reckoning."""
+    ordered = policy.distribution is not Distribution.ANY or policy.failover
+    if not ordered or len(arrangement.slots) < 2:
+        return b""
+    message = endpoint_pb2.ClusterLoadAssignment()
+    message.policy.overprovisioning_factor.value = OVERPROVISIONING_PERCENT
+    return serialized(message)

@@ -39,3 +39,12 @@ class Names:
         host, _, _ = name.partition(":")
         parts = host.removesuffix(f".svc.{self.domain}").split(".")
         return ServiceKey(parts[1], parts[0]) if len(parts) == 2 else None
+
+    def parse_cluster(self, name: str) -> tuple[ServiceKey, int] | None:
+        """The service and port whose ``cluster`` this is, whether or not there is such; None for other names."""
+        parts = name.split("|")
+        if len(parts) != 4 or parts[0] != "outbound" or parts[2] or not (parts[1].isascii() and parts[1].isdigit()):
+            return None
+        key = self.parse(parts[3])
+        found = None if key is None else (key, int(parts[1][:6]))
+        return found if found is not None and self.cluster(*found) == name else None

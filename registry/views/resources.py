@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 
 from registry.model.facts import Protocol
 from registry.model.services import MergedService
 from registry.views.cds import encode_cluster
-from registry.views.eds import AssignmentEncoder
+from registry.views.eds import ServiceAssignments
 from registry.views.lds import encode_api_listener, encode_outbound_listener
 from registry.views.names import OUTBOUND_HTTP, Names
+from registry.views.place import NOWHERE, Place
+from registry.views.policy import NO_POLICY, TrafficPolicy
 from registry.views.protocol import default_port
 from registry.views.rds import encode_grpc_route
 from registry.views.rendered import Rendered
@@ -21,31 +23,27 @@ CLUSTER = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
 ASSIGNMENT = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
 
 
-Encode = Callable[[MergedService, int], bytes]
-
-
-def assignments(service: MergedService, names: Names, encode: Encode | None = None) -> Iterator[Rendered]:
-    """The ClusterLoadAssignment of each port: all that an endpoint has a part in.
-
-    ``encode`` is that of an ``AssignmentEncoder`` used for the service before, which knows the endpoints that have not
-    changed.
-    """
-    encode = encode or AssignmentEncoder(service.key, names).encode
+def assignments(
+    service: MergedService, names: Names, place: Place = NOWHERE, policy: TrafficPolicy = NO_POLICY
+) -> Iterator[Rendered]:
+    """The ClusterLoadAssignment of each port, as clients at ``place`` are shown it."""
+    made = ServiceAssignments(service.key, names)
+    made.update(service, policy)
     for number in served_ports(service):
-        yield Rendered(ASSIGNMENT, names.cluster(service.key, number), partial(encode, service, number))
+        yield Rendered(ASSIGNMENT, names.cluster(service.key, number), made.show(number, place).encode)
 
 
-def shape(service: MergedService, names: Names) -> Iterator[Rendered]:
-    """What depends on the service's ports alone."""
-    yield from clusters(service, names)
+def shape(service: MergedService, names: Names, policy: TrafficPolicy = NO_POLICY) -> Iterator[Rendered]:
+    """What endpoints have no part in."""
+    yield from clusters(service, names, policy)
     yield from on_demand(service, names)
 
 
-def clusters(service: MergedService, names: Names) -> Iterator[Rendered]:
+def clusters(service: MergedService, names: Names, policy: TrafficPolicy = NO_POLICY) -> Iterator[Rendered]:
     """The Cluster of each port."""
     for port in service.ports:
         if port.protocol is Protocol.TCP:
-            encode = partial(encode_cluster, service.key, port, names)
+            encode = partial(encode_cluster, service.key, port, names, policy)
             yield Rendered(CLUSTER, names.cluster(service.key, port.port), encode)
 
 

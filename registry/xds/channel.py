@@ -77,7 +77,7 @@ class Pick:
             self._bytes += len(name)
         else:
             self.entries.append(entry)
-            self._bytes += len(entry.resource.body)
+            self._bytes += entry.resource.size
 
     @property
     def full(self) -> bool:
@@ -99,7 +99,7 @@ class Channel(ABC):
         self.ack = b""
         """The request that accepts the response that waits, as far as its bytes can be known."""
         self._turn = False
-        self._partition = partition
+        self.partition = partition
         self._stream = stream
         self._sent = sent
         self._owed = False
@@ -161,9 +161,9 @@ class Channel(ABC):
 
     def close(self) -> None:
         """Take no part any more: changes of the store are not seen."""
-        self._partition.unwatch_everything(self)
+        self.partition.unwatch_everything(self)
         for name in self.subscription.names:
-            self._partition.unwatch(name, self)
+            self.partition.unwatch(name, self)
 
     def status(self) -> TypeStatus:
         return TypeStatus(
@@ -185,7 +185,7 @@ class Channel(ABC):
 
     def _visible(self, name: str) -> Entry | None:
         """The resource of that name, if it exists and is subscribed to."""
-        entry = self._partition.get(name)
+        entry = self.partition.get(name)
         if entry is None or name in self.subscription.names or (self.subscription.wildcard and entry.listed):
             return entry
         return None
@@ -196,15 +196,15 @@ class Channel(ABC):
     def _follow(self, change: SubscriptionChange) -> None:
         """Watch what is subscribed to now, and forget what is no longer."""
         for name in change.added:
-            self._partition.watch(name, self)
+            self.partition.watch(name, self)
         for name in change.dropped:
-            self._partition.unwatch(name, self)
+            self.partition.unwatch(name, self)
             if self._visible(name) is None:
                 self._forget(name)
         if change.wildcard_asked:
-            self._partition.watch_everything(self)
+            self.partition.watch_everything(self)
         if change.wildcard_stopped:
-            self._partition.unwatch_everything(self)
+            self.partition.unwatch_everything(self)
             for name in {*self._sent.names(), *self._asked, *self._fresh, *self._gone}:
                 if name not in self.subscription.names:
                     self._forget(name)

@@ -69,7 +69,7 @@ class DeltaChannel(Channel):
         return Response(data, (), names) if known else Response(data, names)
 
     def _share(self, entries: tuple[Entry, ...], removed: tuple[str, ...], names: tuple[str, ...]) -> bytes:
-        response = self._partition.responses.delta(entries, removed, self._turn, self._stream.server)
+        response = self.partition.responses.delta(entries, removed, self._turn, self._stream.server)
         return self._await_answer(response, names)
 
     def _assume(self, known: Mapping[str, str]) -> None:
@@ -92,7 +92,7 @@ class DeltaChannel(Channel):
             names += change.dropped
         if change.wildcard_asked:
             self._owed = True
-            names += (entry.name for entry in self._partition.listing())
+            names += (entry.name for entry in self.partition.listing())
         for name in names:
             entry = self._visible(name)
             if name in self._gone:

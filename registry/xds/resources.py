@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -12,28 +12,51 @@ _VERSION_BYTES = 8
 SHARED_RESPONSES = 16
 """How many responses of a type are kept for those who are to be told the same."""
 
+KEPT_BYTES = 16 << 10
+"""Larger encodings are not kept but made anew where they are needed: the response that has them is shared anyway."""
+
 
 class Resource:
     """The content of one resource: encoded when first needed, then kept.
 
-    ``encode`` gives the bytes of the resource message itself, not wrapped in an Any; it is called at most once and
-    must give the same bytes for the same facts. An ``on_demand`` resource is not part of a wildcard subscription but
-    can be subscribed to by its name.
+    ``encode`` gives the bytes of the resource message itself, not wrapped in an Any; it must give the same bytes for
+    the same facts. An ``on_demand`` resource is not part of a wildcard subscription but can be subscribed to by its
+    name. With a ``version`` the bytes are taken for cheap to put together: large ones are not kept.
     """
 
-    __slots__ = ("_body", "_encode", "_version", "on_demand")
+    __slots__ = ("_body", "_encode", "_entry", "_size", "_version", "on_demand")
 
-    def __init__(self, encode: Callable[[], bytes], on_demand: bool = False) -> None:
+    def __init__(self, encode: Callable[[], bytes], on_demand: bool = False, version: str = "") -> None:
         self._encode = encode
         self._body: bytes | None = None
-        self._version = ""
+        self._entry: Entry | None = None
+        self._version = version
+        self._size = -1
         self.on_demand = on_demand
 
     @property
     def body(self) -> bytes:
-        if self._body is None:
-            self._body = self._encode()
-        return self._body
+        if self._body is not None:
+            return self._body
+        body = self._encode()
+        self._size = len(body)
+        if len(body) <= KEPT_BYTES or not self._version:
+            self._body = body
+        return body
+
+    @property
+    def size(self) -> int:
+        """How many bytes it is."""
+        if self._size < 0:
+            self._size = len(self.body)
+        return self._size
+
+    def entry(self, type_url: str, name: str) -> Entry:
+        """The resource under that name; the same object for every group that has it."""
+        entry = self._entry
+        if entry is None or entry.name != name:
+            entry = self._entry = Entry(type_url, name, self)
+        return entry
 
     @property
     def version(self) -> str:
@@ -50,7 +73,7 @@ class ResourceChange:
     type_url: str
     name: str
     resource: Resource | None
-    group: str = ""
+    group: Hashable = ""
 
 
 class Entry:
@@ -84,16 +107,22 @@ class Entry:
     @property
     def sotw(self) -> bytes:
         """The field of a ``DiscoveryResponse`` that holds it."""
-        if not self._sotw:
-            self._sotw = wire.sotw_resource(self._type_url, self.resource.body)
-        return self._sotw
+        if self._sotw:
+            return self._sotw
+        field = wire.sotw_resource(self._type_url, self.resource.body)
+        if len(field) <= KEPT_BYTES:
+            self._sotw = field
+        return field
 
     @property
     def delta(self) -> bytes:
         """The field of a ``DeltaDiscoveryResponse`` that holds it."""
-        if not self._delta:
-            self._delta = wire.delta_resource(self._type_url, self.name, self.version, self.resource.body)
-        return self._delta
+        if self._delta:
+            return self._delta
+        field = wire.delta_resource(self._type_url, self.name, self.version, self.resource.body)
+        if len(field) <= KEPT_BYTES:
+            self._delta = field
+        return field
 
 
 class SharedResponse:

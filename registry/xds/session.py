@@ -8,7 +8,7 @@ session calls ``wake`` when a change of the store may have given it something to
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -23,7 +23,7 @@ from registry.xds.errors import InvalidRequestError, TooManyNamesError
 from registry.xds.order import next_turn
 from registry.xds.sotw import PartsChannel, SotwChannel, WholeChannel
 from registry.xds.status import Node, SessionStatus, decode_node
-from registry.xds.store import ResourceStore
+from registry.xds.store import Partition, ResourceStore
 from registry.xds.types import CDS, EDS, MAKE_ORDER, ResourceType
 
 UNKNOWN_TYPES_KEPT = 16
@@ -33,7 +33,7 @@ NODE_CHARACTERS = 64 << 10
 """What is kept of a client's node, as long as its stream lasts, may be as much. Its list of extensions is not kept."""
 
 
-def _one_group(_node: Node) -> str:
+def _one_group(_node: Node, _kind: ResourceType) -> Hashable:
     return ""
 
 
@@ -42,12 +42,12 @@ class SessionOptions:
     """What all sessions of a server share.
 
     ``identifier`` names the server in every response. ``max_names`` bounds the names one stream subscribes to over all
-    types. ``group`` says which group of the store a node sees.
+    types. ``group`` says which group of the store a node sees, of each type.
     """
 
     identifier: str = "xds"
     max_names: int = 200_000
-    group: Callable[[Node], str] = field(default=_one_group)
+    group: Callable[[Node, ResourceType], Hashable] = field(default=_one_group)
 
 
 Request = TypeVar("Request", discovery_pb2.DiscoveryRequest, discovery_pb2.DeltaDiscoveryRequest)
@@ -75,7 +75,6 @@ class Session(ABC, Generic[Request, AnyChannel]):
         self._options = options
         self._stream = Stream(wire.control_plane(options.identifier), wake)
         self._node: Node | None = None
-        self._group = ""
         self._channels: dict[str, AnyChannel] = {}
         self._ordered: tuple[AnyChannel, ...] = ()
         self._unknown: dict[str, None] = {}
@@ -124,6 +123,7 @@ class Session(ABC, Generic[Request, AnyChannel]):
         """The stream is over."""
         for channel in self._ordered:
             channel.close()
+            self._store.leave(channel.kind.url, channel.partition)
         self._channels.clear()
         self._ordered = ()
 
@@ -159,7 +159,6 @@ class Session(ABC, Generic[Request, AnyChannel]):
             raise InvalidRequestError(
                 f"a node of {self._node.characters} characters; at most {NODE_CHARACTERS} are kept"
             )
-        self._group = self._options.group(self._node)
 
     def _kind(self, type_url: str) -> ResourceType | None:
         kind = self._types.get(type_url)
@@ -179,6 +178,10 @@ class Session(ABC, Generic[Request, AnyChannel]):
         opened = [self._channels.get(each.url) for each in MAKE_ORDER]
         self._ordered = tuple(each for each in opened if each is not None)
         return channel
+
+    def _partition(self, kind: ResourceType) -> Partition:
+        """What the client sees of the type."""
+        return self._store.enter(kind.url, self._options.group(self._node or Node(), kind))
 
     def _warm(self, clusters: Response) -> None:
         """Send the endpoints of the clusters in a CDS response again.
@@ -211,7 +214,7 @@ class SotwSession(Session[discovery_pb2.DiscoveryRequest, SotwChannel]):
 
     def _make_channel(self, kind: ResourceType) -> SotwChannel:
         channel = WholeChannel if kind.whole else PartsChannel
-        return channel(kind, self._store.partition(kind.url, self._group), self._stream)
+        return channel(kind, self._partition(kind), self._stream)
 
     def _hand_over(self, request: discovery_pb2.DiscoveryRequest, channel: SotwChannel) -> None:
         channel.receive(request)
@@ -233,7 +236,7 @@ class DeltaSession(Session[discovery_pb2.DeltaDiscoveryRequest, DeltaChannel]):
         )
 
     def _make_channel(self, kind: ResourceType) -> DeltaChannel:
-        return DeltaChannel(kind, self._store.partition(kind.url, self._group), self._stream)
+        return DeltaChannel(kind, self._partition(kind), self._stream)
 
     def _hand_over(self, request: discovery_pb2.DeltaDiscoveryRequest, channel: DeltaChannel) -> None:
         channel.receive(request)

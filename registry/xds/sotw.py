@@ -44,7 +44,7 @@ class SotwChannel(Channel):
         raise NotImplementedError
 
     def _share(self, entries: Iterable[Entry], names: tuple[str, ...] = ()) -> bytes:
-        response = self._partition.responses.sotw(self._state.version, tuple(entries), self._turn, self._stream.server)
+        response = self.partition.responses.sotw(self._state.version, tuple(entries), self._turn, self._stream.server)
         return self._await_answer(response, names)
 
 
@@ -98,13 +98,13 @@ class WholeChannel(SotwChannel):
 
     def _entries(self) -> tuple[Entry, ...]:
         """Everything subscribed to, ordered by name, with what is gone and may not be missed yet."""
-        listing = self._partition.listing() if self.subscription.wildcard else ()
+        listing = self.partition.listing() if self.subscription.wildcard else ()
         if not self.subscription.names and not self._gone:
             return listing
         wanted = {entry.name: entry for entry in self._had if entry.name in self._gone}
         wanted.update((entry.name, entry) for entry in listing)
         for name in self.subscription.names:
-            entry = self._partition.get(name)
+            entry = self.partition.get(name)
             if entry is not None:
                 wanted[name] = entry
         return tuple(wanted[name] for name in sorted(wanted))

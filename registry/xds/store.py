@@ -7,14 +7,14 @@ A program with very many names that hardly anybody asks for need not store them:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
 from registry.xds.resources import Entry, Resource, ResourceChange, SharedResponses
 
-Finder = Callable[[str, str], Resource | None]
-"""From type URL and name to a resource that is not stored; None: there is none of that name."""
+Finder = Callable[[str, Hashable, str], Resource | None]
+"""From type URL, group and name to a resource that is not stored; None: there is none of that name."""
 
 
 class Watcher(Protocol):
@@ -27,15 +27,44 @@ class Watcher(Protocol):
         """The batch is complete."""
 
 
-class Partition:
-    """The resources of one type in one group, and their watchers."""
+class Demand:
+    """What is common to all groups of a type whose ``on_demand`` resources are found when somebody wants them.
 
-    def __init__(self, type_url: str) -> None:
-        self.responses = SharedResponses(type_url)
-        self.find: Finder | None = None
+    ``viewers`` has, for each name that is subscribed to, the groups in which somebody does so.
+    """
+
+    __slots__ = ("find", "forget", "viewers")
+
+    def __init__(self, find: Finder, forget: Callable[[str], None] | None) -> None:
+        self.find = find
+        self.forget = forget
+        self.viewers: dict[str, set[Hashable]] = {}
+
+    def looks(self, name: str, group: Hashable) -> None:
+        """The first one of the group subscribes to the name."""
+        self.viewers.setdefault(name, set()).add(group)
+
+    def leaves(self, name: str, group: Hashable) -> None:
+        """The last one did."""
+        groups = self.viewers[name]
+        groups.discard(group)
+        if not groups:
+            del self.viewers[name]
+            if self.forget is not None:
+                self.forget(name)
+
+
+class Partition:
+    """The resources of one type in one group, and their watchers. ``users`` are those who entered it."""
+
+    def __init__(
+        self, type_url: str, responses: SharedResponses, group: Hashable = "", demand: Demand | None = None
+    ) -> None:
+        self.responses = responses
+        self.group = group
+        self.demand = demand
+        self.users = 0
         self._type_url = type_url
-        self._found: set[str] = set()
-        """Names that ``find`` knew, kept as long as somebody watches them."""
         self._entries: dict[str, Entry] = {}
         self._listing: tuple[Entry, ...] | None = None
         self._everything: set[Watcher] = set()
@@ -44,14 +73,18 @@ class Partition:
     def get(self, name: str) -> Entry | None:
         """The resource of that name, stored or found."""
         entry = self._entries.get(name)
-        if entry is None and self.find is not None:
-            resource = self.find(self._type_url, name)
+        if entry is None and self.demand is not None:
+            resource = self.demand.find(self._type_url, self.group, name)
             if resource is not None:
-                entry = Entry(self._type_url, name, resource)
+                entry = resource.entry(self._type_url, name)
                 if name in self._by_name:
                     self._entries[name] = entry
-                    self._found.add(name)
         return entry
+
+    @property
+    def is_empty(self) -> bool:
+        """It holds no resource."""
+        return not self._entries
 
     def listing(self) -> tuple[Entry, ...]:
         """What a wildcard subscription includes, ordered by name."""
@@ -62,20 +95,23 @@ class Partition:
 
     def watch(self, name: str, watcher: Watcher) -> None:
         """Tell ``watcher`` of this name, whether or not it exists."""
-        self._by_name.setdefault(name, set()).add(watcher)
+        watchers = self._by_name.get(name)
+        if watchers is None:
+            watchers = self._by_name[name] = set()
+            if self.demand is not None:
+                self.demand.looks(name, self.group)
+        watchers.add(watcher)
 
     def unwatch(self, name: str, watcher: Watcher) -> None:
         watchers = self._by_name[name]
         watchers.discard(watcher)
         if not watchers:
             del self._by_name[name]
-            if name in self._found:
-                self._found.remove(name)
-                self._entries.pop(name, None)
-
-    def watched(self, name: str) -> bool:
-        """Whether somebody subscribes to it by its name."""
-        return name in self._by_name
+            if self.demand is not None:
+                self.demand.leaves(name, self.group)
+                entry = self._entries.get(name)
+                if entry is not None and not entry.listed:
+                    del self._entries[name]
 
     def watch_everything(self, watcher: Watcher) -> None:
         """Tell ``watcher`` of every listed resource."""
@@ -90,7 +126,7 @@ class Partition:
         A resource nobody subscribes to is not encoded, so it is not compared with the one before either.
         """
         old = self._entries.get(name)
-        new = None if resource is None else Entry(self._type_url, name, resource)
+        new = None if resource is None else resource.entry(self._type_url, name)
         listed = (old is not None and old.listed) or (new is not None and new.listed)
         watched = name in self._by_name or (listed and bool(self._everything))
         if watched and old is not None and new is not None and _same(old, new):
@@ -123,55 +159,78 @@ def _same(old: Entry, new: Entry) -> bool:
 
 
 class ResourceStore:
-    """Named resources by type and group."""
+    """Named resources by type and group. A group is any value that clients who are shown the same have in common."""
 
     def __init__(self) -> None:
-        self._partitions: dict[tuple[str, str], Partition] = {}
+        self._partitions: dict[tuple[str, Hashable], Partition] = {}
+        self._responses: dict[str, SharedResponses] = {}
+        self._demands: dict[str, Demand] = {}
 
-    def partition(self, type_url: str, group: str = "") -> Partition:
-        key = (type_url, group)
-        found = self._partitions.get(key)
-        if found is None:
-            found = self._partitions[key] = Partition(type_url)
-        return found
-
-    def on_demand(self, type_url: str, find: Finder, group: str = "") -> None:
+    def on_demand(self, type_url: str, find: Finder, forget: Callable[[str], None] | None = None) -> None:
         """Ask ``find`` for names of this type that are not stored, when somebody wants them.
 
         What it finds must be ``on_demand`` resources, and is kept while it is subscribed to. When such a resource
-        changes, comes or goes while it is ``watched``, ``apply`` has to be told; else it need not be.
+        changes, comes or goes for one of its ``viewers``, ``apply`` has to be told; else it need not be. ``forget`` is
+        called when nobody in any group subscribes to a name any more. To be said before anybody subscribes.
         """
-        self.partition(type_url, group).find = find
+        self._demands[type_url] = Demand(find, forget)
 
-    def watched(self, type_url: str, name: str, group: str = "") -> bool:
-        """Whether somebody subscribes to the resource by its name."""
-        return self.partition(type_url, group).watched(name)
+    def viewers(self, type_url: str, name: str) -> Collection[Hashable]:
+        """The groups in which somebody subscribes to the resource by its name, of a type that is found on demand."""
+        return self._demands[type_url].viewers.get(name, frozenset[Hashable]())
+
+    def enter(self, type_url: str, group: Hashable) -> Partition:
+        """The partition, for somebody who will ``leave`` it."""
+        partition = self.partition(type_url, group)
+        partition.users += 1
+        return partition
+
+    def leave(self, type_url: str, partition: Partition) -> None:
+        """One who entered is gone. What nobody looks at and holds nothing is dropped with the last one."""
+        partition.users -= 1
+        if not partition.users and partition.is_empty:
+            self._partitions.pop((type_url, partition.group), None)
 
     def apply(self, changes: Iterable[ResourceChange]) -> None:
         """Make all ``changes``, then tell those who subscribe to what is different now.
 
-        No watcher sees a part of the batch. Where two changes name the same resource the last one counts. Removing
-        what is not there is no error.
+        No watcher sees a part of the batch; those who are told the same are woken one after another. Where two changes
+        name the same resource the last one counts. Removing what is not there is no error.
         """
         done = [self.partition(each.type_url, each.group).put(each.name, each.resource) for each in changes]
-        touched: set[Watcher] = set()
+        touched: dict[Watcher, None] = {}
         for change in done:
             if change is None:
                 continue
             for watcher in change.partition.watchers(change.name, change.listed):
                 watcher.changed(change.name)
-                touched.add(watcher)
+                touched[watcher] = None
         for watcher in touched:
             watcher.wake()
 
-    def set(self, type_url: str, name: str, resource: Resource, group: str = "") -> None:
+    def set(self, type_url: str, name: str, resource: Resource, group: Hashable = "") -> None:
         """Add or change one resource."""
         self.apply([ResourceChange(type_url, name, resource, group)])
 
-    def remove(self, type_url: str, name: str, group: str = "") -> None:
+    def remove(self, type_url: str, name: str, group: Hashable = "") -> None:
         """Remove one resource."""
         self.apply([ResourceChange(type_url, name, None, group)])
 
-    def get(self, type_url: str, name: str, group: str = "") -> Resource | None:
-        entry = self.partition(type_url, group).get(name)
+    def get(self, type_url: str, name: str, group: Hashable = "") -> Resource | None:
+        """The resource as the group sees it, stored or found."""
+        partition = self._partitions.get((type_url, group)) or self._new(type_url, group)
+        entry = partition.get(name)
         return None if entry is None else entry.resource
+
+    def partition(self, type_url: str, group: Hashable = "") -> Partition:
+        key = (type_url, group)
+        found = self._partitions.get(key)
+        if found is None:
+            found = self._partitions[key] = self._new(type_url, group)
+        return found
+
+    def _new(self, type_url: str, group: Hashable) -> Partition:
+        responses = self._responses.get(type_url)
+        if responses is None:
+            responses = self._responses[type_url] = SharedResponses(type_url)
+        return Partition(type_url, responses, group, self._demands.get(type_url))

@@ -8,11 +8,15 @@ from envoy.config.endpoint.v3 import endpoint_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
+from registry.index.merge import distinct_endpoints
 from registry.model.facts import ServicePort
 from registry.model.names import ClusterId, Locality, ServiceKey
 from registry.model.services import Endpoint, Health, MergedService, TargetPort
-from registry.views.eds import HEALTH, AssignmentEncoder
+from registry.views.bundles import HEALTH
+from registry.views.eds import ServiceAssignments
 from registry.views.names import Names
+from registry.views.place import NOWHERE
+from registry.views.policy import NO_POLICY
 
 KEY = ServiceKey("shop", "echo")
 NAMES = Names()
@@ -31,23 +35,24 @@ endpoints = st.builds(
 )
 services = st.lists(endpoints, max_size=40).map(
     lambda members: MergedService(
-        KEY, tuple(ServicePort(port, "http") for port in PORTS), tuple(sorted(set(members))), (ClusterId("a"),)
+        KEY, tuple(ServicePort(port, "http") for port in PORTS), distinct_endpoints(members), (ClusterId("a"),)
     )
 )
+
+
+def repeats(service: MergedService, endpoint: Endpoint, port: int) -> bool:
+    """Whether a network of a smaller name has the same address and port."""
+    same = (endpoint.address, endpoint.target(port))
+    return any((o.address, o.target(port)) == same and o.network < endpoint.network for o in service.endpoints)
 
 
 def built(service: MergedService, port: int) -> bytes:
     """The message, one field after another."""
     assignment = endpoint_pb2.ClusterLoadAssignment(cluster_name=NAMES.cluster(KEY, port))
-    seen = set()
-    ranked = sorted(service.endpoints, key=lambda endpoint: (endpoint.demoted, endpoint.locality))
+    ranked = sorted(service.endpoints, key=lambda endpoint: (endpoint.demoted, endpoint.locality, endpoint.network))
     used: dict[bool, int] = {}
     for (demoted, locality), members in groupby(ranked, key=lambda endpoint: (endpoint.demoted, endpoint.locality)):
-        offering = []
-        for each in members:
-            if each.target(port) is not None and (each.address, each.target(port)) not in seen:
-                seen.add((each.address, each.target(port)))
-                offering.append(each)
+        offering = [each for each in members if each.target(port) is not None and not repeats(service, each, port)]
         if offering:
             group = assignment.endpoints.add()
             group.priority = used.setdefault(demoted, len(used))
@@ -65,7 +70,8 @@ def built(service: MergedService, port: int) -> bytes:
 
 @given(st.lists(services, min_size=1, max_size=4))
 def test_whatever_the_encoder_saw_before_the_bytes_are_those_of_the_message(history: list[MergedService]) -> None:
-    encoder = AssignmentEncoder(KEY, NAMES)
+    assignments = ServiceAssignments(KEY, NAMES)
     for service in history:
+        assignments.update(service, NO_POLICY)
         for port in PORTS:
-            assert encoder.encode(service, port) == built(service, port)
+            assert assignments.show(port, NOWHERE).encode() == built(service, port)

@@ -27,7 +27,7 @@ class RecordingStore:
         self.inner = ResourceStore()
         self.get = self.inner.get
         self.on_demand = self.inner.on_demand
-        self.watched = self.inner.watched
+        self.viewers = self.inner.viewers
         self.batches: list[set[tuple[str, str, bool]]] = []
 
     def apply(self, changes: Iterable[ResourceChange]) -> None:
@@ -51,10 +51,13 @@ class Rig:
         self.store = RecordingStore()
         self.publisher = Publisher(self.store, NAMES, ("127.0.0.1", 15001))
         self.index = Index()
+        self.watcher = Watcher()
         self.index.add_cluster(A)
         for event in listing(a_service(), a_slice("10.0.0.1"), a_service("other")):
             self.index.apply(A, event)
         self.publisher.publish(self.index.commit())
+        for port in (80, 81):
+            self.store.inner.partition(ASSIGNMENT).watch(NAMES.cluster(ECHO, port), self.watcher)
 
     def after(self, *events: Apply | Delete) -> set[tuple[str, str, bool]]:
         """What the batch named that these events led to."""

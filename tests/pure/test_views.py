@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.facts import ECHO
 
+from registry.index.merge import distinct_endpoints
 from registry.model.facts import Protocol, ServicePort
 from registry.model.names import ClusterId, Locality, ServiceKey
 from registry.model.services import Endpoint, Health, MergedService, TargetPort
@@ -75,7 +76,7 @@ def endpoint(address: str, locality: Locality, target: int = 8080, **fields: obj
 
 
 def a_merged(*endpoints: Endpoint, ports: tuple[ServicePort, ...] = (ServicePort(80, "http"),)) -> MergedService:
-    return MergedService(ECHO, ports, tuple(sorted(endpoints)), (ClusterId("a"),))
+    return MergedService(ECHO, ports, distinct_endpoints(endpoints), (ClusterId("a"),))
 
 
 def assignment(service: MergedService, port: int = 80) -> endpoint_pb2.ClusterLoadAssignment:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from support.xds_client import resource
+from collections.abc import Hashable
+
+from support.xds_client import Node, resource
 from support.xds_session import Dialogue
 
 from registry.xds.resources import Resource, ResourceChange
@@ -84,7 +86,7 @@ def test_the_last_of_two_changes_to_one_name_counts() -> None:
 
 def test_groups_share_nothing() -> None:
     store = ResourceStore()
-    options = SessionOptions(group=lambda node: node.locality[1])
+    options = SessionOptions(group=lambda node, _kind: node.locality[1])
     client = Dialogue(store, delta=False, options=options)
     store.set(CDS.url, "here", resource(CDS, "here"), group="z1")
     store.set(CDS.url, "there", resource(CDS, "there"), group="z2")
@@ -119,22 +121,24 @@ def test_what_is_not_stored_is_found_when_asked_for_and_kept_while_it_is_watched
     store = ResourceStore()
     asked: list[str] = []
 
-    def find(type_url: str, name: str) -> Resource | None:
-        assert type_url == EDS.url
+    def find(type_url: str, group: Hashable, name: str) -> Resource | None:
+        assert (type_url, group) == (EDS.url, "")
         asked.append(name)
         return resource(EDS, name, on_demand=True) if name == "a" else None
 
-    store.on_demand(EDS.url, find)
+    forgotten: list[str] = []
+    store.on_demand(EDS.url, find, forgotten.append)
     partition, watcher = store.partition(EDS.url), Recorder(store)
     assert store.get(EDS.url, "b") is None
     assert store.get(EDS.url, "a") is not store.get(EDS.url, "a")
     partition.watch("a", watcher)
-    assert store.watched(EDS.url, "a")
+    assert store.viewers(EDS.url, "a") == {""}
     assert store.get(EDS.url, "a") is store.get(EDS.url, "a")
     assert asked == ["b", "a", "a", "a"]
     assert not partition.listing()
     partition.unwatch("a", watcher)
-    assert not store.watched(EDS.url, "a")
+    assert not store.viewers(EDS.url, "a")
+    assert forgotten == ["a"]
     store.get(EDS.url, "a")
     assert asked == ["b", "a", "a", "a", "a"]
 
@@ -142,7 +146,7 @@ def test_what_is_not_stored_is_found_when_asked_for_and_kept_while_it_is_watched
 def test_what_was_found_changes_and_goes_as_what_is_stored_does() -> None:
     store = ResourceStore()
     present = {"a": resource(EDS, "a", on_demand=True)}
-    store.on_demand(EDS.url, lambda _, name: present.get(name))
+    store.on_demand(EDS.url, lambda _, __, name: present.get(name))
     partition, watcher = store.partition(EDS.url), Recorder(store)
     partition.watch("a", watcher)
     assert store.get(EDS.url, "a") is present["a"]
@@ -154,3 +158,32 @@ def test_what_was_found_changes_and_goes_as_what_is_stored_does() -> None:
     assert store.get(EDS.url, "a") is present["a"]
     store.remove(EDS.url, "a")
     assert watcher.calls[2:] == ["a", "wake with []"]
+
+
+def test_what_came_while_it_was_watched_is_not_kept_when_nobody_watches_any_more() -> None:
+    store = ResourceStore()
+    present: dict[str, Resource] = {}
+    store.on_demand(EDS.url, lambda _, __, name: present.get(name))
+    partition, watcher = store.partition(EDS.url), Recorder(store)
+    partition.watch("a", watcher)
+    present["a"] = resource(EDS, "a", on_demand=True)
+    store.set(EDS.url, "a", present["a"])
+    partition.unwatch("a", watcher)
+    present["a"] = resource(EDS, "a", "2", on_demand=True)
+    assert store.get(EDS.url, "a") is present["a"]
+
+
+def test_each_group_is_found_its_own_and_told_only_of_its_own() -> None:
+    store = ResourceStore()
+    store.on_demand(EDS.url, lambda _, group, name: resource(EDS, name, f"of {group}", on_demand=True))
+    options = SessionOptions(group=lambda node, kind: node.id if kind is EDS else "")
+    clients = {name: Dialogue(store, delta=True, options=options, node=Node(id=name)) for name in ("x", "y")}
+    for name, client in clients.items():
+        client.subscribe(EDS, "a")
+        assert client.take().resources == {"a": f"of {name}"}
+    assert store.viewers(EDS.url, "a") == {"x", "y"}
+    store.set(EDS.url, "a", resource(EDS, "a", "2", on_demand=True), group="x")
+    assert clients["x"].take().resources == {"a": "2"}
+    assert clients["y"].pull() is None
+    clients["x"].session.close()
+    assert store.viewers(EDS.url, "a") == {"y"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from support.xds_client import Reply, XdsClient
+from support.xds_client import NODE, Node, Reply, XdsClient
 
 from registry.xds.session import DeltaSession, SessionOptions, SotwSession
 from registry.xds.status import TypeStatus
@@ -19,9 +19,10 @@ class Dialogue:
         delta: bool,
         types: tuple[ResourceType, ...] = MAKE_ORDER,
         options: SessionOptions = SessionOptions(),  # noqa: B008 - a frozen value
+        node: Node | None = NODE,
     ) -> None:
         self.wakes = 0
-        self.client = XdsClient(delta)
+        self.client = XdsClient(delta, node)
         self.session = (DeltaSession if delta else SotwSession)(store, types, self._woken, options)
 
     def _woken(self) -> None:

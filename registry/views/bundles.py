@@ -1,0 +1,141 @@
+"""The endpoints of one service port in bundles: those that no view tells apart, encoded once for all views.
+
+A view orders bundles, of which there are a few per zone, and never looks at endpoints again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import blake2b
+from typing import NamedTuple
+
+from envoy.config.core.v3 import health_check_pb2
+from envoy.config.endpoint.v3 import endpoint_components_pb2
+
+from registry.model.names import Locality
+from registry.model.services import Endpoint, Health
+from registry.views.policy import Distribution, TrafficPolicy
+from registry.views.rendered import serialized
+
+HEALTH = {Health.HEALTHY: health_check_pb2.HEALTHY, Health.DRAINING: health_check_pb2.DRAINING}
+DIGEST_BYTES = 16
+
+
+class Traits(NamedTuple):
+    """All that a view can tell endpoints by. ``node`` is empty unless the policy goes by nodes.
+
+    ``shadows`` are other networks that come first and have the same address and port: a client that reaches those must
+    not be shown it twice, since gRPC refuses an assignment that repeats one.
+    """
+
+    locality: Locality
+    network: str
+    demoted: bool
+    node: str
+    tier: int
+    shadows: tuple[str, ...] = ()
+
+
+class Bundle:
+    """Endpoints alike in ``traits``. ``body`` has them as fields of a LocalityLbEndpoints, ``digest`` is its hash.
+
+    ``ready`` is how many of them are healthy and not in doubt, ``weight`` the sum of all their weights, and
+    ``ready_weight`` that of the ready ones.
+    """
+
+    __slots__ = ("body", "digest", "endpoints", "ready", "ready_weight", "traits", "weight")
+
+    def __init__(self, traits: Traits, endpoints: Sequence[Endpoint], bodies: Sequence[bytes]) -> None:
+        ready = [] if traits.demoted else [each.weight for each in endpoints if each.health is Health.HEALTHY]
+        self.traits = traits
+        self.endpoints = tuple(endpoints)
+        self.body = b"".join(bodies)
+        self.digest = blake2b(self.body, digest_size=DIGEST_BYTES).digest()
+        self.ready = len(ready)
+        self.ready_weight = sum(ready)
+        self.weight = sum([each.weight for each in endpoints])
+
+
+class PortBundles:
+    """The bundles of one port, time and again: what stays the same is not encoded again.
+
+    An endpoint that is the same object as before has the same bytes; so has a bundle of such endpoints.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._encoded: dict[int, tuple[Endpoint, bytes]] = {}
+        """The endpoints of the last time, by ``id``, which stays theirs as long as they are kept here."""
+        self._bundles: dict[Traits, Bundle] = {}
+
+    def update(self, endpoints: Iterable[Endpoint], policy: TrafficPolicy) -> tuple[Bundle, ...]:
+        """The bundles of those endpoints that offer the port, ordered by traits; what the policy leaves out is in none.
+
+        No two endpoints of one network have the same address and port.
+        """
+        groups: dict[Traits, list[Endpoint]] = {}
+        encoded: dict[int, tuple[Endpoint, bytes]] = {}
+        by_node = policy.distribution is Distribution.PREFER_SAME_NODE
+        before, port, tier = self._encoded, self._port, 0
+        for endpoint in endpoints:
+            known = before.get(id(endpoint))
+            if known is None:
+                known = (endpoint, _encode(endpoint, port))
+            if not known[1]:
+                continue
+            if policy.failover:
+                place = policy.tier(endpoint)
+                if place is None:
+                    continue
+                tier = place
+            encoded[id(endpoint)] = known
+            node = endpoint.node if by_node else ""
+            traits = Traits(endpoint.locality, endpoint.network, endpoint.demoted, node, tier)
+            group = groups.get(traits)
+            if group is None:
+                groups[traits] = [endpoint]
+            else:
+                group.append(endpoint)
+        self._encoded = encoded
+        if len({traits.network for traits in groups}) > 1:
+            groups = self._shadowed(groups)
+        self._bundles = {traits: self._bundle(traits, groups[traits]) for traits in sorted(groups)}
+        return tuple(self._bundles.values())
+
+    def _shadowed(self, groups: Mapping[Traits, Sequence[Endpoint]]) -> dict[Traits, list[Endpoint]]:
+        """The groups divided by which networks, before their own, use the same address and port."""
+        users: dict[tuple[str, int | None], set[str]] = {}
+        for endpoints in groups.values():
+            for each in endpoints:
+                users.setdefault((each.address, each.target(self._port)), set()).add(each.network)
+        divided: dict[Traits, list[Endpoint]] = {}
+        for traits, endpoints in groups.items():
+            for each in endpoints:
+                others = users[each.address, each.target(self._port)]
+                shadows = tuple(sorted(other for other in others if other < each.network))
+                divided.setdefault(traits._replace(shadows=shadows), []).append(each)
+        return divided
+
+    def _bundle(self, traits: Traits, endpoints: list[Endpoint]) -> Bundle:
+        before = self._bundles.get(traits)
+        if before is not None and before.endpoints == tuple(endpoints):
+            return before
+        return Bundle(traits, endpoints, [self._encoded[id(each)][1] for each in endpoints])
+
+
+def _encode(endpoint: Endpoint, port: int) -> bytes:
+    """An LbEndpoint, as a field of its LocalityLbEndpoints; empty where the endpoint does not offer the port."""
+    target = endpoint.target(port)
+    if target is None:
+        return b""
+    return encode_endpoint(endpoint.address, target, endpoint.weight, endpoint.health)
+
+
+def encode_endpoint(address: str, port: int, weight: int, health: Health = Health.HEALTHY) -> bytes:
+    """An LbEndpoint as a field of its LocalityLbEndpoints."""
+    group = endpoint_components_pb2.LocalityLbEndpoints()
+    message = group.lb_endpoints.add(health_status=HEALTH[health])
+    message.endpoint.address.socket_address.address = address
+    message.endpoint.address.socket_address.port_value = port
+    message.load_balancing_weight.value = weight
+    return serialized(group)

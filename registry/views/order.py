@@ -1,0 +1,234 @@
+"""In which order a client is shown the endpoints of a service. Pure: places and bundles in, an arrangement out.
+
+1. Endpoints of another network than the client's are its gateways', with the weight of all that is ready behind them.
+2. The rest is ranked: first by the failover list, then by nearness, then those that are not in doubt. Each rank that
+   has endpoints is a priority, without gaps (gRFC A27).
+3. With the distribution by weights nearness makes no priorities but shares: nearer pools take
+   ``min(what remains, OVERFLOW * ready / expected)`` in turn. What gets no share comes one priority later.
+
+Ranks by doubt last: a nearby endpoint in doubt is worth trying before one far away, and traffic does not move to
+another region because an API server restarts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import IntEnum
+from typing import NamedTuple
+
+from registry.model.names import Locality
+from registry.views.bundles import Bundle
+from registry.views.place import Place
+from registry.views.policy import Distribution, TrafficPolicy
+
+OVERFLOW = 1.4
+"""A pool takes all of its traffic as long as 1 / 1.4 = 71 % of what it should have is ready: Envoy's own factor."""
+
+WEIGHTS = 10_000
+"""What the locality weights of a priority add up to, where they are shares."""
+
+
+class Nearness(IntEnum):
+    """How far an endpoint is from a client."""
+
+    SAME_NODE = 0
+    SAME_ZONE = 1
+    SAME_REGION = 2
+    ELSEWHERE = 3
+
+
+class Gateway(NamedTuple):
+    """Where clients of other networks enter a network. ``locality`` is its own; what is not known of it is empty."""
+
+    address: str
+    port: int
+    locality: Locality = Locality()
+
+
+class Rank(NamedTuple):
+    """What an endpoint's priority is made of; the smallest comes first."""
+
+    tier: int
+    nearness: Nearness
+    demoted: bool
+
+
+class Entry(NamedTuple):
+    """One thing to be placed: a bundle, by its position, or a gateway (``bundle`` -1) with a weight of its own."""
+
+    rank: Rank
+    locality: Locality
+    weight: int
+    ready: int
+    bundle: int
+    gateway: Gateway | None = None
+
+
+class Slot(NamedTuple):
+    """One LocalityLbEndpoints: bundles by their positions, and gateways with their weights."""
+
+    priority: int
+    locality: Locality
+    weight: int
+    bundles: tuple[int, ...]
+    gateways: tuple[tuple[Gateway, int], ...] = ()
+
+
+class Arrangement(NamedTuple):
+    """What a client is shown. ``unreachable`` are networks that have endpoints and no gateway for this client."""
+
+    slots: tuple[Slot, ...]
+    unreachable: tuple[str, ...] = ()
+
+
+Gateways = Mapping[str, Sequence[Gateway]]
+"""Network -> its gateways."""
+
+
+def arrange(
+    bundles: Sequence[Bundle],
+    place: Place,
+    policy: TrafficPolicy,
+    expected: Mapping[Locality, int],
+    gateways: Gateways,
+) -> Arrangement:
+    """The order of ``bundles`` for a client at ``place``; ``expected`` is how many endpoints a locality should have."""
+    entries: list[Entry] = []
+    remote: dict[str, list[Bundle]] = {}
+    for position, bundle in enumerate(bundles):
+        network = bundle.traits.network
+        if not reaches(place, network):
+            remote.setdefault(network, []).append(bundle)
+        elif not any(reaches(place, other) for other in bundle.traits.shadows):
+            rank = rank_of(bundle, place, policy)
+            entries.append(Entry(rank, bundle.traits.locality, bundle.weight, bundle.ready, position))
+    unreachable = tuple(network for network in sorted(remote) if not gateways.get(network))
+    for network, behind in sorted(remote.items()):
+        entries += _through(gateways.get(network, ()), behind, place, policy)
+    entries.sort(key=lambda entry: (entry.rank, entry.locality, entry.bundle, entry.gateway or Gateway("", 0)))
+    if policy.distribution is Distribution.WEIGHTED:
+        return Arrangement(_weighted(entries, expected), unreachable)
+    priorities = {rank: number for number, rank in enumerate(sorted({entry.rank for entry in entries}))}
+    return Arrangement(_slots([(priorities[entry.rank], entry) for entry in entries]), unreachable)
+
+
+def reaches(place: Place, network: str) -> bool:
+    """Whether a client gets to that network's endpoints without a gateway; what is not known is taken for one's own."""
+    return not place.network or not network or network == place.network
+
+
+def rank_of(bundle: Bundle, place: Place, policy: TrafficPolicy) -> Rank:
+    traits = bundle.traits
+    return Rank(traits.tier, nearness(traits.locality, traits.node, place, policy.distribution), traits.demoted)
+
+
+def nearness(locality: Locality, node: str, place: Place, distribution: Distribution) -> Nearness:
+    """How near an endpoint is, as far as the distribution cares."""
+    if distribution is Distribution.ANY:
+        return Nearness.ELSEWHERE
+    same_region = bool(place.region) and locality.region == place.region
+    if distribution is Distribution.PREFER_SAME_NODE and place.node and node == place.node:
+        return Nearness.SAME_NODE
+    if same_region and place.zone and locality.zone == place.zone:
+        return Nearness.SAME_ZONE
+    return Nearness.SAME_REGION if same_region else Nearness.ELSEWHERE
+
+
+def _through(gateways: Sequence[Gateway], behind: Sequence[Bundle], place: Place, policy: TrafficPolicy) -> list[Entry]:
+    """The gateways of a network in the place of what is behind them; none where nothing is ready there."""
+    ready = [bundle for bundle in behind if bundle.ready]
+    total, count = sum(bundle.ready_weight for bundle in ready), len(gateways)
+    if not total:
+        return []
+    tier = min(bundle.traits.tier for bundle in ready)
+    endpoints = sum(bundle.ready for bundle in ready)
+    entries = []
+    for position, gateway in enumerate(sorted(gateways)):
+        weight = max(1, total // count + (position < total % count))
+        rank = Rank(tier, nearness(gateway.locality, "", place, policy.distribution), demoted=False)
+        entries.append(Entry(rank, gateway.locality, weight, max(1, endpoints // count), -1, gateway))
+    return entries
+
+
+def _slots(
+    placed: Sequence[tuple[int, Entry]], weights: Mapping[tuple[int, Locality], int] | None = None
+) -> tuple[Slot, ...]:
+    """Entries, in their order, as one slot per priority and locality."""
+    found: dict[tuple[int, Locality], list[Entry]] = {}
+    for priority, entry in placed:
+        found.setdefault((priority, entry.locality), []).append(entry)
+    return tuple(
+        Slot(
+            priority,
+            locality,
+            (weights or {}).get((priority, locality), sum(entry.weight for entry in entries)),
+            tuple(entry.bundle for entry in entries if entry.gateway is None),
+            tuple((entry.gateway, entry.weight) for entry in entries if entry.gateway is not None),
+        )
+        for (priority, locality), entries in sorted(found.items())
+    )
+
+
+def _weighted(entries: Sequence[Entry], expected: Mapping[Locality, int]) -> tuple[Slot, ...]:
+    """Shares in the place of priorities, tier by tier; what is in doubt, and what gets no share, comes after them."""
+    placed: list[tuple[int, Entry]] = []
+    weights: dict[tuple[int, Locality], int] = {}
+    priority = 0
+    for tier in sorted({entry.rank.tier for entry in entries}):
+        sure = [entry for entry in entries if entry.rank.tier == tier and not entry.rank.demoted]
+        shared = locality_weights(sure, expected)
+        first = [entry for entry in sure if shared.get(entry.locality)]
+        later = [entry for entry in sure if not shared.get(entry.locality)]
+        doubted = [entry for entry in entries if entry.rank.tier == tier and entry.rank.demoted]
+        for members in filter(None, (first, later, doubted)):
+            placed += ((priority, entry) for entry in members)
+            if members is first:
+                weights |= {(priority, locality): weight for locality, weight in shared.items() if weight}
+            priority += 1
+    return _slots(placed, weights)
+
+
+def locality_weights(entries: Sequence[Entry], expected: Mapping[Locality, int]) -> dict[Locality, int]:
+    """Each locality's share as an integer; together they are ``WEIGHTS``, or nothing where nothing is ready."""
+    pools: dict[Nearness, dict[Locality, int]] = {}
+    for entry in entries:
+        pool = pools.setdefault(entry.rank.nearness, {})
+        pool[entry.locality] = pool.get(entry.locality, 0) + entry.ready
+    nearest_first = [pools[near] for near in sorted(pools)]
+    counts = [
+        (sum(pool.values()), sum(max(ready, expected.get(locality, ready)) for locality, ready in pool.items()))
+        for pool in nearest_first
+    ]
+    exact: dict[Locality, float] = {}
+    for pool, share in zip(nearest_first, overflow(counts), strict=True):
+        total = sum(pool.values())
+        for locality, ready in pool.items():
+            exact[locality] = exact.get(locality, 0.0) + (share * ready / total if total else 0.0)
+    return _rounded(exact)
+
+
+def overflow(pools: Sequence[tuple[int, int]]) -> list[float]:
+    """The share of each pool, nearest first, from how many endpoints are ready and how many there should be.
+
+    The shares add up to one, unless nothing is ready anywhere: then all are nothing. Where all together are too few,
+    they carry everything in the proportion of what they would.
+    """
+    remaining = 1.0
+    shares = []
+    for ready, should in pools:
+        share = min(remaining, OVERFLOW * ready / should) if should else 0.0
+        shares.append(share)
+        remaining -= share
+    taken = sum(shares)
+    return [share / taken for share in shares] if taken else shares
+
+
+def _rounded(exact: Mapping[Locality, float]) -> dict[Locality, int]:
+    """Integers that add up to ``WEIGHTS``, each next to its share (the largest remainders are rounded up)."""
+    if not any(exact.values()):
+        return dict.fromkeys(exact, 0)
+    floors = {locality: int(share * WEIGHTS) for locality, share in exact.items()}
+    by_remainder = sorted(exact, key=lambda locality: (floors[locality] - exact[locality] * WEIGHTS, locality))
+    for locality in by_remainder[: WEIGHTS - sum(floors.values())]:
+        floors[locality] += 1
+    return floors

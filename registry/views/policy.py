@@ -1,0 +1,174 @@
+"""How the endpoints of one service are to be ordered, whoever asks.
+
+From weakest to strongest: the standard field ``spec.trafficDistribution`` (KEP-2433, KEP-3015), the first rule of the
+configuration that matches the service, annotations of the Service.
+
+=====================================  ==========================================================
+annotation ``mesh-registry.io/...``    value
+=====================================  ==========================================================
+``traffic-distribution``               one of ``Distribution``
+``failover``                           a JSON list of selectors, ``[{"cluster": "a"}, {"region": "eu"}]``
+``fallback``                           ``Any`` or ``None``
+=====================================  ==========================================================
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from fnmatch import fnmatchcase
+
+from registry.model.facts import ANNOTATION_PREFIX, Labels
+from registry.model.names import ServiceKey
+from registry.model.services import Endpoint, MergedService
+
+
+class Distribution(StrEnum):
+    """Which endpoints come first. The first four are values of ``spec.trafficDistribution``, or stand for none."""
+
+    ANY = "Any"
+    """All are alike."""
+    PREFER_SAME_ZONE = "PreferSameZone"
+    """The client's zone, then its region, then the rest, as priorities."""
+    PREFER_CLOSE = "PreferClose"
+    """The older name of the same (KEP-3015)."""
+    PREFER_SAME_NODE = "PreferSameNode"
+    """The client's node, then as before."""
+    WEIGHTED = "WeightedByLocality"
+    """The client's zone as far as it has the endpoints it should have, then its region, then the rest, as weights."""
+
+
+class Fallback(StrEnum):
+    """What becomes of endpoints that no selector of a failover list names."""
+
+    ANY = "Any"
+    """They come last."""
+    NONE = "None"
+    """They are left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """Endpoints of this cluster, region and zone, with these labels; what is empty does not matter."""
+
+    cluster: str = ""
+    region: str = ""
+    zone: str = ""
+    labels: Labels = ()
+
+    def selects(self, endpoint: Endpoint) -> bool:
+        if self.cluster not in ("", endpoint.cluster):
+            return False
+        if self.region not in ("", endpoint.locality.region) or self.zone not in ("", endpoint.locality.zone):
+            return False
+        return not self.labels or set(self.labels) <= set(endpoint.labels)
+
+
+@dataclass(frozen=True, slots=True)
+class TrafficPolicy:
+    """``failover`` comes before nearness: endpoints of the first selector, then of the second, and so on (KEP-5939)."""
+
+    distribution: Distribution = Distribution.ANY
+    failover: tuple[Selector, ...] = ()
+    fallback: Fallback = Fallback.ANY
+
+    def tier(self, endpoint: Endpoint) -> int | None:
+        """The place of the endpoint in the failover list, None when it is left out."""
+        for position, selector in enumerate(self.failover):
+            if selector.selects(endpoint):
+                return position
+        if self.failover and self.fallback is Fallback.NONE:
+            return None
+        return len(self.failover)
+
+
+NO_POLICY = TrafficPolicy()
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyRule:
+    """A rule of the configuration: what it says of services whose namespace and name match, where it says something.
+
+    ``namespace`` and ``name`` are shell patterns.
+    """
+
+    namespace: str = "*"
+    name: str = "*"
+    distribution: Distribution | None = None
+    failover: tuple[Selector, ...] | None = None
+    fallback: Fallback | None = None
+
+    def matches(self, key: ServiceKey) -> bool:
+        return fnmatchcase(key.namespace, self.namespace) and fnmatchcase(key.name, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedPolicy:
+    """A service's policy. ``problems`` are what of it was not understood and does not count, each with its mend."""
+
+    policy: TrafficPolicy = TrafficPolicy()
+    problems: tuple[str, ...] = ()
+
+
+def resolve(service: MergedService, rules: Sequence[PolicyRule]) -> ResolvedPolicy:
+    """The policy of the service; what cannot be understood leaves the weaker word in force."""
+    problems: list[str] = []
+    policy = TrafficPolicy()
+    if service.traffic_distribution:
+        policy = replace(policy, distribution=_distribution(service.traffic_distribution, policy, problems, "spec."))
+    rule = next((rule for rule in rules if rule.matches(service.key)), PolicyRule())
+    policy = TrafficPolicy(
+        rule.distribution or policy.distribution,
+        policy.failover if rule.failover is None else rule.failover,
+        rule.fallback or policy.fallback,
+    )
+    for name, value in service.annotations:
+        match name:
+            case "traffic-distribution":
+                policy = replace(policy, distribution=_distribution(value, policy, problems, ANNOTATION_PREFIX))
+            case "failover":
+                policy = replace(policy, failover=_failover(value, policy, problems))
+            case "fallback" if value in set(Fallback):
+                policy = replace(policy, fallback=Fallback(value))
+            case "fallback":
+                problems.append(f"{ANNOTATION_PREFIX}fallback: expected Any or None, got {value[:100]!r}")
+            case _:
+                pass
+    return ResolvedPolicy(policy, tuple(problems))
+
+
+def _distribution(value: str, policy: TrafficPolicy, problems: list[str], where: str) -> Distribution:
+    if value in set(Distribution):
+        return Distribution(value)
+    name = "trafficDistribution" if where == "spec." else "traffic-distribution"
+    problems.append(f"{where}{name}: expected one of {', '.join(Distribution)}, got {value[:100]!r}")
+    return policy.distribution
+
+
+def _failover(value: str, policy: TrafficPolicy, problems: list[str]) -> tuple[Selector, ...]:
+    try:
+        return tuple(_selector(each) for each in _list(json.loads(value)))
+    except (ValueError, RecursionError) as error:
+        problems.append(f"{ANNOTATION_PREFIX}failover: {error}")
+        return policy.failover
+
+
+def _list(value: object) -> list[object]:
+    if not isinstance(value, list):
+        raise ValueError(f'expected a list such as [{{"cluster": "a"}}], got {str(value)[:100]}')  # noqa: TRY004
+    return value
+
+
+def _selector(value: object) -> Selector:
+    fields = {"cluster", "region", "zone", "labels"}
+    if not isinstance(value, dict) or not value or not value.keys() <= fields:
+        raise ValueError(f"expected cluster, region, zone or labels, got {str(value)[:100]}")
+    labels = value.get("labels", {})
+    texts = [each for key, each in value.items() if key != "labels"]
+    if not isinstance(labels, dict) or not all(isinstance(each, str) for each in (*texts, *labels.values())):
+        raise ValueError(f"expected names as text, and labels as a mapping of texts, got {str(value)[:100]}")
+    return Selector(
+        value.get("cluster", ""), value.get("region", ""), value.get("zone", ""), tuple(sorted(labels.items()))
+    )
