@@ -94,7 +94,7 @@ class Registry:
         providers = places(config, config.clusters if flags is None else flags, file)
         if self._memory is not None:
             origin = f"snapshot {config.snapshot.file}"
-            providers.append(RememberedMembers(origin, self._memory.specs, lambda: self._members))
+            providers.append(RememberedMembers(origin, self._memory.specs, lambda: self._members.hearing))
         self._members = Members(providers, self._pipeline, self._open_member, companions)
         self._serving = False
         self._stack = AsyncExitStack()
@@ -140,8 +140,8 @@ class Registry:
         return [self._cluster_report(cluster) for cluster in self._members.clusters()]
 
     def membership(self) -> MembershipReport:
-        refused = [(each.name, each.origin, each.reason, each.message) for each in self._members.refused()]
-        troubles = [(origin, each.reason, each.message) for origin, each in self._members.troubles().items()]
+        refused = [(each.name, each.origin, each.reason, each.message) for each in self._members.hearing.refused]
+        troubles = [(origin, each.reason, each.message) for origin, each in self._members.hearing.troubles.items()]
         snapshot = self.snapshot()
         if snapshot is not None and snapshot.problem:
             troubles.append((f"snapshot {snapshot.path}", "SnapshotNotWritten", snapshot.problem))

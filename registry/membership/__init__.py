@@ -5,7 +5,9 @@
 ``identity``   which cluster each member is, so that none is followed twice or mistaken for another (pure)
 ``standby``    what a source says while another is still in charge (pure)
 ``succession`` a member that goes only when the one that takes its place has come (pure)
+``hearing``    what the places say, united
 ``members``    starts, replaces and stops what follows each member
+``following``  the source of one member, and the seams to what is around it
 ``looking``    folders and files, looked at when something changed
 ``configured`` members of the flags and of the configuration file
 ``folder``     members of a folder of kubeconfigs

@@ -69,6 +69,10 @@ class IdentityBook:
         """The member goes as soon as nobody needs it: another may take its identity over."""
         self._leaving.add(name)
 
+    def stay(self, name: str) -> None:
+        """The member does not go after all."""
+        self._leaving.discard(name)
+
     def forget(self, name: str) -> None:
         """The member is gone: what it was is free."""
         self._leaving.discard(name)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from registry.membership.following import Companion, Following, Hub, Open
+from registry.membership.hearing import Hearing
 from registry.membership.identity import IdentityBook
-from registry.membership.reconcile import Membership, plan, unite
-from registry.membership.spec import Connection, Manifests, MemberSpec, Provider, Refused, Remembered, Trouble, Unusable
+from registry.membership.reconcile import Membership, plan
+from registry.membership.spec import Connection, Manifests, MemberSpec, Provider, Remembered, Unusable
 from registry.membership.succession import Succession
 from registry.model.conditions import Condition, ConditionType
 from registry.model.names import ClusterId, Kind
@@ -25,16 +26,19 @@ SUCCESSION_SECONDS = 10.0
 UNUSABLE = "KubeconfigInvalid"
 NOT_NAMED = "NotNamedYet"
 IN_USE = "InUse"
-PROVIDER_FAILED = "InternalError"
 
 
 @dataclass(slots=True)
 class _Member:
-    """``current`` is heard, ``candidate`` is to take its place; a member whose kubeconfig is unusable may have none."""
+    """``current`` is heard, ``candidate`` is to take its place; a member whose kubeconfig is unusable may have none.
+
+    ``leaving`` is when it goes at the latest, if it is to go.
+    """
 
     spec: MemberSpec
     current: Following | None = None
     candidate: Following | None = None
+    leaving: asyncio.TimerHandle | None = None
 
 
 class Members:
@@ -47,30 +51,24 @@ class Members:
     def __init__(
         self, providers: Sequence[Provider], hub: Hub, open_: Open, companions: Sequence[Companion] = ()
     ) -> None:
-        self._providers = tuple(providers)
+        self.hearing = Hearing(providers, self._changed)
         self._hub = hub
         self._open = open_
         self._companions = companions
-        self._said: list[Sequence[MemberSpec] | None] = [None] * len(self._providers)
-        self._troubles: list[Trouble | None] = [None] * len(self._providers)
-        self._membership = Membership({})
         self._members: dict[str, _Member] = {}
         self._book = IdentityBook()
         self._succession = Succession()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._when_told: Callable[[], None] | None = None
 
     def start(self, when_told: Callable[[], None]) -> None:
         """Begin. ``when_told`` is called once, when every provider has said who its members are, or what is wrong."""
-        self._when_told = when_told
-        for position, provider in enumerate(self._providers):
-            self._keep(asyncio.create_task(self._run(position, provider), name=f"members of {provider.origin}"))
-        self._check_told()
+        self._keep(asyncio.create_task(self.hearing.run(when_told), name="membership"))
 
     async def stop(self) -> None:
         """End everything. The members stay known: nothing is removed by a program that ends."""
-        self._succession = Succession()
         for member in self._members.values():
+            if member.leaving is not None:
+                member.leaving.cancel()
             self._end(member.current)
             self._end(member.candidate)
         for task in self._tasks:
@@ -97,67 +95,28 @@ class Members:
         member = self._members.get(cluster)
         return member.current.source if member is not None and member.current is not None else None
 
-    def refused(self) -> Sequence[Refused]:
-        """Those that were named in vain."""
-        return self._membership.refused
-
-    def troubles(self) -> Mapping[str, Trouble]:
-        """Provider -> what keeps it from saying who its members are."""
-        pairs = zip(self._providers, self._troubles, strict=True)
-        return {provider.origin: trouble for provider, trouble in pairs if trouble is not None}
+    @property
+    def known(self) -> bool:
+        """Every provider has said who its members are."""
+        return self.hearing.known
 
     def duplicate(self, cluster: ClusterId) -> bool:
         """The member is not followed because another one is the same cluster."""
         return self._book.duplicate(cluster)
 
-    @property
-    def known(self) -> bool:
-        """Every provider has said who its members are."""
-        return all(said is not None for said in self._said)
-
-    def others_told(self, provider: Provider) -> bool:
-        """Every provider but this one has said who its members are, or what keeps it from that."""
-        return all(said is not None or trouble is not None for said, trouble in self._others(provider))
-
-    def others_known(self, provider: Provider) -> bool:
-        """Every provider but this one has said who its members are."""
-        return all(said is not None for said, _ in self._others(provider))
-
-    def _others(self, provider: Provider) -> Iterator[tuple[Sequence[MemberSpec] | None, Trouble | None]]:
-        heard = zip(self._providers, self._said, self._troubles, strict=True)
-        return ((said, trouble) for other, said, trouble in heard if other is not provider)
-
-    def hear_members(self, position: int, specs: Sequence[MemberSpec]) -> None:
-        """The provider at ``position`` says that these are its members now."""
-        self._said[position] = tuple(specs)
-        before = self._membership
-        self._membership = unite(said for said in self._said if said is not None)
-        for refused in self._membership.refused:
-            if refused not in before.refused:
-                log.warning("%s: cluster %r is refused: %s", refused.origin, refused.name, refused.message)
-        changes = plan(before.members, self._membership.members)
+    def _changed(self, before: Membership, after: Membership) -> None:
+        changes = plan(before.members, after.members)
         for spec in changes.added:
             self._add(spec)
         for spec in changes.changed:
             self._change(spec)
         for name in changes.removed:
             self._remove(name, [spec.name for spec in changes.added if not isinstance(spec.connection, Manifests)])
-        self._check_told()
-
-    def hear_trouble(self, position: int, trouble: Trouble | None) -> None:
-        """Something is wrong with the provider at ``position``, or nothing any more."""
-        if trouble != self._troubles[position]:
-            self._troubles[position] = trouble
-            origin = self._providers[position].origin
-            if trouble is None:
-                log.info("%s: all is well again", origin)
-            else:
-                log.warning("%s: %s: %s", origin, trouble.reason, trouble.message)
-        self._check_told()
 
     def _add(self, spec: MemberSpec) -> None:
-        if spec.name in self._members:  # it was to leave, and is wanted again
-            self._drop(spec.name)
+        if spec.name in self._members:
+            self._stay(spec)
+            return
         cluster = ClusterId(spec.name)
         member = self._members[spec.name] = _Member(spec)
         log.info("cluster %s: a member now (%s)", cluster, spec.origin)
@@ -165,6 +124,16 @@ class Members:
         for companion in self._companions:
             companion.joined(cluster)
         self._change_connection(member)
+
+    def _stay(self, spec: MemberSpec) -> None:
+        """The member was to leave, and is wanted again."""
+        member = self._members[spec.name]
+        if member.leaving is not None:
+            member.leaving.cancel()
+            member.leaving = None
+        self._succession.end(spec.name)
+        self._book.stay(spec.name)
+        self._change(spec)
 
     def _relist(self, cluster: ClusterId, kinds: Iterable[Kind]) -> None:
         source = self.source(cluster)
@@ -272,12 +241,9 @@ class Members:
             self._drop(name)
             return
         log.info("cluster %s: leaves when %s has come, which may be the same cluster", name, ", ".join(sorted(heirs)))
-        asyncio.get_running_loop().call_later(SUCCESSION_SECONDS, self._give_up_waiting, self._members[name])
+        loop = asyncio.get_running_loop()
+        self._members[name].leaving = loop.call_later(SUCCESSION_SECONDS, self._drop, name)
         self._try_again(waiting)
-
-    def _give_up_waiting(self, member: _Member) -> None:
-        if self._members.get(member.spec.name) is member and self._succession.leaving(member.spec.name):
-            self._drop(member.spec.name)
 
     def _arrived(self, name: str) -> None:
         """The member is there, or gone: none waits for it any more."""
@@ -287,6 +253,8 @@ class Members:
 
     def _drop(self, name: str) -> None:
         member = self._members.pop(name)
+        if member.leaving is not None:
+            member.leaving.cancel()
         cluster = ClusterId(name)
         log.info("cluster %s: no member any more", cluster)
         self._end(member.current)
@@ -316,31 +284,3 @@ class Members:
         """Hold the task until it has ended."""
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-    def _check_told(self) -> None:
-        told = all(a is not None or b is not None for a, b in zip(self._said, self._troubles, strict=True))
-        if told and self._when_told is not None:
-            callback, self._when_told = self._when_told, None
-            callback()
-
-    async def _run(self, position: int, provider: Provider) -> None:
-        try:
-            await provider.run(_Ear(self, position))
-        except Exception as error:
-            log.exception("the members of %s are not followed any more", provider.origin)
-            text = f"{error!r}: changes are not noticed any more; the log has the details"
-            self.hear_trouble(position, Trouble(PROVIDER_FAILED, text))
-
-
-class _Ear:
-    """What one provider talks to."""
-
-    def __init__(self, members: Members, position: int) -> None:
-        self._members = members
-        self._position = position
-
-    def members(self, specs: Sequence[MemberSpec]) -> None:
-        self._members.hear_members(self._position, specs)
-
-    def trouble(self, trouble: Trouble | None) -> None:
-        self._members.hear_trouble(self._position, trouble)

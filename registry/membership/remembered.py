@@ -12,7 +12,7 @@ LOOK_SECONDS = 0.05
 
 
 class Others(Protocol):
-    """What the other places have said so far: ``Members``."""
+    """What the other places have said so far: ``Hearing``."""
 
     def others_told(self, provider: Provider) -> bool:
         """Each of them has said who its members are, or what keeps it from that."""
