@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 
@@ -110,8 +110,10 @@ class Members:
             self._add(spec)
         for spec in changes.changed:
             self._change(spec)
+        added = {spec.name for spec in changes.added if not isinstance(spec.connection, Manifests)}
         for name in changes.removed:
-            self._remove(name, [spec.name for spec in changes.added if not isinstance(spec.connection, Manifests)])
+            waiting = self._book.waiting(name).difference(changes.removed)
+            self._remove(name, waiting, added if self._book.uid(name) is not None else set())
 
     def _add(self, spec: MemberSpec) -> None:
         if spec.name in self._members:
@@ -232,10 +234,12 @@ class Members:
         condition = Condition(ConditionType.CREDENTIALS_CURRENT, True, IN_USE)
         self._hub.condition(ClusterId(member.spec.name), condition)
 
-    def _remove(self, name: str, added: Sequence[str]) -> None:
-        """Remove the member at once; where another may be the same cluster under a new name, when that has come."""
-        waiting = self._book.waiting(name)
-        heirs = waiting | set(added) if self._book.uid(name) is not None else frozenset()
+    def _remove(self, name: str, waiting: frozenset[str], added: Set[str]) -> None:
+        """Remove the member at once; where another may be the same cluster under a new name, when that has come.
+
+        Those ``waiting`` are the same cluster, those ``added`` may be.
+        """
+        heirs = waiting | added
         self._book.leave(name)
         if self._succession.leave(name, heirs):
             self._drop(name)

@@ -164,7 +164,7 @@ class Stage:
             await story(self)
         finally:
             await self.members.stop()
-        assert all(source.ended for source in self.opened), "nothing is left running"
+        assert all(source.ended for source in self.opened if source.sink is not None), "nothing is left running"
 
     async def say(self, **connections: Connection | Unusable) -> None:
         """The first provider says this, and whoever is to run is running."""
@@ -172,7 +172,7 @@ class Stage:
         await a_while()
 
     def running(self, name: str) -> list[FakeSource]:
-        return [each for each in self.opened if each.cluster == name and not each.ended]
+        return [each for each in self.opened if each.cluster == name and each.sink is not None and not each.ended]
 
     def current(self, name: str) -> FakeSource | None:
         """The source that is heard of the member."""
@@ -332,6 +332,9 @@ def test_member_that_was_to_leave_and_is_wanted_again_never_left() -> None:
         assert len(on.running("a")) == 1
         assert on.hub.left == []
         assert on.running("a")[0].admit("1") is None, "it is itself again"
+        await on.say(a=to("1"), b=to("1", "other"))
+        on.running("b")[0].answer()
+        assert on.members.duplicate(ClusterId("b")), "and nobody else is"
 
     played(story)
 
