@@ -138,9 +138,10 @@ class Channel(ABC):
         May be called when nothing waits for an answer.
         """
 
-    def changed(self, name: str) -> None:
-        entry = self._visible(name)
-        if entry is None:
+    def changed(self, name: str, entry: Entry | None) -> None:
+        # Told are those who watch the name and those with a wildcard, so only what is not listed has to be looked up.
+        # This is done for every client of a service at each of its changes: a look-up left out counts.
+        if entry is None or not (entry.listed or name in self.subscription.names):
             self._fresh.discard(name)
             if name in self._sent:
                 self._removed(name)

@@ -8,7 +8,9 @@ A program with very many names that hardly anybody asks for need not store them:
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from itertools import chain
 from typing import Protocol
 
 from registry.xds.resources import Entry, Resource, ResourceChange, SharedResponses
@@ -20,8 +22,8 @@ Finder = Callable[[str, Hashable, str], Resource | None]
 class Watcher(Protocol):
     """One subscription to a partition of the store. Both calls return at once and change no resource."""
 
-    def changed(self, name: str) -> None:
-        """A resource it subscribes to was added, changed or removed. The store holds the whole batch already."""
+    def changed(self, name: str, entry: Entry | None) -> None:
+        """A resource it subscribes to was added, changed, or removed (None). The store has the whole batch already."""
 
     def wake(self) -> None:
         """The batch is complete."""
@@ -141,7 +143,7 @@ class Partition:
             self._listing = None
         return _Change(self, name, listed) if watched else None
 
-    def watchers(self, name: str, listed: bool) -> Iterable[Watcher]:
+    def watchers(self, name: str, listed: bool) -> AbstractSet[Watcher]:
         """Who subscribes to ``name``, each once; ``listed``: by wildcard too."""
         named = self._by_name.get(name, frozenset[Watcher]())
         return named | self._everything if listed and self._everything else named
@@ -198,14 +200,17 @@ class ResourceStore:
         name the same resource the last one counts. Removing what is not there is no error.
         """
         done = [self.partition(each.type_url, each.group).put(each.name, each.resource) for each in changes]
-        touched: dict[Watcher, None] = {}
+        told: list[AbstractSet[Watcher]] = []
         for change in done:
             if change is None:
                 continue
-            for watcher in change.partition.watchers(change.name, change.listed):
-                watcher.changed(change.name)
-                touched[watcher] = None
-        for watcher in touched:
+            watchers = change.partition.watchers(change.name, change.listed)
+            entry = change.partition.get(change.name)
+            for watcher in watchers:
+                watcher.changed(change.name, entry)
+            told.append(watchers)
+        # Mostly there is one change, and its watchers, who are a set, need not be made one again.
+        for watcher in told[0] if len(told) == 1 else dict.fromkeys(chain.from_iterable(told)):
             watcher.wake()
 
     def set(self, type_url: str, name: str, resource: Resource, group: Hashable = "") -> None:

@@ -12,7 +12,7 @@ from registry.model.facts import ServicePort
 from registry.servers.publisher import Publisher
 from registry.views.names import Names
 from registry.views.resources import ASSIGNMENT, CLUSTER, LISTENER, ROUTE
-from registry.xds.resources import ResourceChange
+from registry.xds.resources import Entry, ResourceChange
 from registry.xds.store import ResourceStore
 
 NAMES = Names()
@@ -39,7 +39,7 @@ class RecordingStore:
 class Watcher:
     """Somebody who subscribes."""
 
-    def changed(self, name: str) -> None: ...
+    def changed(self, name: str, entry: Entry | None) -> None: ...
 
     def wake(self) -> None: ...
 

@@ -7,7 +7,7 @@ from collections.abc import Hashable
 from support.xds_client import Node, resource
 from support.xds_session import Dialogue
 
-from registry.xds.resources import Resource, ResourceChange
+from registry.xds.resources import Entry, Resource, ResourceChange
 from registry.xds.session import SessionOptions
 from registry.xds.store import ResourceStore
 from registry.xds.types import CDS, EDS
@@ -20,7 +20,7 @@ class Recorder:
         self.store = store
         self.calls: list[str] = []
 
-    def changed(self, name: str) -> None:
+    def changed(self, name: str, _entry: Entry | None) -> None:
         self.calls.append(name)
 
     def wake(self) -> None:
