@@ -53,6 +53,7 @@ class Service:
     ``traffic_distribution`` is ``spec.trafficDistribution`` as it stands there. ``affinity_seconds`` is how long a
     client stays with one endpoint (``sessionAffinity: ClientIP``), 0 without affinity. ``local_only`` is
     ``internalTrafficPolicy: Local``. ``annotations`` are the registry's own, without their prefix, ordered by name.
+    ``ip_families`` are ``spec.ipFamilies``, the preferred one first; empty where nobody said, as in many a manifest.
     """
 
     namespace: str
@@ -68,6 +69,7 @@ class Service:
     publish_not_ready: bool = False
     local_only: bool = False
     annotations: Labels = ()
+    ip_families: tuple[AddressType, ...] = ()
     resource_version: str = field(default="", compare=False)
 
     @property

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-from registry.model.facts import Labels, ServicePort
+from registry.model.facts import AddressType, Labels, Protocol, ServicePort
 from registry.model.names import ClusterId, Locality, ServiceKey
 
 
@@ -22,10 +22,11 @@ class Health(StrEnum):
 
 
 class TargetPort(NamedTuple):
-    """The port ``target`` of an endpoint that stands behind the Service's port number ``port``."""
+    """The port ``target`` of an endpoint that stands behind the Service's port number ``port`` of that protocol."""
 
     port: int
     target: int
+    protocol: Protocol = Protocol.TCP
 
 
 class Endpoint(NamedTuple):
@@ -34,6 +35,7 @@ class Endpoint(NamedTuple):
     ``address`` is an IPv4 or IPv6 address in its canonical text form. ``weight`` is at least 1. ``demoted``: it is in
     doubt (its removal is held, or its cluster is not heard of), so it comes one priority after the others.
     ``hostname`` is its own name under the service's, of a headless service (EndpointSlice ``hostname``).
+    ``additional_addresses`` are the further ones of the same place: a Pod's address of the other family.
     """
 
     locality: Locality
@@ -49,11 +51,12 @@ class Endpoint(NamedTuple):
     labels: Labels = ()
     demoted: bool = False
     hostname: str = ""
+    additional_addresses: tuple[str, ...] = ()
 
-    def target(self, port: int) -> int | None:
+    def target(self, port: int, protocol: Protocol = Protocol.TCP) -> int | None:
         """The endpoint's own port behind the Service port ``port``; None where it does not offer that."""
         for pair in self.ports:
-            if pair.port == port:
+            if pair.port == port and pair.protocol is protocol:
                 return pair.target
         return None
 
@@ -86,9 +89,9 @@ class MergedService:
     Service object, in order, whether or not they have endpoints of it. ``unready`` counts the endpoints left out
     because they are not ready.
 
-    ``headless``, ``affinity_seconds``, ``traffic_distribution`` and ``annotations`` are those of the oldest export,
-    as ``Service`` has them; ``conflicts`` are where the exports differ, ordered by field. ``expected`` is ordered by
-    locality.
+    ``headless``, ``affinity_seconds``, ``traffic_distribution``, ``local_only`` and ``annotations`` are those of the
+    oldest export, as ``Service`` has them; ``conflicts`` are where the exports differ, ordered by field. ``expected``
+    is ordered by locality. ``ip_families`` are those of all exports, in the order of the oldest's preference.
     """
 
     key: ServiceKey
@@ -102,6 +105,8 @@ class MergedService:
     annotations: Labels = ()
     conflicts: tuple[Conflict, ...] = ()
     expected: tuple[Expected, ...] = ()
+    local_only: bool = False
+    ip_families: tuple[AddressType, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

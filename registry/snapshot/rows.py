@@ -49,6 +49,12 @@ class ServiceRow(_Row, frozen=True):
     external_name: str
     selector: list[int]
     created: str
+    traffic_distribution: int
+    affinity_seconds: int
+    publish_not_ready: bool
+    local_only: bool
+    annotations: list[int]
+    ip_families: list[AddressType]
     resource_version: str
 
     @classmethod
@@ -62,6 +68,12 @@ class ServiceRow(_Row, frozen=True):
             fact.external_name,
             _numbers(fact.selector, number),
             fact.created,
+            number(fact.traffic_distribution),
+            fact.affinity_seconds,
+            fact.publish_not_ready,
+            fact.local_only,
+            _numbers(fact.annotations, number),
+            list(fact.ip_families),
             fact.resource_version,
         )
 
@@ -75,6 +87,12 @@ class ServiceRow(_Row, frozen=True):
             self.external_name,
             _labels(self.selector, word),
             self.created,
+            word(self.traffic_distribution),
+            self.affinity_seconds,
+            self.publish_not_ready,
+            self.local_only,
+            _labels(self.annotations, word),
+            tuple(self.ip_families),
             self.resource_version,
         )
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 
 from registry.model.facts import (
+    ANNOTATION_PREFIX,
     AddressType,
     EndpointSlice,
     Fact,
@@ -33,6 +34,9 @@ from registry.model.names import Kind, ObjectRef
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 REGION_LABEL = "topology.kubernetes.io/region"
 ZONE_LABEL = "topology.kubernetes.io/zone"
+DEFAULT_AFFINITY_SECONDS = 10800
+"""``sessionAffinityConfig.clientIP.timeoutSeconds`` where nobody says it (``v1.ClientIPConfig``)."""
+
 LIST_END_ANNOTATION = "k8s.io/initial-events-end"
 
 PortNumber = Annotated[int, msgspec.Meta(ge=1, le=65535)]
@@ -62,6 +66,7 @@ class _Metadata(_Struct, frozen=True):
 
 class _ServiceMetadata(_Metadata, frozen=True):
     name: LabelName
+    annotations: dict[str, str] | None = None
 
 
 class _ServicePort(_Struct, frozen=True):
@@ -71,12 +76,34 @@ class _ServicePort(_Struct, frozen=True):
     app_protocol: str | None = None
 
 
+class _ClientIp(_Struct, frozen=True):
+    timeout_seconds: int | None = None
+
+
+class _AffinityConfig(_Struct, frozen=True):
+    client_ip: _ClientIp | None = msgspec.field(default=None, name="clientIP")
+
+
 class _ServiceSpec(_Struct, frozen=True):
     ports: list[_ServicePort] | None = None
     cluster_ip: str | None = msgspec.field(default=None, name="clusterIP")
     type: str | None = None
     external_name: str | None = None
     selector: dict[str, str] | None = None
+    session_affinity: str | None = None
+    session_affinity_config: _AffinityConfig | None = None
+    traffic_distribution: str | None = None
+    internal_traffic_policy: str | None = None
+    publish_not_ready_addresses: bool | None = None
+    ip_families: list[str] | None = None
+
+    @property
+    def affinity_seconds(self) -> int:
+        """0 without affinity; the API's own default where the manifest does not say how long."""
+        if self.session_affinity != "ClientIP":
+            return 0
+        client_ip = self.session_affinity_config.client_ip if self.session_affinity_config else None
+        return (client_ip.timeout_seconds if client_ip else None) or DEFAULT_AFFINITY_SECONDS
 
 
 class _Service(_Struct, frozen=True):
@@ -98,8 +125,17 @@ class _Service(_Struct, frozen=True):
             external_name=external,
             selector=_labels(spec.selector),
             created=self.metadata.creation_timestamp or "",
+            traffic_distribution=spec.traffic_distribution or "",
+            affinity_seconds=spec.affinity_seconds,
+            publish_not_ready=spec.publish_not_ready_addresses is True,
+            local_only=spec.internal_traffic_policy == "Local",
+            annotations=_own_annotations(self.metadata.annotations),
+            ip_families=tuple(_FAMILIES[each] for each in spec.ip_families or () if each in _FAMILIES),
             resource_version=self.metadata.resource_version or "",
         )
+
+
+_FAMILIES: Mapping[str, AddressType] = {"IPv4": AddressType.IPV4, "IPv6": AddressType.IPV6}
 
 
 class _SlicePort(_Struct, frozen=True):
@@ -494,6 +530,17 @@ def _ref_of(kind: Kind, body: bytes) -> ObjectRef | None:
 
 def _labels(labels: Mapping[str, str] | None) -> Labels:
     return _shared_labels(tuple(sorted(labels.items()))) if labels else ()
+
+
+def _own_annotations(annotations: Mapping[str, str] | None) -> Labels:
+    """The registry's own, without their prefix."""
+    return tuple(
+        sorted(
+            (key.removeprefix(ANNOTATION_PREFIX), value)
+            for key, value in (annotations or {}).items()
+            if key.startswith(ANNOTATION_PREFIX)
+        )
+    )
 
 
 @lru_cache(maxsize=4096)
