@@ -36,6 +36,11 @@ class ExportPolicy:
     selector: Labels = ()
 
     @property
+    def by_objects(self) -> bool:
+        """Services are exported by a ServiceExport, whose age is the export's."""
+        return self.mode is ExportMode.SERVICE_EXPORT
+
+    @property
     def kinds(self) -> frozenset[Kind]:
         """The kinds without which nothing can be said of a cluster."""
         return BASE_KINDS | {Kind.SERVICE_EXPORT} if self.mode is ExportMode.SERVICE_EXPORT else BASE_KINDS

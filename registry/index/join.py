@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import ip_address
 from itertools import chain
 
+from registry.index.families import paired
 from registry.model.facts import (
     AddressType,
     EndpointSlice,
@@ -22,7 +24,7 @@ from registry.model.facts import (
     SliceEndpoint,
 )
 from registry.model.names import ClusterId, Kind, Locality, ObjectRef
-from registry.model.services import Endpoint, Health, TargetPort
+from registry.model.services import Endpoint, Expected, Health, TargetPort
 
 NETWORK_LABEL = "topology.istio.io/network"
 """On a Pod: its network. On the namespace ``istio-system``: that of the cluster (istio.io, "Multi-network")."""
@@ -38,14 +40,19 @@ CANONICAL_IPV4 = re.compile(rf"{OCTET}(?:\.{OCTET}){{3}}\Z")
 class Contribution:
     """What one cluster gives to a service.
 
-    ``ports`` are ordered by number, each number once. ``endpoints`` are in no order and may repeat (one endpoint in
-    two slices, during a slice move). ``unready`` counts addresses that are neither in ``endpoints`` nor terminating.
+    ``created`` is the time of the export (RFC 3339, UTC), empty where nobody knows. ``ports`` are as
+    ``distinct_ports`` gives them. ``endpoints`` are in no order and may repeat (one endpoint in two slices, during a
+    slice move). ``unready`` counts what is neither in ``endpoints`` nor terminating; ``expected`` counts both, by
+    locality. There a Pod is one, whatever addresses it has.
     """
 
     cluster: ClusterId
+    service: Service
+    created: str
     ports: tuple[ServicePort, ...]
     endpoints: tuple[Endpoint, ...]
     unready: int
+    expected: tuple[Expected, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +78,9 @@ class Place:
         The Pod's label ``topology.istio.io/network`` comes before the cluster's network, as Istio reads it.
         """
         pod = self.get(ObjectRef(Kind.POD, fact.namespace, raw.pod)) if raw.pod else None
-        node = self.get(ObjectRef(Kind.NODE, "", raw.node)) if raw.node else None
-        region, node_zone = (node.region, node.zone) if isinstance(node, Node) else ("", "")
         labels, service_account = (pod.labels, pod.service_account) if isinstance(pod, Pod) else ((), "")
         return Endpoint(
-            locality(region, raw.zone or node_zone, self.cluster),
+            self.locality(raw),
             address,
             ports,
             self.cluster,
@@ -86,7 +91,14 @@ class Place:
             network=_network(labels) or self.network,
             labels=labels,
             demoted=demoted,
+            hostname=raw.hostname,
         )
+
+    def locality(self, raw: SliceEndpoint) -> Locality:
+        """Where it is. Of a Node that is not there (yet) nothing is known but what the slice says."""
+        node = self.get(ObjectRef(Kind.NODE, "", raw.node)) if raw.node else None
+        region, zone = (node.region, node.zone) if isinstance(node, Node) else ("", "")
+        return locality(region, raw.zone or zone, self.cluster)
 
 
 def join(
@@ -96,16 +108,18 @@ def join(
     held: Iterable[EndpointSlice] = (),
     *,
     in_doubt: bool = False,
+    created: str = "",
 ) -> Contribution:
     """The part of ``place`` in ``service``: of its ``slices``, and of those ``held`` though a list lacks them.
 
-    Endpoints that only ``held`` has are demoted; all are where the Service itself is ``in_doubt``.
+    Endpoints that only ``held`` has are demoted; all are where the Service itself is ``in_doubt``. ``created`` is when
+    it was exported, by default when the Service was made.
     Slices of the address type FQDN are left out, and so is an endpoint whose address is none or that offers none of
     the Service's ports.
     """
     ports = distinct_ports(service.ports)
     endpoints: list[Endpoint] = []
-    unready: set[str] = set()
+    waiting: list[tuple[str, Locality]] = []
     sources = chain(((each, in_doubt) for each in slices), ((each, True) for each in held))
     for each, demoted in sources:
         if each.address_type is AddressType.FQDN:
@@ -120,9 +134,34 @@ def join(
                     place.endpoint(each, endpoint, address=address, ports=targets, health=health, demoted=demoted)
                 )
             elif not endpoint.terminating:
-                unready.add(address)
-    unready.difference_update(endpoint.address for endpoint in endpoints)
-    return Contribution(place.cluster, ports, tuple(endpoints), len(unready))
+                waiting.append((identity(endpoint.pod, address), place.locality(endpoint)))
+    there = _by_identity((identity(each.pod, each.address), each.locality) for each in endpoints)
+    unready = _by_identity(each for each in waiting if each[0] not in there)
+    expected = Counter(chain(there.values(), unready.values()))
+    return Contribution(
+        place.cluster,
+        service,
+        created or service.created,
+        ports,
+        paired(endpoints, service.ip_families),
+        len(unready),
+        tuple(map(Expected, *zip(*sorted(expected.items()), strict=True))) if expected else (),
+    )
+
+
+def identity(pod: str, address: str) -> str:
+    """What tells endpoints apart when they are counted: a Pod may have several addresses."""
+    return f"/{pod}" if pod else address
+
+
+def _by_identity(found: Iterable[tuple[str, Locality]]) -> dict[str, Locality]:
+    """Each once. Where one is said to be in two places, the first of them in order counts."""
+    localities: dict[str, Locality] = {}
+    for name, at in found:
+        held = localities.setdefault(name, at)
+        if at is not held and at < held:
+            localities[name] = at
+    return localities
 
 
 def _network(labels: Labels) -> str:
@@ -133,21 +172,34 @@ def _network(labels: Labels) -> str:
 
 
 def distinct_ports(ports: Iterable[ServicePort]) -> tuple[ServicePort, ...]:
-    """The ports ordered by number, each number once: of TCP and another protocol on one number, TCP."""
-    best: dict[int, ServicePort] = {}
-    for port in sorted(ports, key=lambda port: (port.port, port.protocol is not Protocol.TCP, port)):
-        best.setdefault(port.port, port)
-    return tuple(best.values())
+    """The ports ordered by number, TCP first, without those that repeat a name or a number and protocol.
+
+    The API server lets none of them be; a manifest may have them.
+    """
+    found: list[ServicePort] = []
+    for port in sorted(ports, key=port_order):
+        if not any(port.name == each.name or port[:3:2] == each[:3:2] for each in found):
+            found.append(port)
+    return tuple(found)
+
+
+def port_order(port: ServicePort) -> tuple[int, bool, ServicePort]:
+    """By number; of one number TCP first."""
+    return port.port, port.protocol is not Protocol.TCP, port
 
 
 def target_ports(ports: Iterable[ServicePort], fact: EndpointSlice) -> tuple[TargetPort, ...]:
     """What stands behind the Service's ``ports`` in this slice.
 
-    The two sides meet by port name (``discovery.k8s.io/v1`` ``EndpointPort.name``), so a named target port may have
-    another number in every slice. A slice port without a number means every port: then the Service's own.
+    The two sides meet by port name and protocol (``discovery.k8s.io/v1`` ``EndpointPort.name``), so a named target
+    port may have another number in every slice. A slice port without a number means every port: then the Service's own.
     """
-    named = {port.name: port for port in fact.ports}
-    return tuple(TargetPort(port.port, named[port.name].port or port.port) for port in ports if port.name in named)
+    named = {(port.name, port.protocol): port.port for port in fact.ports}
+    return tuple(
+        TargetPort(port.port, named[port.name, port.protocol] or port.port, port.protocol)
+        for port in ports
+        if (port.name, port.protocol) in named
+    )
 
 
 def health_of(endpoint: SliceEndpoint) -> Health | None:

@@ -104,7 +104,9 @@ class Member:
         if service is None:
             return None
         in_doubt = self.facts.get(service.ref) is None
-        return join(self._place, service, self._slices(key), self.guard.slices(key), in_doubt=in_doubt)
+        export = self.get(ObjectRef(Kind.SERVICE_EXPORT, *key)) if self._export.by_objects else None
+        created = export.created if isinstance(export, ServiceExport) else ""
+        return join(self._place, service, self._slices(key), self.guard.slices(key), in_doubt=in_doubt, created=created)
 
     def effective(self) -> Mapping[Kind, Sequence[Fact]]:
         """All that counts, held objects too: what a snapshot has to remember."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from itertools import chain
 
+from registry.index.conflicts import by_age, exposed, ip_families, merge_ports, property_conflicts
 from registry.index.join import Contribution
 from registry.model.facts import ServicePort
 from registry.model.names import ClusterId, ServiceKey
@@ -18,18 +20,20 @@ def merge(
 ) -> MergedService | None:
     """One service out of the parts of its clusters; None when there are none.
 
+    Where the parts differ, the oldest export's word counts (``registry.index.conflicts``).
     ``standing`` has the clusters that are not CURRENT. Endpoints of a cluster that is DEMOTED come one priority later;
     those of one that is EVICTED are left out, but for ports that nobody else offers.
     """
     parts = sorted(contributions, key=lambda part: part.cluster)
     if not parts:
         return None
-    ports = merge_ports(parts)
-    offered = {port.port: port for port in ports}
+    aged = by_age(parts)
+    oldest = aged[0].service
+    ports, conflicts = merge_ports(aged)
     candidates: list[Endpoint] = []
     evicted: list[Endpoint] = []
     for part in parts:
-        endpoints = _routable(part, offered)
+        endpoints = routable(part, ports)
         match standing.get(part.cluster, Standing.CURRENT):
             case Standing.DEMOTED:
                 candidates += map(demoted, endpoints)
@@ -38,14 +42,23 @@ def merge(
             case _:
                 candidates += endpoints
     if evicted:
-        manned = {pair.port for endpoint in candidates for pair in endpoint.ports}
-        candidates += [each for each in evicted if not manned.issuperset(pair.port for pair in each.ports)]
+        manned = {(pair.port, pair.protocol) for endpoint in candidates for pair in endpoint.ports}
+        offers = ((each, [(pair.port, pair.protocol) for pair in each.ports]) for each in evicted)
+        candidates += [each for each, offered in offers if not manned.issuperset(offered)]
     return MergedService(
         key=key,
         ports=ports,
         endpoints=distinct_endpoints(candidates),
         clusters=tuple(part.cluster for part in parts),
         unready=sum(part.unready for part in parts),
+        headless=oldest.headless,
+        affinity_seconds=oldest.affinity_seconds,
+        traffic_distribution=oldest.traffic_distribution,
+        annotations=oldest.annotations,
+        conflicts=tuple(sorted([*conflicts, *property_conflicts(aged)])) if len(parts) > 1 else (),
+        expected=tuple(sorted(chain.from_iterable(part.expected for part in parts))),
+        local_only=oldest.local_only,
+        ip_families=ip_families(aged),
     )
 
 
@@ -53,26 +66,17 @@ def demoted(endpoint: Endpoint) -> Endpoint:
     return endpoint if endpoint.demoted else endpoint._replace(demoted=True)
 
 
-def merge_ports(parts: Sequence[Contribution]) -> tuple[ServicePort, ...]:
-    """The union of the ports, by number. Where clusters differ about one number, the first cluster's word counts.
-
-    This is the one place where a conflict between clusters is decided (KEP-1645 has the rules that come next).
-    """
-    union: dict[int, ServicePort] = {}
-    for part in parts:
-        for port in part.ports:
-            union.setdefault(port.port, port)
-    return tuple(union[number] for number in sorted(union))
-
-
 def distinct_endpoints(candidates: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
     """The endpoints in their order, no two of which stand for one address and port of one network.
 
     Of two that do, the one that is not in doubt stays, then the healthy one, then the first in order. An endpoint that
-    loses all its ports to others is gone; one without ports at all is told apart by its address.
+    loses all its ports to others is gone, and so is a further address; one without ports at all is told apart by its
+    address.
     """
     found = sorted(candidates)
-    if len({(endpoint.network, endpoint.address) for endpoint in found}) == len(found):
+    named = {(endpoint.network, endpoint.address) for endpoint in found}
+    further = [(each.network, address) for each in found for address in each.additional_addresses]
+    if len(named.union(further)) == len(found) + len(further):
         return tuple(found)
     taken: set[tuple[str, str, TargetPort | None]] = set()
     kept: list[Endpoint] = []
@@ -81,9 +85,15 @@ def distinct_endpoints(candidates: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
         free = [port for port in wanted if (endpoint.network, endpoint.address, port) not in taken]
         if not free:
             continue
-        taken.update((endpoint.network, endpoint.address, port) for port in free)
+        additional = tuple(
+            address
+            for address in endpoint.additional_addresses
+            if not any((endpoint.network, address, port) in taken for port in free)
+        )
+        addresses = (endpoint.address, *additional)
+        taken.update((endpoint.network, address, port) for address in addresses for port in free)
         ports = tuple(port for port in free if port is not None)
-        kept.append(endpoint if ports == endpoint.ports else endpoint._replace(ports=ports))
+        kept.append(endpoint._replace(ports=ports, additional_addresses=additional))
     kept.sort()
     return tuple(kept)
 
@@ -92,13 +102,20 @@ def _preference(endpoint: Endpoint) -> tuple[object, ...]:
     return (endpoint.demoted, endpoint.health is not Health.HEALTHY, endpoint)
 
 
-def _routable(part: Contribution, offered: dict[int, ServicePort]) -> Iterable[Endpoint]:
-    """The part's endpoints without ports of another transport protocol than the merged service offers there."""
-    foreign = {port.port for port in part.ports if offered[port.port].protocol is not port.protocol}
-    if not foreign:
+def routable(part: Contribution, ports: Iterable[ServicePort]) -> Iterable[Endpoint]:
+    """The part's endpoints with what they offer of the merged ``ports``: those that their own Service exposes."""
+    behind = [(port, own) for port in ports if (own := exposed(port, part.ports)) is not None]
+    if len(behind) == len(part.ports) and all(port[:3:2] == own[:3:2] for port, own in behind):
         return part.endpoints
-    stripped = (
-        endpoint._replace(ports=tuple(port for port in endpoint.ports if port.port not in foreign))
-        for endpoint in part.endpoints
+    return [moved for endpoint in part.endpoints if (moved := _offering(endpoint, behind)).ports]
+
+
+def _offering(endpoint: Endpoint, behind: Iterable[tuple[ServicePort, ServicePort]]) -> Endpoint:
+    """The endpoint with the merged ports in the place of its Service's own."""
+    targets = {(pair.port, pair.protocol): pair.target for pair in endpoint.ports}
+    pairs = (
+        TargetPort(port.port, targets[own.port, own.protocol], port.protocol)
+        for port, own in behind
+        if (own.port, own.protocol) in targets
     )
-    return [endpoint for endpoint in stripped if endpoint.ports]
+    return endpoint._replace(ports=tuple(pairs))

@@ -54,7 +54,7 @@ def _name(key: ServiceKey) -> pb.ServiceName:
 def _endpoint(endpoint: Endpoint, priority: int) -> pb.Endpoint:
     return pb.Endpoint(
         address=endpoint.address,
-        ports={pair.port: pair.target for pair in endpoint.ports},
+        ports={pair.port: pair.target for pair in reversed(endpoint.ports)},
         health=HEALTH[endpoint.health],
         locality=pb.Locality(
             region=endpoint.locality.region, zone=endpoint.locality.zone, sub_zone=endpoint.locality.sub_zone

@@ -69,6 +69,14 @@ def speaks_http2(port: ServicePort) -> bool:
     return app_protocol(port) in _HTTP2
 
 
+def one_per_number(ports: Iterable[ServicePort]) -> tuple[ServicePort, ...]:
+    """The first of each number, which is TCP where that is one: for formats in which a number is one port."""
+    first: dict[int, ServicePort] = {}
+    for port in ports:
+        first.setdefault(port.port, port)
+    return tuple(first.values())
+
+
 def default_port(ports: Iterable[ServicePort]) -> int | None:
     """The port meant by a name without one: 80 if offered, else the lowest. None when there are none."""
     numbers = {port.port for port in ports}

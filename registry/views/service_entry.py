@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from registry.model.facts import Protocol, ServicePort
 from registry.model.services import Endpoint, Health, MergedService
 from registry.views.names import Names
-from registry.views.protocol import AppProtocol, app_protocol
+from registry.views.protocol import AppProtocol, app_protocol, one_per_number
 
 API_VERSION = "networking.istio.io/v1"
 KIND = "ServiceEntry"
@@ -28,11 +28,12 @@ def entry_name(service_name: str) -> str:
 def service_entry(service: MergedService, names: Names) -> Document:
     """The service as a ServiceEntry, its keys and lists in a fixed order.
 
-    SCTP ports are left out: Istio has no such protocol. A ServiceEntry has no health either, so draining endpoints are
+    SCTP ports are left out: Istio has no such protocol; and so is a UDP port where TCP has its number, since there a
+    number is one port. A ServiceEntry has no health either, so draining endpoints are
     left out as long as there are others. Where an endpoint lacks a port that others have, its ``ports`` lack it too;
     Istio then takes the service's own number, which a ServiceEntry cannot prevent.
     """
-    ports = tuple(port for port in service.ports if port.protocol is not Protocol.SCTP)
+    ports = one_per_number(port for port in service.ports if port.protocol is not Protocol.SCTP)
     port_names = unique_port_names(ports)
     return {
         "apiVersion": API_VERSION,
@@ -47,7 +48,7 @@ def service_entry(service: MergedService, names: Names) -> Document:
             "ports": [_port(port, port_names[port.port]) for port in ports],
             "location": "MESH_INTERNAL",
             "resolution": "STATIC",
-            "endpoints": [_endpoint(endpoint, port_names) for endpoint in preferred_endpoints(service)],
+            "endpoints": [_endpoint(endpoint, ports, port_names) for endpoint in preferred_endpoints(service)],
         },
     }
 
@@ -80,12 +81,13 @@ def _port(port: ServicePort, name: str) -> Document:
     return document
 
 
-def _endpoint(endpoint: Endpoint, port_names: Mapping[int, str]) -> Document:
+def _endpoint(endpoint: Endpoint, ports: Sequence[ServicePort], port_names: Mapping[int, str]) -> Document:
     """One WorkloadEntry; what is unknown is left out. A locality needs a region to begin with."""
     document: Document = {"address": endpoint.address}
-    ports = {port_names[pair.port]: pair.target for pair in endpoint.ports if pair.port in port_names}
-    if ports:
-        document["ports"] = ports
+    targets = ((port.port, endpoint.target(port.port, port.protocol)) for port in ports)
+    offered = {port_names[number]: target for number, target in targets if target is not None}
+    if offered:
+        document["ports"] = offered
     if endpoint.locality.region:
         document["locality"] = str(endpoint.locality)
     if endpoint.labels:

@@ -129,11 +129,18 @@ def test_port_of_another_transport_than_the_merged_one_gets_no_traffic() -> None
     assert addresses(index) == ["10.0.0.1"]
 
 
-def test_tcp_counts_where_a_service_has_tcp_and_udp_on_one_number() -> None:
+def test_tcp_and_udp_on_one_number_are_two_ports_tcp_first() -> None:
     service = a_service("echo", ServicePort(53, "dns", Protocol.UDP), ServicePort(53, "dns-tcp"))
-    index = listed(a=(service, a_slice("10.0.0.1", ports=(SlicePort("dns", 5300), SlicePort("dns-tcp", 5301)))))
-    assert echo(index).ports == (ServicePort(53, "dns-tcp"),)
-    assert only(index).ports == (TargetPort(53, 5301),)
+    targets = (SlicePort("dns", 5300, Protocol.UDP), SlicePort("dns-tcp", 5301))
+    index = listed(a=(service, a_slice("10.0.0.1", ports=targets)))
+    assert echo(index).ports == (ServicePort(53, "dns-tcp"), ServicePort(53, "dns", Protocol.UDP))
+    assert only(index).ports == (TargetPort(53, 5301), TargetPort(53, 5300, Protocol.UDP))
+    assert (only(index).target(53), only(index).target(53, Protocol.UDP)) == (5301, 5300)
+
+
+def test_slice_port_of_another_protocol_is_not_behind_the_service_port() -> None:
+    udp = SlicePort("http", 8080, Protocol.UDP)
+    assert addresses(listed(a=(a_service(), a_slice("10.0.0.1", ports=(udp,))))) == []
 
 
 def test_ipv4_and_ipv6_addresses_are_listed_in_canonical_form() -> None:

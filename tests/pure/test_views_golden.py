@@ -86,7 +86,12 @@ WORLDS: Mapping[str, tuple[tuple[Fact, ...], tuple[Fact, ...]]] = {
             a_slice(
                 "10.0.0.1",
                 "fd00::1",
-                ports=(SlicePort("http", 8080), SlicePort("grpc-api", 9090), SlicePort("dns", 5353), SlicePort("", 9)),
+                ports=(
+                    SlicePort("http", 8080),
+                    SlicePort("grpc-api", 9090),
+                    SlicePort("dns", 5353, Protocol.UDP),
+                    SlicePort("", 9),
+                ),
             ),
         ),
         (),

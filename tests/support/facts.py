@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from registry.model.events import Init, InitApply, InitDone, SourceEvent
 from registry.model.facts import (
+    AddressType,
     EndpointSlice,
     Fact,
     Namespace,
@@ -60,11 +61,18 @@ services = st.builds(
     namespaces,
     service_names,
     st.lists(
-        st.builds(ServicePort, st.sampled_from([80, 81]), port_names, protocols),
+        st.builds(ServicePort, st.sampled_from([80, 81]), port_names, protocols, st.sampled_from(["", "http"])),
         max_size=3,
         unique_by=lambda port: port.name,
     ).map(tuple),
+    headless=st.booleans(),
     external_name=st.sampled_from(["", "", "", "example.org"]),
+    created=st.sampled_from(["", "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"]),
+    traffic_distribution=st.sampled_from(["", "PreferSameZone"]),
+    affinity_seconds=st.sampled_from([0, 0, 60, 10800]),
+    local_only=st.booleans(),
+    annotations=st.sampled_from([(), (("a", "1"),), (("a", "2"), ("b", "1"))]),
+    ip_families=st.lists(st.sampled_from([AddressType.IPV4, AddressType.IPV6]), unique=True).map(tuple),
 )
 slice_endpoints = st.builds(
     SliceEndpoint,
@@ -75,6 +83,7 @@ slice_endpoints = st.builds(
     node=node_names,
     zone=zones,
     pod=pod_names,
+    hostname=st.sampled_from(["", "", "h1"]),
 )
 slices = st.builds(
     EndpointSlice,
@@ -82,7 +91,7 @@ slices = st.builds(
     st.sampled_from(["s1", "s2", "s3"]),
     st.sampled_from(["echo", "cart", ""]),
     ports=st.lists(
-        st.builds(SlicePort, port_names, st.sampled_from([8080, 8081, None])),
+        st.builds(SlicePort, port_names, st.sampled_from([8080, 8081, None]), protocols),
         max_size=2,
         unique_by=lambda port: port.name,
     ).map(tuple),

@@ -1,9 +1,10 @@
 """What the merged list must be, recomputed from all facts in the plainest way: slow, obvious, and sharing no code.
 
-Rules: a service is a Service object that is exported and no ExternalName. Its ports are those of its clusters, by
-number, TCP before others within a cluster and the first cluster's between clusters. Its endpoints are those of slices
-that name it, at the service's port numbers, without what is unready, no address, or offers no port; of two that stand
-for one address and target, the healthy one, then the first in order.
+Rules: a service is a Service object that is exported and no ExternalName. Of what its clusters say, the oldest export's
+word counts. Its ports are those of its clusters, each name and each number of a protocol once. Its endpoints are those
+of slices that name it, at the service's port numbers, without what is unready, no address, or offers no port; of two
+that stand for one address and target, the healthy one, then the first in order. A Pod with one address of each family
+is one endpoint.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Mapping
 
 from registry.model.facts import AddressType, EndpointSlice, Fact, Node, Pod, Protocol, Service, ServicePort
 from registry.model.names import ClusterId, Kind, Locality, ObjectRef, ServiceKey
-from registry.model.services import Endpoint, Health, MergedService, TargetPort
+from registry.model.services import Conflict, Endpoint, Expected, Health, MergedService, TargetPort
 
 World = Mapping[ClusterId, Mapping[ObjectRef, Fact]]
 EXCLUDED = {"kube-system", "kube-public", "kube-node-lease", "istio-system"}
@@ -31,39 +32,132 @@ def merged(world: World) -> dict[ServiceKey, MergedService]:
 def _service(world: World, key: ServiceKey) -> MergedService | None:
     if key.namespace in EXCLUDED or key == ServiceKey("default", "kubernetes"):
         return None
-    holders = {}
-    for cluster in sorted(world):
+    holders: dict[ClusterId, Service] = {}
+    for cluster in world:
         fact = world[cluster].get(ObjectRef(Kind.SERVICE, key.namespace, key.name))
         if isinstance(fact, Service) and not fact.external_name:
-            holders[cluster] = {port.port: port for port in reversed(_ranked(fact))}
+            holders[cluster] = fact
     if not holders:
         return None
-    ports: dict[int, ServicePort] = {}
-    for own in reversed(holders.values()):
-        ports.update(own)
+    ages = sorted(holders, key=lambda cluster: (holders[cluster].created or "9999", cluster))
+    union: list[tuple[ServicePort, ClusterId]] = []
+    clashes: dict[str, Conflict] = {}
+    for cluster in ages:
+        for port in _ports(holders[cluster]):
+            _unite(union, clashes, port, cluster)
+    ports = sorted((port for port, _ in union), key=_port_order)
     everything: list[Endpoint] = []
     unready = 0
-    for cluster, own in holders.items():
-        there, out = _endpoints(world[cluster], cluster, key, own)
+    expected: list[Expected] = []
+    for cluster, service in holders.items():
+        there, out, places = _endpoints(world[cluster], cluster, key, service)
         unready += out
+        expected += [Expected(place, places.count(place)) for place in set(places)]
         for endpoint in there:
-            kept = tuple(pair for pair in endpoint.ports if own[pair.port].protocol is ports[pair.port].protocol)
-            if kept or not own:
+            kept = _translated(endpoint, _ports(service), ports)
+            if kept or not service.ports:
                 everything.append(_with_ports(endpoint, kept))
+    oldest = holders[ages[0]]
+    for name, words in _words(holders, ages).items():
+        said = [(cluster, word) for cluster, word in words if word is not None]
+        others = sorted(each for each in said if each[1] != said[0][1])
+        if others:
+            clashes[name] = Conflict(name, said[0][1], said[0][0], tuple(others))
     return MergedService(
-        key, tuple(ports[number] for number in sorted(ports)), _distinct(everything), tuple(holders), unready
+        key,
+        tuple(ports),
+        _distinct(everything),
+        tuple(sorted(holders)),
+        unready,
+        oldest.headless,
+        oldest.affinity_seconds,
+        oldest.traffic_distribution,
+        oldest.annotations,
+        tuple(clashes[name] for name in sorted(clashes)),
+        tuple(sorted(expected)),
+        oldest.local_only,
+        tuple(dict.fromkeys(family for cluster in ages for family in holders[cluster].ip_families)),
     )
 
 
-def _ranked(service: Service) -> list[ServicePort]:
-    return sorted(service.ports, key=lambda port: (port.port, port.protocol != Protocol.TCP, port))
+def _port_order(port: ServicePort) -> tuple[int, bool, ServicePort]:
+    return port.port, port.protocol != Protocol.TCP, port
+
+
+def _ports(service: Service) -> list[ServicePort]:
+    found: list[ServicePort] = []
+    for port in sorted(service.ports, key=_port_order):
+        if port.name in [each.name for each in found]:
+            continue
+        if (port.port, port.protocol) not in [(each.port, each.protocol) for each in found]:
+            found.append(port)
+    return found
+
+
+def _unite(
+    union: list[tuple[ServicePort, ClusterId]], clashes: dict[str, Conflict], port: ServicePort, cluster: ClusterId
+) -> None:
+    same = [each for each in union if each[0].name == port.name]
+    same += [each for each in union if (each[0].port, each[0].protocol) == (port.port, port.protocol)]
+    if not same:
+        union.append((port, cluster))
+        return
+    kept, winner = same[0]
+    number = str(kept.port) if kept.protocol == Protocol.TCP else f"{kept.port}/{kept.protocol.value}"
+    for name, ours, theirs in (
+        ("port", str(kept.port), str(port.port)),
+        ("name", kept.name, port.name),
+        ("protocol", kept.protocol.value, port.protocol.value),
+        ("appProtocol", kept.app_protocol, port.app_protocol),
+    ):
+        if ours != theirs:
+            field = f"ports[{number}].{name}"
+            before = clashes[field].losers if field in clashes else ()
+            clashes[field] = Conflict(field, ours, winner, tuple(sorted((*before, (cluster, theirs)))))
+
+
+def _words(
+    holders: Mapping[ClusterId, Service], ages: list[ClusterId]
+) -> dict[str, list[tuple[ClusterId, str | None]]]:
+    words: dict[str, list[tuple[ClusterId, str | None]]] = {}
+    keys = {key for service in holders.values() for key, _ in service.annotations}
+    for cluster in ages:
+        service = holders[cluster]
+        said: dict[str, str | None] = {
+            "type": "Headless" if service.headless else "ClusterSetIP",
+            "sessionAffinity": "ClientIP" if service.affinity_seconds else "None",
+            "sessionAffinityConfig": str(service.affinity_seconds) if service.affinity_seconds else None,
+            "trafficDistribution": service.traffic_distribution,
+            "internalTrafficPolicy": "Local" if service.local_only else "Cluster",
+            "ipFamilies": ",".join(sorted(service.ip_families)) if service.ip_families else None,
+        }
+        said |= {f"annotations[{key}]": dict(service.annotations).get(key, "") for key in keys}
+        for name, word in said.items():
+            words.setdefault(name, []).append((cluster, word))
+    return words
+
+
+def _translated(endpoint: Endpoint, own: list[ServicePort], ports: list[ServicePort]) -> tuple[TargetPort, ...]:
+    """What the endpoint offers of the merged ``ports``: by their name, else by their number."""
+    found: list[TargetPort] = []
+    for port in ports:
+        behind = [each for each in own if each.name == port.name and each.protocol == port.protocol]
+        behind += [each for each in own if (each.port, each.protocol) == (port.port, port.protocol)]
+        found += [
+            TargetPort(port.port, pair.target, port.protocol)
+            for pair in endpoint.ports
+            if behind and (pair.port, pair.protocol) == (behind[0].port, behind[0].protocol)
+        ]
+    return tuple(found)
 
 
 def _endpoints(
-    facts: Mapping[ObjectRef, Fact], cluster: ClusterId, key: ServiceKey, ports: Mapping[int, ServicePort]
-) -> tuple[list[Endpoint], int]:
+    facts: Mapping[ObjectRef, Fact], cluster: ClusterId, key: ServiceKey, service: Service
+) -> tuple[list[Endpoint], int, list[Locality]]:
+    """The endpoints; how many are not ready; and where each of both is."""
+    ports = _ports(service)
     found: list[Endpoint] = []
-    waiting: set[str] = set()
+    waiting: list[tuple[str, Locality]] = []
     for each in facts.values():
         if not isinstance(each, EndpointSlice) or each.address_type is AddressType.FQDN:
             continue
@@ -77,23 +171,24 @@ def _endpoints(
                 address = str(ipaddress.ip_address(raw.address))
             except ValueError:
                 continue
+            pod = facts.get(ObjectRef(Kind.POD, each.namespace, raw.pod))
+            node = facts.get(ObjectRef(Kind.NODE, "", raw.node))
+            place = Locality(
+                node.region if isinstance(node, Node) else "",
+                raw.zone or (node.zone if isinstance(node, Node) else ""),
+                cluster,
+            )
             if raw.ready:
                 health = Health.HEALTHY
             elif raw.serving and raw.terminating:
                 health = Health.DRAINING
             else:
                 if not raw.terminating:
-                    waiting.add(address)
+                    waiting.append((f"pod {raw.pod}" if raw.pod else address, place))
                 continue
-            pod = facts.get(ObjectRef(Kind.POD, each.namespace, raw.pod))
-            node = facts.get(ObjectRef(Kind.NODE, "", raw.node))
             found.append(
                 Endpoint(
-                    Locality(
-                        node.region if isinstance(node, Node) else "",
-                        raw.zone or (node.zone if isinstance(node, Node) else ""),
-                        cluster,
-                    ),
+                    place,
                     address,
                     tuple(targets),
                     cluster,
@@ -104,32 +199,58 @@ def _endpoints(
                     "",
                     1,
                     pod.labels if isinstance(pod, Pod) else (),
+                    False,
+                    raw.hostname,
                 )
             )
-    return found, len(waiting - {endpoint.address for endpoint in found})
+    listed = [(f"pod {each.pod}" if each.pod else each.address, each.locality) for each in found]
+    names = {name for name, _ in listed}
+    waiting = [each for each in waiting if each[0] not in names]
+    places = [min(place for other, place in listed if other == name) for name in names]
+    out = {name for name, _ in waiting}
+    places += [min(place for other, place in waiting if other == name) for name in out]
+    return _paired(found, service), len(out), places
 
 
-def _targets(ports: Mapping[int, ServicePort], fact: EndpointSlice) -> list[TargetPort]:
+def _paired(endpoints: list[Endpoint], service: Service) -> list[Endpoint]:
+    six_first = service.ip_families[:1] == (AddressType.IPV6,)
+    found: list[Endpoint] = []
+    for endpoint in endpoints:
+        twins = {each.address for each in endpoints if each.pod and each == endpoint._replace(address=each.address)}
+        if len(twins) == 2 and len({":" in address for address in twins}) == 2:
+            first, second = sorted(twins, key=lambda address: (":" in address) is not six_first)
+            found.append(endpoint._replace(address=first, additional_addresses=(second,)))
+        else:
+            found.append(endpoint)
+    return found
+
+
+def _targets(ports: list[ServicePort], fact: EndpointSlice) -> list[TargetPort]:
     return [
-        TargetPort(number, number if slice_port.port is None else slice_port.port)
-        for number in sorted(ports)
+        TargetPort(port.port, port.port if slice_port.port is None else slice_port.port, port.protocol)
+        for port in ports
         for slice_port in fact.ports
-        if slice_port.name == ports[number].name
+        if (slice_port.name, slice_port.protocol) == (port.name, port.protocol)
     ]
 
 
 def _distinct(endpoints: list[Endpoint]) -> tuple[Endpoint, ...]:
     kept: list[Endpoint] = []
     for endpoint in sorted(endpoints, key=lambda each: (each.health is Health.DRAINING, each)):
-        others = [each for each in kept if each.address == endpoint.address]
-        if not endpoint.ports:
-            if all(each.ports for each in others):
-                kept.append(endpoint)
-            continue
-        free = tuple(pair for pair in endpoint.ports if not any(pair in each.ports for each in others))
+        pairs = {(address, pair) for each in kept for address in _all_addresses(each) for pair in each.ports or (None,)}
+        wanted = endpoint.ports or (None,)
+        free = [pair for pair in wanted if (endpoint.address, pair) not in pairs]
         if free:
-            kept.append(_with_ports(endpoint, free))
+            further = tuple(
+                each for each in endpoint.additional_addresses if not any((each, pair) in pairs for pair in free)
+            )
+            ports = tuple(pair for pair in free if pair is not None)
+            kept.append(_with_ports(endpoint, ports)._replace(additional_addresses=further))
     return tuple(sorted(kept))
+
+
+def _all_addresses(endpoint: Endpoint) -> tuple[str, ...]:
+    return (endpoint.address, *endpoint.additional_addresses)
 
 
 def _with_ports(endpoint: Endpoint, ports: tuple[TargetPort, ...]) -> Endpoint:
