@@ -65,7 +65,8 @@ st.register_type_strategy(ServicePort, whole(ServicePort, port=ports))
 
 
 def of_kind(kind: Kind) -> st.SearchStrategy[tuple[Fact, ...]]:
-    return st.lists(whole(TYPES[kind]), max_size=3).map(tuple)
+    bounded = {"affinity_seconds": st.integers(0, 86400)} if kind is Kind.SERVICE else {}
+    return st.lists(whole(TYPES[kind], **bounded), max_size=3).map(tuple)
 
 
 cluster_facts = st.builds(

@@ -77,7 +77,7 @@ class _ServicePort(_Struct, frozen=True):
 
 
 class _ClientIp(_Struct, frozen=True):
-    timeout_seconds: int | None = None
+    timeout_seconds: Annotated[int, msgspec.Meta(ge=1, le=86400)] | None = None
 
 
 class _AffinityConfig(_Struct, frozen=True):
