@@ -5,8 +5,10 @@ A view orders bundles, of which there are a few per zone, and never looks at end
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
+from operator import attrgetter
 from typing import NamedTuple
 
 from envoy.config.core.v3 import health_check_pb2
@@ -19,6 +21,9 @@ from registry.views.rendered import serialized
 
 HEALTH = {Health.HEALTHY: health_check_pb2.HEALTHY, Health.DRAINING: health_check_pb2.DRAINING}
 DIGEST_BYTES = 16
+TOLD_BY = attrgetter("locality", "network", "demoted")
+TOLD_BY_NODE = attrgetter("locality", "network", "demoted", "node")
+"""What is looked at of each endpoint of a service at each change of it."""
 
 
 class Traits(NamedTuple):
@@ -73,30 +78,15 @@ class PortBundles:
 
         No two endpoints of one network have the same address and port.
         """
-        groups: dict[Traits, list[Endpoint]] = {}
-        encoded: dict[int, tuple[Endpoint, bytes]] = {}
-        by_node = policy.distribution is Distribution.PREFER_SAME_NODE
-        before, port, tier = self._encoded, self._port, 0
+        before, self._encoded = self._encoded, {}
+        alike: defaultdict[tuple[object, ...], list[Endpoint]] = defaultdict(list)
+        told_by = TOLD_BY_NODE if policy.distribution is Distribution.PREFER_SAME_NODE else TOLD_BY
         for endpoint in endpoints:
-            known = before.get(id(endpoint))
-            if known is None:
-                known = (endpoint, _encode(endpoint, port))
-            if not known[1]:
-                continue
-            if policy.failover:
-                place = policy.tier(endpoint)
-                if place is None:
-                    continue
-                tier = place
-            encoded[id(endpoint)] = known
-            node = endpoint.node if by_node else ""
-            traits = Traits(endpoint.locality, endpoint.network, endpoint.demoted, node, tier)
-            group = groups.get(traits)
-            if group is None:
-                groups[traits] = [endpoint]
-            else:
-                group.append(endpoint)
-        self._encoded = encoded
+            known = before.get(id(endpoint)) or (endpoint, _encode(endpoint, self._port))
+            self._encoded[id(endpoint)] = known
+            if known[1]:
+                alike[told_by(endpoint)].append(endpoint)
+        groups = _by_traits(alike.values(), policy)
         if len({traits.network for traits in groups}) > 1:
             groups = self._shadowed(groups)
         self._bundles = {traits: self._bundle(traits, groups[traits]) for traits in sorted(groups)}
@@ -121,6 +111,23 @@ class PortBundles:
         if before is not None and before.endpoints == tuple(endpoints):
             return before
         return Bundle(traits, endpoints, [self._encoded[id(each)][1] for each in endpoints])
+
+
+def _by_traits(alike: Iterable[list[Endpoint]], policy: TrafficPolicy) -> dict[Traits, list[Endpoint]]:
+    """The groups under their traits, divided by the failover list where the policy has one."""
+    groups: dict[Traits, list[Endpoint]] = {}
+    by_node = policy.distribution is Distribution.PREFER_SAME_NODE
+    for endpoints in alike:
+        first = endpoints[0]
+        traits = Traits(first.locality, first.network, first.demoted, first.node if by_node else "", 0)
+        if not policy.failover:
+            groups[traits] = endpoints
+            continue
+        for endpoint in endpoints:
+            tier = policy.tier(endpoint)
+            if tier is not None:
+                groups.setdefault(traits._replace(tier=tier), []).append(endpoint)
+    return groups
 
 
 def _encode(endpoint: Endpoint, port: int) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from hashlib import blake2b
 
 from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
@@ -88,9 +88,9 @@ class ServiceAssignments:
 
     def _assignment(self, port: int, arrangement: Arrangement) -> Assignment:
         bundles = self.bundles(port)
-        head = serialized(endpoint_pb2.ClusterLoadAssignment(cluster_name=self._names.cluster(self._key, port)))
+        head = _head(self._names.cluster(self._key, port))
         tail = _policy(arrangement, self._policy)
-        slots = [(*_around(slot), slot) for slot in arrangement.slots]
+        slots = [(*_around(slot.locality, slot.weight, slot.priority), slot) for slot in arrangement.slots]
         digest = blake2b(head + tail, digest_size=VERSION_BYTES)
         for before, after, slot in slots:
             digest.update(before + after + b"".join(bundles[each].digest for each in slot.bundles) + _gateways(slot))
@@ -125,18 +125,24 @@ def _encode(head: bytes, slots: Sequence[tuple[bytes, bytes, Slot]], bundles: Se
     return b"".join((*parts, tail))
 
 
-def _around(slot: Slot) -> tuple[bytes, bytes]:
+@lru_cache(maxsize=1 << 12)
+def _head(name: str) -> bytes:
+    return serialized(endpoint_pb2.ClusterLoadAssignment(cluster_name=name))
+
+
+@lru_cache(maxsize=1 << 12)
+def _around(locality: Locality, weight: int, priority: int) -> tuple[bytes, bytes]:
     """What stands before and after the endpoints of a LocalityLbEndpoints: locality, weight and priority (1, 3, 5).
 
     gRPC ignores a locality without a weight (gRFC A27).
     """
     before = endpoint_components_pb2.LocalityLbEndpoints()
-    before.locality.region = slot.locality.region
-    before.locality.zone = slot.locality.zone
-    before.locality.sub_zone = slot.locality.sub_zone
+    before.locality.region = locality.region
+    before.locality.zone = locality.zone
+    before.locality.sub_zone = locality.sub_zone
     after = endpoint_components_pb2.LocalityLbEndpoints()
-    after.load_balancing_weight.value = slot.weight
-    after.priority = slot.priority
+    after.load_balancing_weight.value = weight
+    after.priority = priority
     return serialized(before), serialized(after)
 
 
@@ -149,6 +155,13 @@ def _policy(arrangement: Arrangement, policy: TrafficPolicy) -> bytes:
     ordered = policy.distribution is not Distribution.ANY or policy.failover
     if not ordered or len(arrangement.slots) < 2:
         return b""
+    return _OVERPROVISIONING
+
+
+def _overprovisioning() -> bytes:
     message = endpoint_pb2.ClusterLoadAssignment()
     message.policy.overprovisioning_factor.value = OVERPROVISIONING_PERCENT
     return serialized(message)
+
+
+_OVERPROVISIONING = _overprovisioning()
