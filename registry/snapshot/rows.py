@@ -1,8 +1,8 @@
-"""Facts as short rows, and back. Pure.
+"""Facts as bytes, and back. Pure.
 
-Texts that many facts share (namespaces, nodes, zones, labels) are *words*: written once, and named by their number from
-then on. That makes the file half as long, and what is read shares its strings as what was written did. A change of any
-row is a change of the format's version.
+The kinds of which there are very many are short rows. Texts that many of them share (namespaces, nodes, zones, labels)
+are *words*: written once, and named by their number from then on. That makes the file half as long, and what is read
+shares its strings as what was written did. A change of a row is a change of the format's version.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from registry.model.facts import (
     Protocol,
     Service,
     ServiceExport,
-    ServicePort,
     SliceEndpoint,
     SlicePort,
 )
@@ -38,63 +37,6 @@ Word = Callable[[int], str]
 
 class _Row(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """An array; ``gc=False``: a row is no part of a cycle."""
-
-
-class ServiceRow(_Row, frozen=True):
-    namespace: int
-    name: str
-    ports: list[tuple[int, int, Protocol, int]]
-    labels: list[int]
-    headless: bool
-    external_name: str
-    selector: list[int]
-    created: str
-    traffic_distribution: int
-    affinity_seconds: int
-    publish_not_ready: bool
-    local_only: bool
-    annotations: list[int]
-    ip_families: list[AddressType]
-    resource_version: str
-
-    @classmethod
-    def of(cls, fact: Service, number: Number) -> ServiceRow:
-        return cls(
-            number(fact.namespace),
-            fact.name,
-            [(each.port, number(each.name), each.protocol, number(each.app_protocol)) for each in fact.ports],
-            _numbers(fact.labels, number),
-            fact.headless,
-            fact.external_name,
-            _numbers(fact.selector, number),
-            fact.created,
-            number(fact.traffic_distribution),
-            fact.affinity_seconds,
-            fact.publish_not_ready,
-            fact.local_only,
-            _numbers(fact.annotations, number),
-            list(fact.ip_families),
-            fact.resource_version,
-        )
-
-    def fact(self, word: Word) -> Service:
-        return Service(
-            word(self.namespace),
-            self.name,
-            tuple(ServicePort(port, word(name), protocol, word(app)) for port, name, protocol, app in self.ports),
-            _labels(self.labels, word),
-            self.headless,
-            self.external_name,
-            _labels(self.selector, word),
-            self.created,
-            word(self.traffic_distribution),
-            self.affinity_seconds,
-            self.publish_not_ready,
-            self.local_only,
-            _labels(self.annotations, word),
-            tuple(self.ip_families),
-            self.resource_version,
-        )
 
 
 class SliceRow(_Row, frozen=True):
@@ -142,12 +84,12 @@ class SliceRow(_Row, frozen=True):
             strict=True,
         )
         return EndpointSlice(
-            word(self.namespace),
-            self.name,
-            self.service,
-            self.address_type,
-            tuple([SlicePort(word(name), port, protocol) for name, port, protocol in self.ports]),
-            tuple(
+            namespace=word(self.namespace),
+            name=self.name,
+            service=self.service,
+            address_type=self.address_type,
+            ports=tuple([SlicePort(word(name), port, protocol) for name, port, protocol in self.ports]),
+            endpoints=tuple(
                 [
                     SliceEndpoint(
                         address,
@@ -162,7 +104,7 @@ class SliceRow(_Row, frozen=True):
                     for address, flags, node, zone, pod, host in columns
                 ]
             ),
-            self.resource_version,
+            resource_version=self.resource_version,
         )
 
 
@@ -189,89 +131,57 @@ class PodRow(_Row, frozen=True):
 
     def fact(self, word: Word) -> Pod:
         return Pod(
-            word(self.namespace),
-            self.name,
-            _labels(self.labels, word),
-            word(self.service_account),
-            self.ready,
-            self.terminating,
-            self.resource_version,
+            namespace=word(self.namespace),
+            name=self.name,
+            labels=_labels(self.labels, word),
+            service_account=word(self.service_account),
+            ready=self.ready,
+            terminating=self.terminating,
+            resource_version=self.resource_version,
         )
-
-
-class NodeRow(_Row, frozen=True):
-    name: str
-    region: int
-    zone: int
-    resource_version: str
-
-    @classmethod
-    def of(cls, fact: Node, number: Number) -> NodeRow:
-        return cls(fact.name, number(fact.region), number(fact.zone), fact.resource_version)
-
-    def fact(self, word: Word) -> Node:
-        return Node(self.name, word(self.region), word(self.zone), self.resource_version)
-
-
-class NamespaceRow(_Row, frozen=True):
-    name: str
-    labels: list[int]
-    uid: str
-    resource_version: str
-
-    @classmethod
-    def of(cls, fact: Namespace, number: Number) -> NamespaceRow:
-        return cls(fact.name, _numbers(fact.labels, number), fact.uid, fact.resource_version)
-
-    def fact(self, word: Word) -> Namespace:
-        return Namespace(self.name, _labels(self.labels, word), self.uid, self.resource_version)
-
-
-class ServiceExportRow(_Row, frozen=True):
-    namespace: int
-    name: str
-    created: str
-    resource_version: str
-
-    @classmethod
-    def of(cls, fact: ServiceExport, number: Number) -> ServiceExportRow:
-        return cls(number(fact.namespace), fact.name, fact.created, fact.resource_version)
-
-    def fact(self, word: Word) -> ServiceExport:
-        return ServiceExport(word(self.namespace), self.name, self.created, self.resource_version)
 
 
 FactType = TypeVar("FactType", bound=Fact)
 
 
 class Codec(Generic[FactType]):
-    """Rows of one kind. ``weight`` says how much work a fact is, in endpoints or so."""
+    """One kind's facts as bytes, and back. ``weight`` says how much work a fact is, in endpoints or so.
 
-    def __init__(self, row: Any, weight: Callable[[FactType], int] = lambda _fact: 1) -> None:
-        self._row = row
-        self._decoder = msgspec.msgpack.Decoder(list[row])
+    ``shape`` is a row, or the fact's own type: then it is written as it is, field by name, and a field that is new or
+    gone is no other version of the format.
+    """
+
+    def __init__(self, shape: Any, weight: Callable[[FactType], int] = lambda _fact: 3) -> None:
+        self._row: Any = shape if issubclass(shape, _Row) else None
+        self._decoder = msgspec.msgpack.Decoder(list[shape])
         self.weight = weight
 
     def encoded(self, facts: Iterable[FactType], number: Number) -> bytes:
-        of = self._row.of
-        return msgspec.msgpack.encode([of(fact, number) for fact in facts])
+        row = self._row
+        return msgspec.msgpack.encode(list(facts) if row is None else [row.of(fact, number) for fact in facts])
 
-    def decoded(self, rows: bytes | msgspec.Raw, word: Word) -> list[FactType]:
+    def decoded(self, data: bytes | msgspec.Raw, word: Word) -> list[FactType]:
         """
         Raises:
-            ValueError, IndexError: these are no such rows (msgspec's errors are ValueErrors).
+            ValueError, IndexError: these are no such facts (msgspec's errors are ValueErrors).
         """
-        return [row.fact(word) for row in self._decoder.decode(rows)]
+        found = self._decoder.decode(data)
+        return found if self._row is None else [row.fact(word) for row in found]
 
 
 CODECS: Mapping[Kind, Codec[Any]] = {
-    Kind.SERVICE: Codec(ServiceRow, lambda fact: 2 + len(fact.ports)),
+    Kind.SERVICE: Codec(Service),
     Kind.ENDPOINT_SLICE: Codec(SliceRow, lambda fact: 2 + len(fact.endpoints)),
     Kind.POD: Codec(PodRow, lambda fact: 1 + len(fact.labels) // 4),
-    Kind.NODE: Codec(NodeRow),
-    Kind.NAMESPACE: Codec(NamespaceRow),
-    Kind.SERVICE_EXPORT: Codec(ServiceExportRow),
+    Kind.NODE: Codec(Node),
+    Kind.NAMESPACE: Codec(Namespace),
+    Kind.SERVICE_EXPORT: Codec(ServiceExport),
 }
+
+
+def _endpoint(address: str, flags: int, node: str, zone: str, pod: str, hostname: str) -> SliceEndpoint:
+    ready, serving, terminating = flags & READY != 0, flags & SERVING != 0, flags & TERMINATING != 0
+    return SliceEndpoint(address, ready, serving, terminating, node, zone, pod, hostname)
 
 
 def _flags(each: SliceEndpoint) -> int:
