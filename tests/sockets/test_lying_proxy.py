@@ -14,11 +14,12 @@ from typing import Any
 import aiohttp
 import pytest
 import pytest_asyncio
-from support import lying_proxy
+from support import kube_lies
 from support.certificates import write_certificate
 from support.fake_apiserver import FakeApiServer, stream
+from support.kube_lies import INITIAL_EVENTS_END, Verb
 from support.kube_wire import a_service, an_event
-from support.lying_proxy import INITIAL_EVENTS_END, LyingProxy, Verb
+from support.lying_proxy import LyingProxy
 from support.processes import until
 
 from registry.model.names import Kind
@@ -83,9 +84,9 @@ async def test_truth_by_default_of_lists_pages_and_watches(rig: Rig) -> None:
 
 
 async def test_list_lacks_what_was_picked_as_often_as_asked(rig: Rig) -> None:
-    rig.proxy.lie(lying_proxy.without({"one", "two"}.__contains__), "services", times=1)
-    rig.proxy.lie(lying_proxy.empty(), "services")
-    rig.proxy.lie(lying_proxy.empty(), "pods")
+    rig.proxy.lie(kube_lies.without({"one", "two"}.__contains__), "services", times=1)
+    rig.proxy.lie(kube_lies.empty(), "services")
+    rig.proxy.lie(kube_lies.empty(), "pods")
     assert await rig.names() == {"three"}
     assert await rig.names() == set()
     async with rig.watching() as lines:
@@ -100,14 +101,14 @@ async def test_list_that_comes_as_a_watch_lacks_the_same_and_goes_on_with_the_tr
     initial = [an_event("ADDED", a_service(name)) for name in ("one", "two", "three")]
     pieces = [*initial, an_event("BOOKMARK", end), an_event("ADDED", a_service("one"))]
     rig.server.script("stream", Kind.SERVICE, stream(*(each + b"\n" for each in pieces)))
-    rig.proxy.lie(lying_proxy.without({"one", "two"}.__contains__), "services")
+    rig.proxy.lie(kube_lies.without({"one", "two"}.__contains__), "services")
     async with rig.watching("&sendInitialEvents=true") as lines:
         assert [await event(lines) for _ in range(3)] == [("ADDED", "three"), ("BOOKMARK", ""), ("ADDED", "one")]
 
 
 @pytest.mark.parametrize("status", [410, 429, 503])
 async def test_refusals_carry_their_status_and_retry_after(rig: Rig, status: int) -> None:
-    rig.proxy.lie(lying_proxy.refused(status, retry_after=7), times=1)
+    rig.proxy.lie(kube_lies.refused(status, retry_after=7), times=1)
     async with rig.session.get(f"{rig.proxy.url}{SERVICES}?limit=500") as response:
         assert (response.status, response.headers["Retry-After"]) == (status, "7")
         assert (await response.json())["code"] == status
@@ -115,7 +116,7 @@ async def test_refusals_carry_their_status_and_retry_after(rig: Rig, status: int
 
 
 async def test_watch_is_told_that_its_version_is_gone(rig: Rig) -> None:
-    rig.proxy.lie(lying_proxy.gone_event(), verbs=(Verb.WATCH,), times=1)
+    rig.proxy.lie(kube_lies.gone_event(), verbs=(Verb.WATCH,), times=1)
     async with rig.watching() as lines:
         assert await event(lines) == ("ERROR", "")
         assert await lines.read() == b""
@@ -132,18 +133,18 @@ async def test_open_watches_are_told_that_their_version_is_gone(rig: Rig) -> Non
 
 
 async def test_a_look_at_the_version_is_no_list(rig: Rig) -> None:
-    rig.proxy.lie(lying_proxy.empty(), "services", times=1)
+    rig.proxy.lie(kube_lies.empty(), "services", times=1)
     assert await rig.names("limit=1") == {"one"}
     assert await rig.names() == set()
 
 
 async def test_body_breaks_off_or_stalls_half_way(rig: Rig) -> None:
     url = f"{rig.proxy.url}{SERVICES}?limit=500"
-    rig.proxy.lie(lying_proxy.half(then_stall=False), times=1)
+    rig.proxy.lie(kube_lies.half(then_stall=False), times=1)
     async with rig.session.get(url) as response:
         with pytest.raises(aiohttp.ClientError):
             await response.read()
-    rig.proxy.lie(lying_proxy.half(then_stall=True), times=1)
+    rig.proxy.lie(kube_lies.half(then_stall=True), times=1)
     async with rig.session.get(url) as response:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.2):

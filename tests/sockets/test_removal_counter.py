@@ -95,6 +95,7 @@ async def test_draining_takes_an_endpoint_away_and_a_lower_priority_does_not(rig
         rig.put(assignment("1", "2", "3", demoted="1"))
         await client.until(lambda: client.endpoints()["1"] == Held(1, healthy=True), "1 is second choice")
         assert client.removals == []
+        assert client.demoted == {"1"}
         rig.put(assignment("1", "2", "3", draining="1"))
         await client.until(lambda: client.endpoints()["1"] == Held(0, healthy=False), "1 is draining")
         assert [(each.address, each.gone) for each in client.wrong] == [("1", False)]

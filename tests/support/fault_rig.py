@@ -199,6 +199,14 @@ class FaultRig:
 
         await until(says, "cluster a is not heard of", timeout)
 
+    async def stands(self, standing: str, timeout: float = 30.0) -> None:
+        """So much is believed of cluster ``a``."""
+
+        async def says() -> bool:
+            return bool((await self.registry.cluster("a"))["standing"] == standing)
+
+        await until(says, f"cluster a is {standing}", timeout)
+
     async def doubts(self, addresses: set[str], timeout: float = 30.0) -> None:
         """The client still has these endpoints, and as second choice only."""
         doubted = frozenset(addresses)
@@ -235,23 +243,29 @@ async def fault_rig(
     rows: list[Row],
     *,
     lies: LyingProxy | None = None,
+    **settings: Any,
 ) -> AsyncIterator[FaultRig]:
-    """With ``lies``, which is in front of cluster ``a``, the registry is led there and not to the TCP proxy."""
+    """With ``lies``, which is in front of cluster ``a``, the registry is led there and not to the TCP proxy.
+
+    ``settings`` are sections of the registry's configuration.
+    """
     async with AsyncExitStack() as stack:
         sides = [Side(plane, namespace, subnet) for subnet, plane in enumerate(planes)]
         for side in sides:
-            await side.create()
             stack.push_async_callback(side.remove)
+        creation = asyncio.gather(*(side.create() for side in sides))
+        stack.push_async_callback(asyncio.wait, [creation])
         a, b = sides
         proxy = await stack.enter_async_context(FaultProxy(a.plane.port))
         config = folder / "registry.yaml"
         way = (proxy.url, None) if lies is None else (lies.url, lies.ca)
         kubeconfigs = {"a": a.plane.kubeconfig(USER, *way), "b": b.plane.kubeconfig(USER)}
         clusters = [{"name": name, "kubeconfig": str(path)} for name, path in kubeconfigs.items()]
-        config.write_text(yaml.safe_dump({"clusters": clusters, **TIMES}))
+        config.write_text(yaml.safe_dump({"clusters": clusters, **TIMES, **settings}))
         registry = await stack.enter_async_context(RunningRegistry(folder, f"--config={config}"))
         counter = RemovalCounter(registry.grpc, f"outbound|80||{NAME}.{namespace}.svc.clusterset.local")
         client = await stack.enter_async_context(counter)
+        await creation
         rig = FaultRig(a, b, proxy, registry, client, folder, rows)
         await client.until(rig.is_right, "the client has every endpoint")
         yield rig

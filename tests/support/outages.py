@@ -73,8 +73,9 @@ async def restore(plane: ControlPlane, folder: Path) -> None:
 
 
 async def change_token(plane: ControlPlane, user: str, token: str) -> None:
-    """Only ``token`` is accepted of ``user`` now. The API server reads its token file when it starts."""
-    plane.write_tokens(**{user: token})
+    """Only ``token`` is accepted of ``user`` from now on. The API server reads its token file when it starts."""
+    plane.tokens[user] = token
+    plane.write_tokens(**plane.tokens)
     async with killed(plane, plane.apiserver):
         pass
 

@@ -83,6 +83,8 @@ class RemovalCounter:
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.removals: list[Removal] = []
+        self.demoted: set[str] = set()
+        """The addresses that were ever shown at a lower priority than before."""
         self.responses: list[Response] = []
         self.connects = 0
 
@@ -190,6 +192,8 @@ class RemovalCounter:
             shown = new.endpoints.get(address)
             if shown is None or (was.healthy and not shown.healthy):
                 self.removals.append(Removal(name, address, now, shown is None, address in self._asked))
+            elif shown.priority > was.priority:
+                self.demoted.add(address)
         self._asked.difference_update(address for address in new.endpoints if address not in before)
 
     def _only(self) -> str:

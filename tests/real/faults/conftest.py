@@ -55,13 +55,24 @@ async def closed(control_planes: tuple[ControlPlane, ControlPlane]) -> AsyncIter
         await plane.api.close()
 
 
+@pytest.fixture
+def namespace() -> str:
+    """Another one for each test: nobody is there who could end one."""
+    return f"faults-{next(_numbers)}"
+
+
+@pytest.fixture
+def rows(pytestconfig: pytest.Config) -> list[Row]:
+    """The table, as far as it is written."""
+    return pytestconfig.stash.setdefault(ROWS, [])
+
+
 @pytest_asyncio.fixture
 async def rig(
-    control_planes: tuple[ControlPlane, ControlPlane], closed: None, tmp_path: Path, pytestconfig: pytest.Config
+    control_planes: tuple[ControlPlane, ControlPlane], closed: None, namespace: str, tmp_path: Path, rows: list[Row]
 ) -> AsyncIterator[FaultRig]:
     """A TCP proxy is in front of cluster ``a``."""
-    rows = pytestconfig.stash.setdefault(ROWS, [])
-    async with fault_rig(control_planes, f"faults-{next(_numbers)}", tmp_path, rows) as it:
+    async with fault_rig(control_planes, namespace, tmp_path, rows) as it:
         yield it
 
 
@@ -78,12 +89,12 @@ async def lying_rig(
     control_planes: tuple[ControlPlane, ControlPlane],
     closed: None,
     lies: LyingProxy,
+    namespace: str,
     tmp_path: Path,
-    pytestconfig: pytest.Config,
+    rows: list[Row],
 ) -> AsyncIterator[FaultRig]:
     """The proxy ``lies`` is in front of cluster ``a``."""
-    rows = pytestconfig.stash.setdefault(ROWS, [])
-    async with fault_rig(control_planes, f"faults-{next(_numbers)}", tmp_path, rows, lies=lies) as it:
+    async with fault_rig(control_planes, namespace, tmp_path, rows, lies=lies) as it:
         yield it
 
 

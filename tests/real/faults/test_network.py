@@ -6,15 +6,28 @@ from support.fault_proxy import Direction
 from support.fault_rig import FaultRig
 
 CLOSED_EVERY = 0.5
+DELAY = 0.15
 
 
 async def test_a_proxy_closes_every_connection_after_a_while(rig: FaultRig) -> None:
-    how = f"every {CLOSED_EVERY} s, twenty connections"
+    how = f"every {CLOSED_EVERY} s, fifteen connections"
     async with rig.fault("a proxy that closes connections", how, within=5):
-        until_then = rig.proxy.accepted + 20
+        until_then = rig.proxy.accepted + 15
         rig.proxy.close_every(CLOSED_EVERY)
         while rig.proxy.accepted < until_then:
             await rig.change(rig.a, within=10)
+        await rig.proxy.heal()
+
+
+async def test_the_way_to_the_api_server_is_slow(rig: FaultRig) -> None:
+    """Slow is not dead: everything still arrives, and nothing is doubted."""
+    how = f"each piece {DELAY} s late both ways, the connections cut; some changes while it lasts"
+    async with rig.fault("a slow way", how, within=5):
+        rig.proxy.delay(DELAY)
+        await rig.reconnected(rig.proxy.cut)
+        for _ in range(3):
+            await rig.change(rig.a, within=10)
+        assert rig.client.demoted == set()
         await rig.proxy.heal()
 
 
