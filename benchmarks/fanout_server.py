@@ -65,7 +65,7 @@ async def main() -> None:
         context.set_alpn_protocols(["h2"])
     server = RpcServer(xds.services(), "127.0.0.1:0", limits=LIMITS, tls=(lambda: context) if context else None)
     print(await server.start(), flush=True)
-    runtime.set_up()
+    runtime.loaded()
 
     changing = asyncio.create_task(asyncio.sleep(0))
     lines = asyncio.StreamReader()

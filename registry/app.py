@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -64,11 +64,14 @@ class Registry:
         config: Config,
         flags: Sequence[ClusterConfig] | None = None,
         file: tuple[Path, Config] | None = None,
+        opened: Callable[[], None] = lambda: None,
     ) -> None:
         """``flags`` are the clusters of ``config`` that flags named, by default all of them.
 
-        ``file`` is where the others were named, and what it said: it is followed from now on.
+        ``file`` is where the others were named, and what it said: it is followed from now on. ``opened`` is called when
+        clients begin to be answered.
         """
+        self._opened = opened
         self._config = config
         self._export = config.exported.policy()
         self._metrics = Metrics()
@@ -172,6 +175,7 @@ class Registry:
         self._xds.open()
         self._lookup.open()
         self._health.open()
+        self._opened()
 
     def _rpc_server(self) -> RpcServer:
         listen = self._config.listen

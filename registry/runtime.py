@@ -17,14 +17,21 @@ Result = TypeVar("Result")
 
 
 def run(main: Coroutine[None, None, Result]) -> Result:
-    """Run ``main`` on uvloop, with as many open files as the system allows."""
+    """Run ``main`` on uvloop, with as many open files as the system allows.
+
+    Garbage is not collected before ``loaded`` is called: all that is made until then is there to stay.
+    """
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     gc.set_threshold(YOUNG_OBJECTS, 20, 50)
+    gc.disable()
     return uvloop.run(main)
 
 
-def set_up() -> None:
-    """What exists now stays for good: the garbage collector need not look through it again."""
-    gc.collect()
+def loaded() -> None:
+    """What exists now stays for good: from now on garbage is collected, but not looked for in that.
+
+    Called again, the same for what came since.
+    """
     gc.freeze()
+    gc.enable()

@@ -83,9 +83,8 @@ async def _serve(config: Config, flags: Sequence[ClusterConfig], file: tuple[Pat
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(signum, stop.set)
-    registry = Registry(config, flags, file)
+    registry = Registry(config, flags, file, opened=runtime.loaded)
     await registry.start()
-    runtime.set_up()
     try:
         click.echo(f"mesh-registry: gRPC on {registry.grpc_address}, HTTP on http://{registry.http_address}", err=True)
         await stop.wait()

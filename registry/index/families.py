@@ -23,8 +23,7 @@ def paired(endpoints: Sequence[Endpoint], preferred: Sequence[AddressType]) -> t
     ``additional_addresses``, gRFC A61), others use the first. Endpoints that differ in anything but the address, or
     that are more than one of a family, stay as they are: slices change one after the other.
     """
-    families = {family(each.address) for each in endpoints}
-    if len(families) < 2:
+    if len({":" in each.address for each in endpoints}) < 2:
         return tuple(endpoints)
     first = preferred[0] if preferred else AddressType.IPV4
     groups: dict[Endpoint, dict[AddressType, set[str]]] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import ip_address
@@ -55,13 +55,17 @@ class Contribution:
     expected: tuple[Expected, ...]
 
 
+Find = Callable[[ObjectRef], Fact | None]
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The cluster a join happens in, the network it is on, and its objects by reference."""
+    """The cluster a join happens in, the network it is on, and its Pods and Nodes by reference."""
 
     cluster: ClusterId
     network: str
-    get: Callable[[ObjectRef], Fact | None]
+    pod: Find
+    node: Find
 
     def endpoint(
         self,
@@ -77,7 +81,7 @@ class Place:
 
         The Pod's label ``topology.istio.io/network`` comes before the cluster's network, as Istio reads it.
         """
-        pod = self.get(ObjectRef(Kind.POD, fact.namespace, raw.pod)) if raw.pod else None
+        pod = self.pod(ObjectRef(Kind.POD, fact.namespace, raw.pod)) if raw.pod else None
         labels, service_account = (pod.labels, pod.service_account) if isinstance(pod, Pod) else ((), "")
         return Endpoint(
             self.locality(raw),
@@ -96,7 +100,7 @@ class Place:
 
     def locality(self, raw: SliceEndpoint) -> Locality:
         """Where it is. Of a Node that is not there (yet) nothing is known but what the slice says."""
-        node = self.get(ObjectRef(Kind.NODE, "", raw.node)) if raw.node else None
+        node = self.node(ObjectRef(Kind.NODE, "", raw.node)) if raw.node else None
         region, zone = (node.region, node.zone) if isinstance(node, Node) else ("", "")
         return locality(region, raw.zone or zone, self.cluster)
 
@@ -135,9 +139,8 @@ def join(
                 )
             elif not endpoint.terminating:
                 waiting.append((identity(endpoint.pod, address), place.locality(endpoint)))
-    there = _by_identity((identity(each.pod, each.address), each.locality) for each in endpoints)
-    unready = _by_identity(each for each in waiting if each[0] not in there)
-    expected = Counter(chain(there.values(), unready.values()))
+    there, unready = _counted(endpoints, waiting)
+    expected = Counter(chain(there, unready))
     return Contribution(
         place.cluster,
         service,
@@ -147,6 +150,16 @@ def join(
         len(unready),
         tuple(map(Expected, *zip(*sorted(expected.items()), strict=True))) if expected else (),
     )
+
+
+def _counted(
+    endpoints: Sequence[Endpoint], waiting: Sequence[tuple[str, Locality]]
+) -> tuple[Collection[Locality], Collection[Locality]]:
+    """Where the endpoints are, each counted once, and where those are that are waiting."""
+    if not waiting and len({each.pod or each.address for each in endpoints}) == len(endpoints):
+        return [each.locality for each in endpoints], ()
+    there = _by_identity((identity(each.pod, each.address), each.locality) for each in endpoints)
+    return there.values(), _by_identity(each for each in waiting if each[0] not in there).values()
 
 
 def identity(pod: str, address: str) -> str:

@@ -38,7 +38,7 @@ class Member:
         self.facts = FactStore(export.kinds)
         self.lookup = ServiceLookup()
         self.guard = RemovalGuard(policy or GuardPolicy())
-        self._place = Place(cluster, network, self.get)
+        self._present_network = network
         self._pods_changed = False
         self.restored = False
 
@@ -106,7 +106,9 @@ class Member:
         in_doubt = self.facts.get(service.ref) is None
         export = self.get(ObjectRef(Kind.SERVICE_EXPORT, *key)) if self._export.by_objects else None
         created = export.created if isinstance(export, ServiceExport) else ""
-        return join(self._place, service, self._slices(key), self.guard.slices(key), in_doubt=in_doubt, created=created)
+        return join(
+            self._place(), service, self._slices(key), self.guard.slices(key), in_doubt=in_doubt, created=created
+        )
 
     def effective(self) -> Mapping[Kind, Sequence[Fact]]:
         """All that counts, held objects too: what a snapshot has to remember."""
@@ -119,6 +121,14 @@ class Member:
             else:
                 found[ref.kind].setdefault(ref, hold.fact)
         return {kind: tuple(facts.values()) for kind, facts in found.items()}
+
+    def _place(self) -> Place:
+        """Where its endpoints are now. While nothing is in doubt its objects are found without a detour: there are two
+        look-ups for every endpoint."""
+        if self.guard:
+            return Place(self._cluster, self._present_network, self.get, self.get)
+        pods, nodes = self.facts.held(Kind.POD), self.facts.held(Kind.NODE)
+        return Place(self._cluster, self._present_network, pods.get, nodes.get)
 
     def _slices(self, key: ServiceKey) -> list[EndpointSlice]:
         found = map(self.facts.get, self.lookup.slices(key))
@@ -148,9 +158,9 @@ class Member:
         network = self._network
         if not network and isinstance(labelled, Namespace):
             network = dict(labelled.labels).get(NETWORK_LABEL, "")
-        if network == self._place.network:
+        if network == self._present_network:
             return set()
-        self._place = Place(self._cluster, network, self.get)
+        self._present_network = network
         return self.services()
 
     def _list(self, kind: Kind, rewound: bool, now: float) -> set[ServiceKey]:

@@ -23,6 +23,8 @@ class Protocol(StrEnum):
     UDP = "UDP"
     SCTP = "SCTP"
 
+    __hash__ = str.__hash__
+
 
 class AddressType(StrEnum):
     """``discovery.k8s.io/v1`` ``EndpointSlice.addressType``."""
@@ -30,6 +32,8 @@ class AddressType(StrEnum):
     IPV4 = "IPv4"
     IPV6 = "IPv6"
     FQDN = "FQDN"
+
+    __hash__ = str.__hash__
 
 
 class ServicePort(NamedTuple):

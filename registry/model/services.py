@@ -20,6 +20,8 @@ class Health(StrEnum):
     HEALTHY = "HEALTHY"
     DRAINING = "DRAINING"
 
+    __hash__ = str.__hash__
+
 
 class TargetPort(NamedTuple):
     """The port ``target`` of an endpoint that stands behind the Service's port number ``port`` of that protocol."""

@@ -26,6 +26,8 @@ class Store(Protocol):
 
     def on_demand(self, type_url: str, find: Finder, forget: Callable[[str], None] | None = None) -> None: ...
 
+    def viewed(self, type_url: str) -> bool: ...
+
     def viewers(self, type_url: str, name: str) -> Collection[Hashable]: ...
 
 
@@ -124,7 +126,9 @@ class Publisher:
 
     def _asked(self, service: MergedService | None) -> Mapping[tuple[str, str], Rendered]:
         """What of that which gRPC clients ask for somebody subscribes to."""
-        found = on_demand(service, self._names) if service is not None else ()
+        if service is None or not any(map(self._store.viewed, (LISTENER, ROUTE))):
+            return {}
+        found = on_demand(service, self._names)
         return {(each.type_url, each.name): each for each in found if self._store.viewers(each.type_url, each.name)}
 
     def _find(self, type_url: str, _group: Hashable, name: str) -> Resource | None:

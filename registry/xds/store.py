@@ -181,6 +181,10 @@ class ResourceStore:
         """The groups in which somebody subscribes to the resource by its name, of a type that is found on demand."""
         return self._demands[type_url].viewers.get(name, frozenset[Hashable]())
 
+    def viewed(self, type_url: str) -> bool:
+        """Whether there are viewers of any resource of such a type."""
+        return bool(self._demands[type_url].viewers)
+
     def enter(self, type_url: str, group: Hashable) -> Partition:
         """The partition, for somebody who will ``leave`` it."""
         partition = self.partition(type_url, group)

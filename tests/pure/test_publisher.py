@@ -28,6 +28,7 @@ class RecordingStore:
         self.get = self.inner.get
         self.on_demand = self.inner.on_demand
         self.viewers = self.inner.viewers
+        self.viewed = self.inner.viewed
         self.batches: list[set[tuple[str, str, bool]]] = []
 
     def apply(self, changes: Iterable[ResourceChange]) -> None:
