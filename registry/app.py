@@ -13,8 +13,9 @@ from pathlib import Path
 from registry.coalesce import Coalescer
 from registry.companions import Memory, Standings
 from registry.config import ClusterConfig, Config, parse_address
+from registry.conflict_log import log_conflicts
 from registry.errors import StartError
-from registry.index import HeldService, Index
+from registry.index import HeldService, Index, Refused
 from registry.liveness.watch import LivenessWatch
 from registry.membership.following import Admit, Companion, Held, Opened
 from registry.membership.members import Members
@@ -165,6 +166,9 @@ class Registry:
     def service(self, key: ServiceKey) -> MergedService | None:
         return self._index.get(key)
 
+    def refused(self) -> Sequence[Refused]:
+        return self._index.refused()
+
     def clients(self) -> Sequence[ClientStatus]:
         return self._xds.clients()
 
@@ -204,6 +208,7 @@ class Registry:
                 publisher.publish,
                 self._lookup.publish,
                 self._writers.publish,
+                log_conflicts,
                 *([memory.publish] if memory is not None else []),
             ],
             bystanders=[self._look_again],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections import Counter as Tally
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TextIO
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
@@ -13,7 +13,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.registry import Collector
 
 from registry import __version__
+from registry.index.conflicts import reason as conflict_reason
 from registry.model.names import BASE_KINDS, ClusterId
+from registry.model.services import MergedService
 from registry.model.status import SourceState
 from registry.servers.reports import Reports
 
@@ -155,6 +157,23 @@ class _State(Collector):
         for (cluster, health), count in sorted(endpoints.items()):
             family.add_metric([cluster, health], count)
         yield family
+        yield from self._disagreements(services)
+
+    def _disagreements(self, services: Sequence[MergedService]) -> Iterator[Metric]:
+        """What exports are in conflict about, and which are none."""
+        conflicts = GaugeMetricFamily(
+            f"{PREFIX}_service_conflicts", "Services whose exports differ, by what they differ in.", labels=["reason"]
+        )
+        reasons = Tally(each for service in services for each in set(map(conflict_reason, service.conflicts)))
+        for each, count in sorted(reasons.items()):
+            conflicts.add_metric([each], count)
+        refused = GaugeMetricFamily(
+            f"{PREFIX}_refused_exports", "Services that are exported and not in the list.", labels=["cluster", "reason"]
+        )
+        why = Tally((each.cluster, each.reason) for each in self._reports.refused())
+        for labels, count in sorted(why.items()):
+            refused.add_metric(list(labels), count)
+        yield from (conflicts, refused)
 
     def _clients(self) -> Iterator[Metric]:
         clients = self._reports.clients()

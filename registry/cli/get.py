@@ -46,9 +46,9 @@ def get(what: str, service: ServiceKey | None, output: str, namespace: str | Non
     }
     key, render = tables[what]
     click.echo(render(document[key], output == WIDE))
-    if what == "clusters":
-        for line in membership_lines(document):
-            click.echo(line)
+    lines = {"clusters": membership_lines, "services": refused_lines}.get(what)
+    for line in lines(document) if lines else ():
+        click.echo(line)
 
 
 def service_table(services: Sequence[Document], wide: bool) -> str:
@@ -61,9 +61,27 @@ def service_table(services: Sequence[Document], wide: bool) -> str:
         row = [service["namespace"], service["name"], ports, clusters, len(service["endpoints"])]
         if wide:
             draining = sum(endpoint["health"] == "DRAINING" for endpoint in service["endpoints"])
-            row += [draining, service["unready"], service["host"]]
+            row += [draining, service["unready"], service["host"], service["type"], notes(service)]
         rows.append(row)
-    return table(header + (["DRAINING", "UNREADY", "HOST"] if wide else []), rows)
+    return table(header + (["DRAINING", "UNREADY", "HOST", "TYPE", "NOTES"] if wide else []), rows)
+
+
+def notes(service: Document) -> str:
+    """Where its exports are in conflict, and which of its ports are not served everywhere."""
+    said = [each["message"] for each in service["conflicts"]]
+    said += [
+        f"{port['port']}/{port['protocol']}: {port['unsupported']}" for port in service["ports"] if port["unsupported"]
+    ]
+    return " ".join(said)
+
+
+def refused_lines(document: Document) -> Iterator[str]:
+    """What clusters export and is not in the list, after an empty line."""
+    lines = [
+        f"refused: {each['namespace']}/{each['name']} of cluster {each['cluster']}: {each['reason']}: {each['message']}"
+        for each in document.get("refused", ())
+    ]
+    yield from ["", *lines] if lines else ()
 
 
 def endpoint_table(services: Sequence[Document], wide: bool) -> str:
@@ -75,7 +93,7 @@ def endpoint_table(services: Sequence[Document], wide: bool) -> str:
             locality = endpoint["locality"]
             row = [
                 f"{service['namespace']}/{service['name']}",
-                endpoint["address"],
+                ",".join([endpoint["address"], *endpoint["additionalAddresses"]]),
                 ",".join(f"{pair['port']}:{pair['target']}" for pair in endpoint["ports"]),
                 endpoint["health"],
                 endpoint["cluster"],
@@ -85,9 +103,11 @@ def endpoint_table(services: Sequence[Document], wide: bool) -> str:
             ]
             if wide:
                 labels = ",".join(f"{key}={value}" for key, value in endpoint["labels"].items())
-                row += [endpoint[name] for name in ("node", "network", "serviceAccount", "weight")] + [labels]
+                row += [endpoint[name] for name in ("node", "network", "serviceAccount", "weight")]
+                row += [labels, endpoint["hostname"]]
             rows.append(row)
-    return table(header + (["NODE", "NETWORK", "SERVICEACCOUNT", "WEIGHT", "LABELS"] if wide else []), rows)
+    further = ["NODE", "NETWORK", "SERVICEACCOUNT", "WEIGHT", "LABELS", "HOSTNAME"]
+    return table(header + (further if wide else []), rows)
 
 
 def cluster_table(clusters: Sequence[Document], wide: bool) -> str:

@@ -45,9 +45,13 @@ class ExportPolicy:
         """The kinds without which nothing can be said of a cluster."""
         return BASE_KINDS | {Kind.SERVICE_EXPORT} if self.mode is ExportMode.SERVICE_EXPORT else BASE_KINDS
 
+    def excludes(self, key: ServiceKey) -> bool:
+        """No Service of that name is in the list, whatever else is said of it."""
+        return key.namespace in self.excluded_namespaces or key in self.excluded_services
+
     def exports(self, service: Service, has_export: bool) -> bool:
         """Whether the Service of one cluster is in the list; ``has_export``: that cluster has a ServiceExport of it."""
-        if service.namespace in self.excluded_namespaces or service.key in self.excluded_services:
+        if self.excludes(service.key):
             return False
         match self.mode:
             case ExportMode.ALL:

@@ -10,6 +10,7 @@ from registry.index.guard import GuardPolicy, Hold
 from registry.index.join import Contribution
 from registry.index.member import Member, holds_by_service
 from registry.index.merge import merge
+from registry.index.refused import Refused, refused
 from registry.model.events import SourceEvent
 from registry.model.facts import EndpointSlice, Fact
 from registry.model.names import ClusterId, Kind, ObjectRef, ServiceKey
@@ -211,6 +212,16 @@ class Index:
         """How many objects of each kind are held of the cluster."""
         facts = self._members[cluster].facts
         return {kind: len(facts.held(kind)) for kind in Kind}
+
+    def refused(self) -> tuple[Refused, ...]:
+        """What is exported and can be no service of several clusters, ordered by service and cluster."""
+        found: list[Refused] = []
+        for cluster, member in self._members.items():
+            if member.shown:
+                facts = member.facts
+                exports = facts.held(Kind.SERVICE_EXPORT)
+                found += refused(cluster, self._export, facts.held(Kind.SERVICE), exports)
+        return tuple(sorted(found))
 
     def __contains__(self, cluster: ClusterId) -> bool:
         return cluster in self._members

@@ -17,7 +17,7 @@ from registry.servers.documents import client_document, cluster_document, held_d
 from registry.servers.reports import Reports
 from registry.views.names import Names
 from registry.views.service_entry import service_entry
-from registry.views.summary import service_document
+from registry.views.summary import refused_document, service_document
 
 log = logging.getLogger(__name__)
 
@@ -123,7 +123,10 @@ class HttpServer:
         return web.Response(body=self._exposition(), headers={"Content-Type": content_type})
 
     async def _services(self, request: web.Request) -> web.Response:
-        return _json({"services": [service_document(each, self._names) for each in self._selected(request)]})
+        namespace = request.query.get("namespace")
+        refused = (each for each in self._reports.refused() if namespace in (None, each.key.namespace))
+        services = [service_document(each, self._names) for each in self._selected(request)]
+        return _json({"services": services, "refused": list(map(refused_document, refused))})
 
     async def _service(self, request: web.Request) -> web.Response:
         return _json(service_document(self._named(request), self._names))
@@ -158,7 +161,8 @@ class HttpServer:
         key = ServiceKey(request.match_info["namespace"], request.match_info["name"])
         service = self._reports.service(key)
         if service is None:
-            text = f"no service {key}: `mesh-registry get services` lists those there are"
+            why = "; ".join(f"{each.cluster}: {each.message}" for each in self._reports.refused() if each.key == key)
+            text = f"no service {key}: " + (why or "`mesh-registry get services` lists those there are")
             raise web.HTTPNotFound(text=text)
         return service
 

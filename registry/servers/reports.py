@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from registry.index import Refused
 from registry.model.conditions import Dated
 from registry.model.names import ClusterId, Kind, ServiceKey
 from registry.model.services import MergedService
@@ -93,6 +94,9 @@ class Reports(Protocol):
         """All services in the order of their keys."""
 
     def service(self, key: ServiceKey) -> MergedService | None: ...
+
+    def refused(self) -> Sequence[Refused]:
+        """What clusters export and is not in the list, ordered by service and cluster."""
 
     def held(self) -> Sequence[HeldReport]:
         """What is held in doubt, ordered by cluster and service."""

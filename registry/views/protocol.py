@@ -64,6 +64,17 @@ def routes_http(port: ServicePort) -> bool:
     return port.protocol is Protocol.TCP and app_protocol(port) in _HTTP
 
 
+def unsupported(port: ServicePort) -> str:
+    """Which views leave the port out, for people; empty where none does."""
+    match port.protocol:
+        case Protocol.UDP:
+            return "not in xDS, which serves TCP; in the ServiceEntry unless TCP has the same number"
+        case Protocol.SCTP:
+            return "not in xDS, which serves TCP, nor in the ServiceEntry: Istio has no SCTP"
+        case Protocol.TCP:
+            return ""
+
+
 def speaks_http2(port: ServicePort) -> bool:
     """Whether Envoy must speak HTTP/2 to the port."""
     return app_protocol(port) in _HTTP2

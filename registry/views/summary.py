@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from registry.index.conflicts import reason
+from registry.index.refused import Refused
 from registry.model.facts import ServicePort
-from registry.model.services import Endpoint, MergedService
+from registry.model.names import Locality
+from registry.model.services import Conflict, Endpoint, MergedService
+from registry.views.export_status import conflict_text
 from registry.views.names import Names
+from registry.views.protocol import unsupported
 
 Document = dict[str, object]
 
@@ -18,6 +23,13 @@ def service_document(service: MergedService, names: Names) -> Document:
         "ports": [_port(port) for port in service.ports],
         "clusters": list(service.clusters),
         "unready": service.unready,
+        "type": "Headless" if service.headless else "ClusterSetIP",
+        "sessionAffinitySeconds": service.affinity_seconds,
+        "trafficDistribution": service.traffic_distribution,
+        "internalTrafficPolicy": "Local" if service.local_only else "Cluster",
+        "ipFamilies": [str(family) for family in service.ip_families],
+        "conflicts": [_conflict(conflict, len(service.clusters)) for conflict in service.conflicts],
+        "expected": [{"locality": _locality(each.locality), "endpoints": each.endpoints} for each in service.expected],
         "endpoints": [_endpoint(endpoint) for endpoint in service.endpoints],
     }
 
@@ -28,20 +40,48 @@ def _port(port: ServicePort) -> Document:
         "name": port.name,
         "protocol": str(port.protocol),
         "appProtocol": port.app_protocol,
+        "unsupported": unsupported(port),
     }
+
+
+def _conflict(conflict: Conflict, clusters: int) -> Document:
+    """``winner`` has the oldest export, whose ``value`` counts."""
+    return {
+        "field": conflict.field,
+        "reason": reason(conflict),
+        "value": conflict.value,
+        "winner": conflict.winner,
+        "losers": [{"cluster": cluster, "value": value} for cluster, value in conflict.losers],
+        "message": conflict_text(conflict, clusters),
+    }
+
+
+def refused_document(refused: Refused) -> Document:
+    """What one cluster exports and is not in the list."""
+    return {
+        "namespace": refused.key.namespace,
+        "name": refused.key.name,
+        "cluster": refused.cluster,
+        "reason": refused.reason,
+        "message": refused.message,
+    }
+
+
+def _locality(locality: Locality) -> Document:
+    return {"region": locality.region, "zone": locality.zone, "subZone": locality.sub_zone}
 
 
 def _endpoint(endpoint: Endpoint) -> Document:
     return {
         "address": endpoint.address,
-        "ports": [{"port": pair.port, "target": pair.target} for pair in endpoint.ports],
+        "additionalAddresses": list(endpoint.additional_addresses),
+        "hostname": endpoint.hostname,
+        "ports": [
+            {"port": pair.port, "target": pair.target, "protocol": str(pair.protocol)} for pair in endpoint.ports
+        ],
         "health": str(endpoint.health),
         "cluster": endpoint.cluster,
-        "locality": {
-            "region": endpoint.locality.region,
-            "zone": endpoint.locality.zone,
-            "subZone": endpoint.locality.sub_zone,
-        },
+        "locality": _locality(endpoint.locality),
         "network": endpoint.network,
         "pod": endpoint.pod,
         "node": endpoint.node,

@@ -64,7 +64,7 @@ async def test_get_lists_services_endpoints_and_clusters(running: RunningRegistr
     wide = get("endpoints", ECHO, "-o", "wide")
     assert [row[7] for row in wide] == ["POD", "pod3", "pod4", "pod1", "pod2"]
     assert wide[1][1:7] == ["127.10.2.1", "80:18080", "HEALTHY", "b", "eu-north", "eu-north-1"]
-    assert wide[1][8:] == ["b-node-1", "-", "echo", "1", "app=echo,version=v1"]
+    assert wide[1][8:] == ["b-node-1", "-", "echo", "1", "app=echo,version=v1", "-"]
     clusters = get("clusters", "-o", "wide")
     assert [row[:7] for row in clusters] == [
         ["NAME", "STATE", "REASON", "SERVICES", "SLICES", "PODS", "NODES"],
