@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x0eregistry.proto\x12\x0bregistry.v1\".\n\x0bServiceName\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\":\n\rLookupRequest\x12)\n\x07service\x18\x01 \x01(\x0b\x32\x18.registry.v1.ServiceName\"7\n\x0eLookupResponse\x12%\n\x07service\x18\x01 \x01(\x0b\x32\x14.registry.v1.Service\":\n\x0cWatchRequest\x12*\n\x08services\x18\x01 \x03(\x0b\x32\x18.registry.v1.ServiceName\"n\n\rWatchResponse\x12\'\n\x07service\x18\x01 \x01(\x0b\x32\x14.registry.v1.ServiceH\x00\x12*\n\x06\x61\x62sent\x18\x02 \x01(\x0b\x32\x18.registry.v1.ServiceNameH\x00\x42\x08\n\x06update\"\xae\x01\n\x07Service\x12&\n\x04name\x18\x01 \x01(\x0b\x32\x18.registry.v1.ServiceName\x12\x0c\n\x04host\x18\x02 \x01(\t\x12 \n\x05ports\x18\x03 \x03(\x0b\x32\x11.registry.v1.Port\x12(\n\tendpoints\x18\x04 \x03(\x0b\x32\x15.registry.v1.Endpoint\x12\x10\n\x08\x63lusters\x18\x05 \x03(\t\x12\x0f\n\x07version\x18\x06 \x01(\t\"L\n\x04Port\x12\x0e\n\x06number\x18\x01 \x01(\r\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x10\n\x08protocol\x18\x03 \x01(\t\x12\x14\n\x0c\x61pp_protocol\x18\x04 \x01(\t\"\xa2\x03\n\x08\x45ndpoint\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12/\n\x05ports\x18\x02 \x03(\x0b\x32 .registry.v1.Endpoint.PortsEntry\x12#\n\x06health\x18\x03 \x01(\x0e\x32\x13.registry.v1.Health\x12\'\n\x08locality\x18\x04 \x01(\x0b\x32\x15.registry.v1.Locality\x12\x0f\n\x07\x63luster\x18\x05 \x01(\t\x12\x0f\n\x07network\x18\x06 \x01(\t\x12\x0b\n\x03pod\x18\x07 \x01(\t\x12\x0c\n\x04node\x18\x08 \x01(\t\x12\x17\n\x0fservice_account\x18\t \x01(\t\x12\x0e\n\x06weight\x18\n \x01(\r\x12\x31\n\x06labels\x18\x0b \x03(\x0b\x32!.registry.v1.Endpoint.LabelsEntry\x12\x10\n\x08priority\x18\x0c \x01(\r\x1a,\n\nPortsEntry\x12\x0b\n\x03key\x18\x01 \x01(\r\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\":\n\x08Locality\x12\x0e\n\x06region\x18\x01 \x01(\t\x12\x0c\n\x04zone\x18\x02 \x01(\t\x12\x10\n\x08sub_zone\x18\x03 \x01(\t*I\n\x06Health\x12\x16\n\x12HEALTH_UNSPECIFIED\x10\x00\x12\x12\n\x0eHEALTH_HEALTHY\x10\x01\x12\x13\n\x0fHEALTH_DRAINING\x10\x02\x32\x8f\x01\n\x08Registry\x12\x41\n\x06Lookup\x12\x1a.registry.v1.LookupRequest\x1a\x1b.registry.v1.LookupResponse\x12@\n\x05Watch\x12\x19.registry.v1.WatchRequest\x1a\x1a.registry.v1.WatchResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x0eregistry.proto\x12\x0bregistry.v1\".\n\x0bServiceName\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\":\n\rLookupRequest\x12)\n\x07service\x18\x01 \x01(\x0b\x32\x18.registry.v1.ServiceName\"7\n\x0eLookupResponse\x12%\n\x07service\x18\x01 \x01(\x0b\x32\x14.registry.v1.Service\":\n\x0cWatchRequest\x12*\n\x08services\x18\x01 \x03(\x0b\x32\x18.registry.v1.ServiceName\"n\n\rWatchResponse\x12\'\n\x07service\x18\x01 \x01(\x0b\x32\x14.registry.v1.ServiceH\x00\x12*\n\x06\x61\x62sent\x18\x02 \x01(\x0b\x32\x18.registry.v1.ServiceNameH\x00\x42\x08\n\x06update\"\xda\x01\n\x07Service\x12&\n\x04name\x18\x01 \x01(\x0b\x32\x18.registry.v1.ServiceName\x12\x0c\n\x04host\x18\x02 \x01(\t\x12 \n\x05ports\x18\x03 \x03(\x0b\x32\x11.registry.v1.Port\x12(\n\tendpoints\x18\x04 \x03(\x0b\x32\x15.registry.v1.Endpoint\x12\x10\n\x08\x63lusters\x18\x05 \x03(\t\x12\x0f\n\x07version\x18\x06 \x01(\t\x12\x10\n\x08headless\x18\x07 \x01(\x08\x12\x18\n\x10\x61\x66\x66inity_seconds\x18\x08 \x01(\r\"L\n\x04Port\x12\x0e\n\x06number\x18\x01 \x01(\r\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x10\n\x08protocol\x18\x03 \x01(\t\x12\x14\n\x0c\x61pp_protocol\x18\x04 \x01(\t\"\xd2\x03\n\x08\x45ndpoint\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12/\n\x05ports\x18\x02 \x03(\x0b\x32 .registry.v1.Endpoint.PortsEntry\x12#\n\x06health\x18\x03 \x01(\x0e\x32\x13.registry.v1.Health\x12\'\n\x08locality\x18\x04 \x01(\x0b\x32\x15.registry.v1.Locality\x12\x0f\n\x07\x63luster\x18\x05 \x01(\t\x12\x0f\n\x07network\x18\x06 \x01(\t\x12\x0b\n\x03pod\x18\x07 \x01(\t\x12\x0c\n\x04node\x18\x08 \x01(\t\x12\x17\n\x0fservice_account\x18\t \x01(\t\x12\x0e\n\x06weight\x18\n \x01(\r\x12\x31\n\x06labels\x18\x0b \x03(\x0b\x32!.registry.v1.Endpoint.LabelsEntry\x12\x10\n\x08priority\x18\x0c \x01(\r\x12\x10\n\x08hostname\x18\r \x01(\t\x12\x1c\n\x14\x61\x64\x64itional_addresses\x18\x0e \x03(\t\x1a,\n\nPortsEntry\x12\x0b\n\x03key\x18\x01 \x01(\r\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\":\n\x08Locality\x12\x0e\n\x06region\x18\x01 \x01(\t\x12\x0c\n\x04zone\x18\x02 \x01(\t\x12\x10\n\x08sub_zone\x18\x03 \x01(\t*I\n\x06Health\x12\x16\n\x12HEALTH_UNSPECIFIED\x10\x00\x12\x12\n\x0eHEALTH_HEALTHY\x10\x01\x12\x13\n\x0fHEALTH_DRAINING\x10\x02\x32\x8f\x01\n\x08Registry\x12\x41\n\x06Lookup\x12\x1a.registry.v1.LookupRequest\x1a\x1b.registry.v1.LookupResponse\x12@\n\x05Watch\x12\x19.registry.v1.WatchRequest\x1a\x1a.registry.v1.WatchResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,8 +35,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ENDPOINT_PORTSENTRY']._serialized_options = b'8\001'
   _globals['_ENDPOINT_LABELSENTRY']._loaded_options = None
   _globals['_ENDPOINT_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_HEALTH']._serialized_start=1104
-  _globals['_HEALTH']._serialized_end=1177
+  _globals['_HEALTH']._serialized_start=1196
+  _globals['_HEALTH']._serialized_end=1269
   _globals['_SERVICENAME']._serialized_start=31
   _globals['_SERVICENAME']._serialized_end=77
   _globals['_LOOKUPREQUEST']._serialized_start=79
@@ -48,17 +48,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WATCHRESPONSE']._serialized_start=256
   _globals['_WATCHRESPONSE']._serialized_end=366
   _globals['_SERVICE']._serialized_start=369
-  _globals['_SERVICE']._serialized_end=543
-  _globals['_PORT']._serialized_start=545
-  _globals['_PORT']._serialized_end=621
-  _globals['_ENDPOINT']._serialized_start=624
-  _globals['_ENDPOINT']._serialized_end=1042
-  _globals['_ENDPOINT_PORTSENTRY']._serialized_start=951
-  _globals['_ENDPOINT_PORTSENTRY']._serialized_end=995
-  _globals['_ENDPOINT_LABELSENTRY']._serialized_start=997
-  _globals['_ENDPOINT_LABELSENTRY']._serialized_end=1042
-  _globals['_LOCALITY']._serialized_start=1044
-  _globals['_LOCALITY']._serialized_end=1102
-  _globals['_REGISTRY']._serialized_start=1180
-  _globals['_REGISTRY']._serialized_end=1323
+  _globals['_SERVICE']._serialized_end=587
+  _globals['_PORT']._serialized_start=589
+  _globals['_PORT']._serialized_end=665
+  _globals['_ENDPOINT']._serialized_start=668
+  _globals['_ENDPOINT']._serialized_end=1134
+  _globals['_ENDPOINT_PORTSENTRY']._serialized_start=1043
+  _globals['_ENDPOINT_PORTSENTRY']._serialized_end=1087
+  _globals['_ENDPOINT_LABELSENTRY']._serialized_start=1089
+  _globals['_ENDPOINT_LABELSENTRY']._serialized_end=1134
+  _globals['_LOCALITY']._serialized_start=1136
+  _globals['_LOCALITY']._serialized_end=1194
+  _globals['_REGISTRY']._serialized_start=1272
+  _globals['_REGISTRY']._serialized_end=1415
 # @@protoc_insertion_point(module_scope)

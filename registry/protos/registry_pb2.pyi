@@ -147,10 +147,16 @@ class Service(message.Message):
     ENDPOINTS_FIELD_NUMBER: builtins.int
     CLUSTERS_FIELD_NUMBER: builtins.int
     VERSION_FIELD_NUMBER: builtins.int
+    HEADLESS_FIELD_NUMBER: builtins.int
+    AFFINITY_SECONDS_FIELD_NUMBER: builtins.int
     host: builtins.str
     """The name clients dial, without a port."""
     version: builtins.str
-    """A hash of everything above: equal states have equal versions, also after a restart of the registry."""
+    """A hash of everything else: equal states have equal versions, also after a restart of the registry."""
+    headless: builtins.bool
+    """Clients resolve it to all its endpoints, each of which is somebody of its own (clusterIP: None)."""
+    affinity_seconds: builtins.int
+    """How long a client stays with one endpoint; 0 without affinity."""
     @builtins.property
     def name(self) -> ServiceName: ...
     @builtins.property
@@ -174,10 +180,12 @@ class Service(message.Message):
         endpoints: abc.Iterable[Endpoint] | None = ...,
         clusters: abc.Iterable[builtins.str] | None = ...,
         version: builtins.str = ...,
+        headless: builtins.bool = ...,
+        affinity_seconds: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["name", b"name"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["clusters", b"clusters", "endpoints", b"endpoints", "host", b"host", "name", b"name", "ports", b"ports", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["affinity_seconds", b"affinity_seconds", "clusters", b"clusters", "endpoints", b"endpoints", "headless", b"headless", "host", b"host", "name", b"name", "ports", b"ports", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -265,6 +273,8 @@ class Endpoint(message.Message):
     WEIGHT_FIELD_NUMBER: builtins.int
     LABELS_FIELD_NUMBER: builtins.int
     PRIORITY_FIELD_NUMBER: builtins.int
+    HOSTNAME_FIELD_NUMBER: builtins.int
+    ADDITIONAL_ADDRESSES_FIELD_NUMBER: builtins.int
     address: builtins.str
     """An IPv4 or IPv6 address."""
     health: Health.ValueType
@@ -279,14 +289,22 @@ class Endpoint(message.Message):
     """0 first. Endpoints of a later priority are for when those before cannot take the requests; such are endpoints in
     doubt, whose removal is held or whose cluster is not heard of.
     """
+    hostname: builtins.str
+    """Of a headless service: the endpoint's own name, unique in its cluster."""
     @builtins.property
     def ports(self) -> containers.ScalarMap[builtins.int, builtins.int]:
-        """The service's port number -> the port to connect to. A port the endpoint does not offer is not there."""
+        """The service's port number -> the port to connect to. A port the endpoint does not offer is not there.
+        Of TCP and another protocol on one number it is that of TCP.
+        """
 
     @builtins.property
     def locality(self) -> Locality: ...
     @builtins.property
     def labels(self) -> containers.ScalarMap[builtins.str, builtins.str]: ...
+    @builtins.property
+    def additional_addresses(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Further addresses of the same place, to be tried after the first: the Pod's address of the other family."""
+
     def __init__(
         self,
         *,
@@ -302,10 +320,12 @@ class Endpoint(message.Message):
         weight: builtins.int = ...,
         labels: abc.Mapping[builtins.str, builtins.str] | None = ...,
         priority: builtins.int = ...,
+        hostname: builtins.str = ...,
+        additional_addresses: abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["locality", b"locality"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["address", b"address", "cluster", b"cluster", "health", b"health", "labels", b"labels", "locality", b"locality", "network", b"network", "node", b"node", "pod", b"pod", "ports", b"ports", "priority", b"priority", "service_account", b"service_account", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["additional_addresses", b"additional_addresses", "address", b"address", "cluster", b"cluster", "health", b"health", "hostname", b"hostname", "labels", b"labels", "locality", b"locality", "network", b"network", "node", b"node", "pod", b"pod", "ports", b"ports", "priority", b"priority", "service_account", b"service_account", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

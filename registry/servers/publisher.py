@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
+from registry.model.facts import ServicePort
 from registry.model.names import ServiceKey
 from registry.model.services import Change, ChangeSet, MergedService
 from registry.views.eds import NO_GATEWAYS, Assignment, ServiceAssignments
@@ -14,7 +15,16 @@ from registry.views.place import NOWHERE, Place
 from registry.views.policy import PolicyRule, ResolvedPolicy, resolve
 from registry.views.rds import assemble_routes, encode_virtual_hosts, http_ports
 from registry.views.rendered import Rendered
-from registry.views.resources import ASSIGNMENT, LISTENER, ROUTE, clusters, on_demand, outbound_listener, served_ports
+from registry.views.resources import (
+    ASSIGNMENT,
+    LISTENER,
+    ROUTE,
+    clusters,
+    on_demand,
+    outbound_listener,
+    served_ports,
+    sticky,
+)
 from registry.xds.resources import Resource, ResourceChange
 from registry.xds.store import Finder
 
@@ -95,7 +105,7 @@ class Publisher:
 
     def _same_shape(self, old: MergedService, new: MergedService) -> bool:
         """Whether nothing but endpoints is different."""
-        if old.ports != new.ports:
+        if old.ports != new.ports or sticky(old) is not sticky(new):
             return False
         same = (old.traffic_distribution, old.annotations) == (new.traffic_distribution, new.annotations)
         return same or self.policy(old) == self.policy(new)
@@ -183,9 +193,7 @@ class Publisher:
 
     def _virtual_hosts_changed(self, change: Change) -> bool:
         """Whether the service's part of ``outbound_http`` is another than before; then that is forgotten."""
-        old = http_ports(change.old.ports) if change.old is not None else []
-        new = http_ports(change.new.ports) if change.new is not None else []
-        if old == new:
+        if _routed(change.old) == _routed(change.new):
             return False
         self._virtual_hosts.pop(change.key, None)
         return True
@@ -199,8 +207,9 @@ class Publisher:
     def _encoded_virtual_hosts(self, key: ServiceKey) -> bytes:
         found = self._virtual_hosts.get(key)
         if found is None:
-            ports = self._services[key].ports
-            found = self._virtual_hosts[key] = encode_virtual_hosts(key, ports, self._names)
+            service = self._services[key]
+            found = encode_virtual_hosts(key, service.ports, self._names, sticky=sticky(service))
+            self._virtual_hosts[key] = found
         return found
 
 
@@ -221,6 +230,12 @@ class _Picture:
         if found is None:
             found = self._resources[shown] = Resource(shown.encode, on_demand=True, version=shown.version)
         return found
+
+
+def _routed(service: MergedService | None) -> tuple[list[ServicePort], bool]:
+    """All that a service's part of ``outbound_http`` depends on."""
+    ports = http_ports(service.ports) if service is not None else []
+    return ports, bool(ports) and service is not None and sticky(service)
 
 
 def _place(group: Hashable) -> Place:

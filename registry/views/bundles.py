@@ -97,11 +97,13 @@ class PortBundles:
         users: dict[tuple[str, int | None], set[str]] = {}
         for endpoints in groups.values():
             for each in endpoints:
-                users.setdefault((each.address, each.target(self._port)), set()).add(each.network)
+                for address in (each.address, *each.additional_addresses):
+                    users.setdefault((address, each.target(self._port)), set()).add(each.network)
         divided: dict[Traits, list[Endpoint]] = {}
         for traits, endpoints in groups.items():
             for each in endpoints:
-                others = users[each.address, each.target(self._port)]
+                addresses = (each.address, *each.additional_addresses)
+                others = set().union(*(users[address, each.target(self._port)] for address in addresses))
                 shadows = tuple(sorted(other for other in others if other < each.network))
                 divided.setdefault(traits._replace(shadows=shadows), []).append(each)
         return divided
@@ -135,14 +137,23 @@ def _encode(endpoint: Endpoint, port: int) -> bytes:
     target = endpoint.target(port)
     if target is None:
         return b""
-    return encode_endpoint(endpoint.address, target, endpoint.weight, endpoint.health)
+    return encode_endpoint(endpoint.address, target, endpoint.weight, endpoint.health, endpoint.additional_addresses)
 
 
-def encode_endpoint(address: str, port: int, weight: int, health: Health = Health.HEALTHY) -> bytes:
-    """An LbEndpoint as a field of its LocalityLbEndpoints."""
+def encode_endpoint(
+    address: str, port: int, weight: int, health: Health = Health.HEALTHY, additional: Sequence[str] = ()
+) -> bytes:
+    """An LbEndpoint as a field of its LocalityLbEndpoints.
+
+    ``additional`` addresses are tried when the first does not answer (RFC 8305, "Happy Eyeballs"; gRFC A61). Clients
+    that know nothing of them use the first.
+    """
     group = endpoint_components_pb2.LocalityLbEndpoints()
     message = group.lb_endpoints.add(health_status=HEALTH[health])
     message.endpoint.address.socket_address.address = address
     message.endpoint.address.socket_address.port_value = port
+    for each in additional:
+        further = message.endpoint.additional_addresses.add().address.socket_address
+        further.address, further.port_value = each, port
     message.load_balancing_weight.value = weight
     return serialized(group)

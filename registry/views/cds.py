@@ -26,10 +26,13 @@ endpoints during every larger roll-out.
 HTTP_PROTOCOL_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
-def encode_cluster(key: ServiceKey, port: ServicePort, names: Names, policy: TrafficPolicy = NO_POLICY) -> bytes:
+def encode_cluster(
+    key: ServiceKey, port: ServicePort, names: Names, policy: TrafficPolicy = NO_POLICY, *, sticky: bool = False
+) -> bytes:
     """The bytes of the Cluster of ``port``: endpoints over EDS from the same stream, round robin.
 
-    Where the policy gives localities weights, Envoy is told to go by them; gRPC does so always.
+    Where the policy gives localities weights, Envoy is told to go by them; gRPC does so always. ``sticky``: by ring
+    hash, of what the route says (``registry.views.rds``); gRPC has that too (gRFC A42).
     """
     name = names.cluster(key, port.port)
     message = cluster_pb2.Cluster(
@@ -37,7 +40,7 @@ def encode_cluster(key: ServiceKey, port: ServicePort, names: Names, policy: Tra
         type=cluster_pb2.Cluster.EDS,
         eds_cluster_config=cluster_pb2.Cluster.EdsClusterConfig(eds_config=ads(), service_name=name),
         connect_timeout=duration_pb2.Duration(seconds=CONNECT_TIMEOUT_SECONDS),
-        lb_policy=cluster_pb2.Cluster.ROUND_ROBIN,
+        lb_policy=cluster_pb2.Cluster.RING_HASH if sticky else cluster_pb2.Cluster.ROUND_ROBIN,
     )
     message.common_lb_config.healthy_panic_threshold.value = PANIC_PERCENT
     if policy.distribution is Distribution.WEIGHTED:

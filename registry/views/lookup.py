@@ -30,6 +30,8 @@ def service_message(service: MergedService, names: Names) -> pb.Service:
             for endpoint in ranked
         ],
         clusters=service.clusters,
+        headless=service.headless,
+        affinity_seconds=service.affinity_seconds,
     )
     message.version = blake2b(serialized(message), digest_size=VERSION_BYTES).hexdigest()
     return message
@@ -67,4 +69,6 @@ def _endpoint(endpoint: Endpoint, priority: int) -> pb.Endpoint:
         weight=endpoint.weight,
         labels=dict(endpoint.labels),
         priority=priority,
+        hostname=endpoint.hostname,
+        additional_addresses=endpoint.additional_addresses,
     )

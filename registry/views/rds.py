@@ -20,7 +20,18 @@ RETRIES = 2
 HOST_SELECTION_ATTEMPTS = 5
 
 
-def encode_virtual_hosts(key: ServiceKey, ports: Iterable[ServicePort], names: Names) -> bytes:
+SOURCE_ADDRESS = route_components_pb2.RouteAction.HashPolicy(
+    connection_properties=route_components_pb2.RouteAction.HashPolicy.ConnectionProperties(source_ip=True)
+)
+"""``sessionAffinity: ClientIP`` in Envoy: who connects. To a sidecar that is its own Pod, to a gateway the client."""
+
+GRPC_CHANNEL = route_components_pb2.RouteAction.HashPolicy(
+    filter_state=route_components_pb2.RouteAction.HashPolicy.FilterState(key="io.grpc.channel_id")
+)
+"""The same in gRPC, which knows no address of its own and skips Envoy's policy: one channel stays (gRFC A42)."""
+
+
+def encode_virtual_hosts(key: ServiceKey, ports: Iterable[ServicePort], names: Names, *, sticky: bool = False) -> bytes:
     """One service's part of ``outbound_http``: a virtual host per port that HTTP can be sent to.
 
     The result is a run of fields of a RouteConfiguration. Protobuf lets fields of one message be concatenated, so
@@ -31,7 +42,15 @@ def encode_virtual_hosts(key: ServiceKey, ports: Iterable[ServicePort], names: N
     return serialized(
         route_pb2.RouteConfiguration(
             virtual_hosts=[
-                _virtual_host(key, port.port, names, default=port.port == default, retry=True) for port in http
+                _virtual_host(
+                    key,
+                    port.port,
+                    names,
+                    default=port.port == default,
+                    retry=True,
+                    hashed=SOURCE_ADDRESS if sticky else None,
+                )
+                for port in http
             ]
         )
     )
@@ -47,26 +66,39 @@ def assemble_routes(virtual_hosts: Iterable[bytes]) -> bytes:
     return serialized(route_pb2.RouteConfiguration(name=OUTBOUND_HTTP)) + b"".join(virtual_hosts)
 
 
-def encode_grpc_route(key: ServiceKey, port: int, ports: Iterable[ServicePort], names: Names) -> bytes:
+def encode_grpc_route(
+    key: ServiceKey, port: int, ports: Iterable[ServicePort], names: Names, *, sticky: bool = False
+) -> bytes:
     """The route of gRPC clients of one port, named ``<host>:<port>``; its domains are every name they may dial."""
     default = port == default_port(each for each in ports if each.protocol is Protocol.TCP)
     return serialized(
         route_pb2.RouteConfiguration(
             name=names.authority(key, port),
-            virtual_hosts=[_virtual_host(key, port, names, default=default, retry=False)],
+            virtual_hosts=[
+                _virtual_host(key, port, names, default=default, retry=False, hashed=GRPC_CHANNEL if sticky else None)
+            ],
         )
     )
 
 
 def _virtual_host(
-    key: ServiceKey, port: int, names: Names, *, default: bool, retry: bool
+    key: ServiceKey,
+    port: int,
+    names: Names,
+    *,
+    default: bool,
+    retry: bool,
+    hashed: route_components_pb2.RouteAction.HashPolicy | None,
 ) -> route_components_pb2.VirtualHost:
     """Everything for one port's names goes to its cluster.
 
     No timeout but the client's own. gRPC retries by itself what never left the client, so ``retry`` is for Envoy.
+    ``hashed``: what of a request decides which endpoint takes it.
     """
     action = route_components_pb2.RouteAction(cluster=names.cluster(key, port))
     action.timeout.SetInParent()
+    if hashed is not None:
+        action.hash_policy.append(hashed)
     message = route_components_pb2.VirtualHost(
         name=names.authority(key, port),
         domains=names.domains(key, port, default=default),

@@ -43,7 +43,7 @@ def clusters(service: MergedService, names: Names, policy: TrafficPolicy = NO_PO
     """The Cluster of each port."""
     for port in service.ports:
         if port.protocol is Protocol.TCP:
-            encode = partial(encode_cluster, service.key, port, names, policy)
+            encode = partial(encode_cluster, service.key, port, names, policy, sticky=sticky(service))
             yield Rendered(CLUSTER, names.cluster(service.key, port.port), encode)
 
 
@@ -55,8 +55,13 @@ def on_demand(service: MergedService, names: Names) -> Iterator[Rendered]:
         route = names.authority(service.key, port.port)
         for name in names.domains(service.key, port.port, default=port.port == default):
             yield Rendered(LISTENER, name, partial(encode_api_listener, name, route), on_demand=True)
-        encode = partial(encode_grpc_route, service.key, port.port, service.ports, names)
+        encode = partial(encode_grpc_route, service.key, port.port, service.ports, names, sticky=sticky(service))
         yield Rendered(ROUTE, route, encode, on_demand=True)
+
+
+def sticky(service: MergedService) -> bool:
+    """A client stays with one endpoint. Not of a headless service (MCS ``ServiceImportSpec.sessionAffinity``)."""
+    return service.affinity_seconds > 0 and not service.headless
 
 
 def served_ports(service: MergedService) -> tuple[int, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -22,7 +23,7 @@ from support import golden
 from support.facts import A, B, a_service, a_slice, listing
 
 from registry.index import Index
-from registry.model.facts import Fact, Node, Pod, Protocol, ServicePort, SliceEndpoint, SlicePort
+from registry.model.facts import AddressType, Fact, Node, Pod, Protocol, ServicePort, SliceEndpoint, SlicePort
 from registry.model.services import MergedService
 from registry.protos import registry_pb2 as pb
 from registry.views.bootstrap import Node as BootstrapNode
@@ -30,7 +31,7 @@ from registry.views.bootstrap import envoy_bootstrap, grpc_bootstrap
 from registry.views.lookup import encode_update
 from registry.views.names import Names
 from registry.views.rds import assemble_routes, encode_virtual_hosts
-from registry.views.resources import ASSIGNMENT, CLUSTER, LISTENER, ROUTE, assignments, outbound_listener, shape
+from registry.views.resources import ASSIGNMENT, CLUSTER, LISTENER, ROUTE, assignments, outbound_listener, shape, sticky
 from registry.views.service_entry import service_entry
 from registry.views.summary import service_document
 
@@ -100,6 +101,27 @@ WORLDS: Mapping[str, tuple[tuple[Fact, ...], tuple[Fact, ...]]] = {
         (a_service("echo", ServicePort(80, "http")), a_slice("10.0.0.1")),
         (a_service("echo", ServicePort(8080, "http")), a_slice("10.1.0.1")),
     ),
+    "dual-stack": (
+        (
+            replace(a_service(), ip_families=(AddressType.IPV6, AddressType.IPV4)),
+            a_slice(on("10.0.0.1", "p1", "n1"), on("10.0.0.2", "p2", "n1")),
+            replace(a_slice(on("fd00::1", "p1", "n1"), name="echo-6"), address_type=AddressType.IPV6),
+            node("n1", "eu", "eu-1"),
+        ),
+        (replace(a_service(), ip_families=(AddressType.IPV4,)), a_slice("10.1.0.1")),
+    ),
+    "sticky": ((replace(a_service(), affinity_seconds=10800), a_slice("10.0.0.1", "10.0.0.2")), ()),
+    "headless": (
+        (
+            replace(a_service("echo", ServicePort(53, "dns", Protocol.UDP), ServicePort(53, "dns-tcp")), headless=True),
+            a_slice(
+                SliceEndpoint("10.0.0.1", pod="echo-0", hostname="echo-0"),
+                SliceEndpoint("10.0.0.2", ready=False, pod="echo-1", hostname="echo-1"),
+                ports=(SlicePort("dns", 5300, Protocol.UDP), SlicePort("dns-tcp", 5301)),
+            ),
+        ),
+        (),
+    ),
 }
 VIEWS = ("xds", "service-entry", "lookup", "summary")
 BOOTSTRAPS = ("bootstrap-envoy.yaml", "bootstrap-grpc.json")
@@ -131,7 +153,7 @@ def resources(service: MergedService) -> list[tuple[str, str, bytes]]:
     found = [
         (each.type_url, each.name, each.encode()) for each in (*assignments(service, NAMES), *shape(service, NAMES))
     ]
-    routes = assemble_routes([encode_virtual_hosts(service.key, service.ports, NAMES)])
+    routes = assemble_routes([encode_virtual_hosts(service.key, service.ports, NAMES, sticky=sticky(service))])
     listener = outbound_listener("127.0.0.1", 15001)
     return [*found, (ROUTE, "outbound_http", routes), (LISTENER, listener.name, listener.encode())]
 
