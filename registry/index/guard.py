@@ -77,6 +77,7 @@ class RemovalGuard:
         self.policy = policy
         self._holds: dict[ObjectRef, Hold] = {}
         self._slices: dict[ServiceKey, dict[ObjectRef, EndpointSlice]] = {}
+        self._released: list[ObjectRef] = []
         self._asked_at = float("-inf")
 
     def __bool__(self) -> bool:
@@ -189,6 +190,11 @@ class RemovalGuard:
         """When the hold ends by itself; None: with the cluster's first list."""
         return None if hold.reason is HoldReason.UNVERIFIED else self._until(hold)
 
+    def take_released(self) -> list[ObjectRef]:
+        """The Pods, Nodes and Namespaces that were let go since the last call."""
+        released, self._released = self._released, []
+        return released
+
     def _until(self, hold: Hold) -> float:
         return float("inf") if hold.reason is HoldReason.UNVERIFIED else hold.since + self.policy.hold_seconds
 
@@ -225,7 +231,7 @@ class RemovalGuard:
                 case Service() | ServiceExport():
                     touched.add(hold.fact.key)
                 case _:
-                    pass
+                    self._released.append(ref)
         return touched
 
 

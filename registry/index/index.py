@@ -17,6 +17,8 @@ from registry.model.names import ClusterId, Kind, ObjectRef, ServiceKey
 from registry.model.services import Change, ChangeSet, MergedService
 from registry.model.standing import Standing
 
+NO_PARTS: Mapping[ClusterId, Contribution] = {}
+
 
 @dataclass(frozen=True, slots=True)
 class HeldService:
@@ -160,9 +162,9 @@ class Index:
         now = self._clock()
         wanted: dict[ClusterId, frozenset[Kind]] = {}
         for cluster in self.doubted.intersection(self._members):
-            guard = self._members[cluster].guard
-            self._touch(cluster, guard.expire(now))
-            kinds = guard.to_relist(now)
+            member = self._members[cluster]
+            self._touch(cluster, member.expire(now))
+            kinds = member.guard.to_relist(now)
             if kinds:
                 wanted[cluster] = kinds
         return wanted
@@ -242,7 +244,8 @@ class Index:
 
     def _join(self, cluster: ClusterId, key: ServiceKey) -> Contribution | None:
         member = self._members.get(cluster)
-        return None if member is None else member.contribution(key)
+        before = self._contributions.get(key, NO_PARTS).get(cluster)
+        return None if member is None else member.contribution(key, before)
 
     def _set_contribution(self, key: ServiceKey, cluster: ClusterId, new: Contribution | None) -> None:
         parts = self._contributions.setdefault(key, {})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import ip_address
@@ -53,6 +53,38 @@ class Contribution:
     endpoints: tuple[Endpoint, ...]
     unready: int
     expected: tuple[Expected, ...]
+    network: str
+    parts: tuple[SlicePart, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SlicePart:
+    """What one slice gives, remembered so that a change of another slice, or of another endpoint, costs nothing here.
+
+    ``endpoints`` are in their order. ``waiting`` are those that are not ready, by what tells them apart, and where they
+    are; ``counts`` are how many endpoints there are in a locality.
+    """
+
+    fact: EndpointSlice
+    targets: tuple[TargetPort, ...]
+    demoted: bool
+    endpoints: tuple[Endpoint, ...]
+    waiting: tuple[tuple[str, Locality], ...]
+    counts: tuple[tuple[Locality, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """Names of the Pods and Nodes that are other ones than when a part was made."""
+
+    pods: Set[str] = frozenset()
+    nodes: Set[str] = frozenset()
+
+    def concerns(self, endpoint: SliceEndpoint) -> bool:
+        return endpoint.pod in self.pods or endpoint.node in self.nodes
+
+
+NOTHING_CHANGED = Changed()
 
 
 Find = Callable[[ObjectRef], Fact | None]
@@ -113,6 +145,8 @@ def join(
     *,
     in_doubt: bool = False,
     created: str = "",
+    before: Contribution | None = None,
+    changed: Changed = NOTHING_CHANGED,
 ) -> Contribution:
     """The part of ``place`` in ``service``: of its ``slices``, and of those ``held`` though a list lacks them.
 
@@ -120,46 +154,87 @@ def join(
     it was exported, by default when the Service was made.
     Slices of the address type FQDN are left out, and so is an endpoint whose address is none or that offers none of
     the Service's ports.
+
+    What ``before`` gave is not made again where it is the same, as far as nothing ``changed``.
     """
     ports = distinct_ports(service.ports)
-    endpoints: list[Endpoint] = []
-    waiting: list[tuple[str, Locality]] = []
-    sources = chain(((each, in_doubt) for each in slices), ((each, True) for each in held))
-    for each, demoted in sources:
-        if each.address_type is AddressType.FQDN:
+    same_network = before is not None and before.network == place.network
+    known = {(each.fact.name, each.demoted): each for each in before.parts} if before and same_network else {}
+    parts: list[SlicePart] = []
+    for fact, demoted in chain(((each, in_doubt) for each in slices), ((each, True) for each in held)):
+        if fact.address_type is AddressType.FQDN:
             continue
-        targets = target_ports(ports, each)
-        if ports and not targets:
-            continue
-        for endpoint, address in _addressed(each):
-            health = health_of(endpoint)
-            if health is not None:
-                endpoints.append(
-                    place.endpoint(each, endpoint, address=address, ports=targets, health=health, demoted=demoted)
-                )
-            elif not endpoint.terminating:
-                waiting.append((identity(endpoint.pod, address), place.locality(endpoint)))
-    there, unready = _counted(endpoints, waiting)
-    expected = Counter(chain(there, unready))
+        targets = target_ports(ports, fact)
+        if targets or not ports:
+            parts.append(_part(place, fact, targets, demoted, known.get((fact.name, demoted)), changed))
+    endpoints = parts[0].endpoints if len(parts) == 1 else tuple(sorted(chain(*(each.endpoints for each in parts))))
+    unready, expected = _counted(parts, endpoints)
+    if len({each.fact.address_type for each in parts}) > 1:
+        endpoints = paired(endpoints, service.ip_families)
     return Contribution(
-        place.cluster,
-        service,
-        created or service.created,
-        ports,
-        paired(endpoints, service.ip_families),
-        len(unready),
-        tuple(map(Expected, *zip(*sorted(expected.items()), strict=True))) if expected else (),
+        place.cluster, service, created or service.created, ports, endpoints, unready, expected, place.network, tuple(parts)
     )
 
 
-def _counted(
-    endpoints: Sequence[Endpoint], waiting: Sequence[tuple[str, Locality]]
-) -> tuple[Collection[Locality], Collection[Locality]]:
-    """Where the endpoints are, each counted once, and where those are that are waiting."""
-    if not waiting and len({each.pod or each.address for each in endpoints}) == len(endpoints):
-        return [each.locality for each in endpoints], ()
+def _part(
+    place: Place,
+    fact: EndpointSlice,
+    targets: tuple[TargetPort, ...],
+    demoted: bool,
+    before: SlicePart | None,
+    changed: Changed,
+) -> SlicePart:
+    """What the slice gives; of ``before``, which is of a slice of that name, what is the same."""
+    if before is not None and before.targets != targets:
+        before = None
+    if before is not None and before.fact is fact and not (changed.pods or changed.nodes):
+        return before
+    known = _known(before, changed)
+    endpoints: list[Endpoint] = []
+    waiting: list[tuple[str, Locality]] = []
+    for raw, address in _addressed(fact):
+        health = health_of(raw)
+        if health is not None:
+            endpoint = known.get(raw)
+            if endpoint is None:
+                endpoint = place.endpoint(fact, raw, address=address, ports=targets, health=health, demoted=demoted)
+            endpoints.append(endpoint)
+        elif not raw.terminating:
+            waiting.append((identity(raw.pod, address), place.locality(raw)))
+    endpoints.sort()
+    counts = Counter([each.locality for each in endpoints])
+    return SlicePart(fact, targets, demoted, tuple(endpoints), tuple(waiting), tuple(counts.items()))
+
+
+def _known(before: SlicePart | None, changed: Changed) -> dict[SliceEndpoint, Endpoint]:
+    """The endpoints there were, by what the slice said of them, but for those that a change concerns."""
+    if before is None:
+        return {}
+    made = {each.address: each for each in before.endpoints}
+    return {
+        raw: made[address]
+        for raw, address in _addressed(before.fact)
+        if address in made and health_of(raw) is not None and not changed.concerns(raw)
+    }
+
+
+def _counted(parts: Sequence[SlicePart], endpoints: Sequence[Endpoint]) -> tuple[int, tuple[Expected, ...]]:
+    """How many are not ready, and how many there should be in each locality. What is in several slices counts once."""
+    expected: Counter[Locality] = Counter()
+    waiting = [each for part in parts for each in part.waiting]
+    names = {each.pod or each.address for each in endpoints}
+    if not waiting and len(names) == len(endpoints):
+        for part in parts:
+            for at, count in part.counts:
+                expected[at] += count
+        return 0, _expected(expected)
     there = _by_identity((identity(each.pod, each.address), each.locality) for each in endpoints)
-    return there.values(), _by_identity(each for each in waiting if each[0] not in there).values()
+    unready = _by_identity(each for each in waiting if each[0] not in there)
+    return len(unready), _expected(Counter(chain(there.values(), unready.values())))
+
+
+def _expected(counts: Mapping[Locality, int]) -> tuple[Expected, ...]:
+    return tuple([Expected(at, count) for at, count in sorted(counts.items())])
 
 
 def identity(pod: str, address: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from registry.index.store import Difference
-from registry.model.facts import EndpointSlice, Namespace, Node, Pod, Service, ServiceExport
+from registry.model.facts import EndpointSlice, Fact, Namespace, Node, Pod, Service, ServiceExport
 from registry.model.names import Kind, ObjectRef, ServiceKey
 
 NO_PODS: Mapping[str, tuple[ServiceKey, ...]] = {}
@@ -39,11 +39,17 @@ class ServiceLookup:
                     old if isinstance(old, EndpointSlice) else None, new if isinstance(new, EndpointSlice) else None
                 )
             case Pod():
-                return self._of_pods.get(fact.namespace, NO_PODS).get(fact.name, ())
+                return () if _lends_the_same(old, new) else self.users(fact.ref)
             case Node():
-                return tuple(self._of_nodes.get(fact.name, NO_SERVICES))
+                return self.users(fact.ref)
             case Namespace() | None:
                 return ()
+
+    def users(self, ref: ObjectRef) -> Iterable[ServiceKey]:
+        """The services that have an endpoint on this Pod or Node."""
+        if ref.kind is Kind.POD:
+            return self._of_pods.get(ref.namespace, NO_PODS).get(ref.name, ())
+        return tuple(self._of_nodes.get(ref.name, NO_SERVICES))
 
     def _replace(self, old: EndpointSlice | None, new: EndpointSlice | None) -> Iterable[ServiceKey]:
         """The slice is another, or there, or gone. Only Pods and Nodes that one side alone names are gone through."""
@@ -101,6 +107,13 @@ class ServiceLookup:
             self._slices[key] = rest
         else:
             del self._slices[key]
+
+
+def _lends_the_same(old: Fact | None, new: Fact | None) -> bool:
+    """Whether the Pod is another one only in what its endpoints do not borrow from it: that it is ready, or goes."""
+    if not isinstance(old, Pod) or not isinstance(new, Pod):
+        return False
+    return (old.labels, old.service_account) == (new.labels, new.service_account)
 
 
 def pod_ref(fact: EndpointSlice, pod: str) -> ObjectRef:

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 
 from registry.index.export import ExportPolicy
 from registry.index.guard import GuardPolicy, Hold, HoldReason, RemovalGuard, Witness
-from registry.index.join import NETWORK_LABEL, SYSTEM_NAMESPACE, Contribution, Place, canonical_address, health_of, join
+from registry.index.join import (
+    NETWORK_LABEL,
+    SYSTEM_NAMESPACE,
+    Changed,
+    Contribution,
+    Place,
+    canonical_address,
+    health_of,
+    join,
+)
 from registry.index.lookup import ServiceLookup
 from registry.index.store import Difference, FactStore
 from registry.model.events import Apply, Delete, InitDone, SourceEvent
-from registry.model.facts import EndpointSlice, Fact, Namespace, Service, ServiceExport
+from registry.model.facts import EndpointSlice, Fact, Namespace, Node, Pod, Service, ServiceExport
 from registry.model.names import ClusterId, Kind, ObjectRef, ServiceKey
 
 BEARING = frozenset({Kind.SERVICE, Kind.ENDPOINT_SLICE, Kind.SERVICE_EXPORT})
@@ -40,6 +49,8 @@ class Member:
         self.guard = RemovalGuard(policy or GuardPolicy())
         self._present_network = network
         self._pods_changed = False
+        self._changed: dict[ServiceKey, _Names] = {}
+        """The Pods and Nodes that changed since a service was joined last."""
         self.restored = False
 
     @property
@@ -69,8 +80,9 @@ class Member:
             case _:
                 touched = self._touched(self.facts.apply(event))
         if not self.shown:
+            self._changed.clear()
             return set()
-        return touched if was_shown else self.services()
+        return (touched | self._let_go()) if was_shown else self.services()
 
     def set_network(self, network: str) -> set[ServiceKey]:
         """The configured network is this from now on; returns the services that have to be joined anew."""
@@ -91,15 +103,20 @@ class Member:
         if not self._pods_changed:
             return set()
         self._pods_changed = False
-        return self.guard.reconsider(self._witness()) if self.guard else set()
+        return self.guard.reconsider(self._witness()) | self._let_go() if self.guard else set()
+
+    def expire(self, now: float) -> set[ServiceKey]:
+        """Let go what was held for its time; returns the services that have to be joined anew."""
+        return self.guard.expire(now) | self._let_go()
 
     def services(self) -> set[ServiceKey]:
         """Those it has a Service object of, held ones too."""
         held = {hold.fact.key for hold in self.guard.holds() if isinstance(hold.fact, Service)}
         return held | {ServiceKey(ref.namespace, ref.name) for ref in self.facts.held(Kind.SERVICE)}
 
-    def contribution(self, key: ServiceKey) -> Contribution | None:
-        """Its part in the service, None where it has none."""
+    def contribution(self, key: ServiceKey, before: Contribution | None = None) -> Contribution | None:
+        """Its part in the service, None where it has none; ``before`` is what it was the last time."""
+        changed = (self._changed.pop(key, None) if before is not None else None) or _Names()
         service = self._exported(key)
         if service is None:
             return None
@@ -107,7 +124,14 @@ class Member:
         export = self.get(ObjectRef(Kind.SERVICE_EXPORT, *key)) if self._export.by_objects else None
         created = export.created if isinstance(export, ServiceExport) else ""
         return join(
-            self._place(), service, self._slices(key), self.guard.slices(key), in_doubt=in_doubt, created=created
+            self._place(),
+            service,
+            self._slices(key),
+            self.guard.slices(key),
+            in_doubt=in_doubt,
+            created=created,
+            before=before,
+            changed=Changed(changed.pods, changed.nodes),
         )
 
     def effective(self) -> Mapping[Kind, Sequence[Fact]]:
@@ -144,12 +168,33 @@ class Member:
     def _touched(self, differences: Iterable[Difference]) -> set[ServiceKey]:
         touched: set[ServiceKey] = set()
         for difference in differences:
-            touched.update(self.lookup.touched(difference))
+            services = self.lookup.touched(difference)
+            touched.update(services)
             match difference.new or difference.old:
                 case Namespace(name) if name == SYSTEM_NAMESPACE:
                     touched |= self._set_network()
-                case fact:
-                    self._pods_changed |= fact is not None and fact.ref.kind is Kind.POD
+                case Pod() as pod:
+                    self._pods_changed = True
+                    self._note(pod.ref, services)
+                case Node() as node:
+                    self._note(node.ref, services)
+                case _:
+                    pass
+        return touched
+
+    def _note(self, ref: ObjectRef, services: Iterable[ServiceKey]) -> None:
+        """Endpoints of these services that name the Pod or Node are to be made anew."""
+        for key in services:
+            names = self._changed.setdefault(key, _Names())
+            (names.pods if ref.kind is Kind.POD else names.nodes).add(ref.name)
+
+    def _let_go(self) -> set[ServiceKey]:
+        """The services of Pods and Nodes that were held and are no longer."""
+        touched: set[ServiceKey] = set()
+        for ref in self.guard.take_released():
+            services = self.lookup.users(ref)
+            self._note(ref, services)
+            touched.update(services)
         return touched
 
     def _set_network(self) -> set[ServiceKey]:
@@ -281,6 +326,14 @@ class Member:
 
     def _witness(self) -> Witness:
         return Witness(self.facts.get, self.guard.get, has_pods=bool(self.facts.held(Kind.POD)))
+
+
+@dataclass(slots=True)
+class _Names:
+    """Pods and Nodes."""
+
+    pods: set[str] = field(default_factory=set)
+    nodes: set[str] = field(default_factory=set)
 
 
 def holds_by_service(holds: Iterable[Hold]) -> dict[ServiceKey, list[Hold]]:

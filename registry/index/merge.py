@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from itertools import chain
+from operator import attrgetter
 
 from registry.index.conflicts import by_age, exposed, ip_families, merge_ports, property_conflicts
 from registry.index.join import Contribution
@@ -11,6 +12,9 @@ from registry.model.facts import ServicePort
 from registry.model.names import ClusterId, ServiceKey
 from registry.model.services import Endpoint, Health, MergedService, TargetPort
 from registry.model.standing import Standing
+
+ADDRESS = attrgetter("address")
+FURTHER = attrgetter("additional_addresses")
 
 NO_STANDING: Mapping[ClusterId, Standing] = {}
 
@@ -74,6 +78,8 @@ def distinct_endpoints(candidates: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
     address.
     """
     found = sorted(candidates)
+    if len(set(map(ADDRESS, found))) == len(found) and not any(map(FURTHER, found)):
+        return tuple(found)
     named = {(endpoint.network, endpoint.address) for endpoint in found}
     further = [(each.network, address) for each in found for address in each.additional_addresses]
     if len(named.union(further)) == len(found) + len(further):
