@@ -61,15 +61,15 @@ class Contribution:
 class SlicePart:
     """What one slice gives, remembered so that a change of another slice, or of another endpoint, costs nothing here.
 
-    ``endpoints`` are in their order. ``waiting`` are those that are not ready, by what tells them apart, and where they
-    are; ``counts`` are how many endpoints there are in a locality.
+    ``endpoints`` are in their order. ``waiting`` are those that are not ready: Pod, address, and where they are;
+    ``counts`` are how many endpoints there are in a locality.
     """
 
     fact: EndpointSlice
     targets: tuple[TargetPort, ...]
     demoted: bool
     endpoints: tuple[Endpoint, ...]
-    waiting: tuple[tuple[str, Locality], ...]
+    waiting: tuple[tuple[str, str, Locality], ...]
     counts: tuple[tuple[Locality, int], ...]
 
 
@@ -191,7 +191,7 @@ def _part(
         return before
     known = _known(before, changed)
     endpoints: list[Endpoint] = []
-    waiting: list[tuple[str, Locality]] = []
+    waiting: list[tuple[str, str, Locality]] = []
     for raw, address in _addressed(fact):
         health = health_of(raw)
         if health is not None:
@@ -200,7 +200,7 @@ def _part(
                 endpoint = place.endpoint(fact, raw, address=address, ports=targets, health=health, demoted=demoted)
             endpoints.append(endpoint)
         elif not raw.terminating:
-            waiting.append((identity(raw.pod, address), place.locality(raw)))
+            waiting.append((raw.pod, address, place.locality(raw)))
     endpoints.sort()
     counts = Counter([each.locality for each in endpoints])
     return SlicePart(fact, targets, demoted, tuple(endpoints), tuple(waiting), tuple(counts.items()))
@@ -220,16 +220,18 @@ def _known(before: SlicePart | None, changed: Changed) -> dict[SliceEndpoint, En
 
 def _counted(parts: Sequence[SlicePart], endpoints: Sequence[Endpoint]) -> tuple[int, tuple[Expected, ...]]:
     """How many are not ready, and how many there should be in each locality. What is in several slices counts once."""
-    expected: Counter[Locality] = Counter()
     waiting = [each for part in parts for each in part.waiting]
     names = {each.pod or each.address for each in endpoints}
-    if not waiting and len(names) == len(endpoints):
+    names.update([pod or address for pod, address, _ in waiting])
+    if len(names) == len(endpoints) + len(waiting):
+        expected = Counter([at for _, _, at in waiting])
         for part in parts:
             for at, count in part.counts:
                 expected[at] += count
-        return 0, _expected(expected)
+        return len(waiting), _expected(expected)
     there = _by_identity((identity(each.pod, each.address), each.locality) for each in endpoints)
-    unready = _by_identity(each for each in waiting if each[0] not in there)
+    left = ((identity(pod, address), at) for pod, address, at in waiting)
+    unready = _by_identity(each for each in left if each[0] not in there)
     return len(unready), _expected(Counter(chain(there.values(), unready.values())))
 
 

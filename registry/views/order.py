@@ -161,9 +161,9 @@ def _slots(
         Slot(
             priority,
             locality,
-            (weights or {}).get((priority, locality), sum(entry.weight for entry in entries)),
-            tuple(entry.bundle for entry in entries if entry.gateway is None),
-            tuple((entry.gateway, entry.weight) for entry in entries if entry.gateway is not None),
+            (weights or {}).get((priority, locality), sum([entry.weight for entry in entries])),
+            tuple([entry.bundle for entry in entries if entry.gateway is None]),
+            tuple([(entry.gateway, entry.weight) for entry in entries if entry.gateway is not None]),
         )
         for (priority, locality), entries in sorted(found.items())
     )
