@@ -172,7 +172,15 @@ def join(
     if len({each.fact.address_type for each in parts}) > 1:
         endpoints = paired(endpoints, service.ip_families)
     return Contribution(
-        place.cluster, service, created or service.created, ports, endpoints, unready, expected, place.network, tuple(parts)
+        place.cluster,
+        service,
+        created or service.created,
+        ports,
+        endpoints,
+        unready,
+        expected,
+        place.network,
+        tuple(parts),
     )
 
 
@@ -211,6 +219,8 @@ def _known(before: SlicePart | None, changed: Changed) -> dict[SliceEndpoint, En
     if before is None:
         return {}
     made = {each.address: each for each in before.endpoints}
+    if len(made) < len(before.endpoints):  # an address stands twice: no telling which is which
+        return {}
     return {
         raw: made[address]
         for raw, address in _addressed(before.fact)
