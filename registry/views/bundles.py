@@ -5,10 +5,9 @@ A view orders bundles, of which there are a few per zone, and never looks at end
 
 from __future__ import annotations
 
-from collections import defaultdict
+from bisect import insort
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
-from operator import attrgetter
 from typing import NamedTuple
 
 from envoy.config.core.v3 import health_check_pb2
@@ -16,14 +15,11 @@ from envoy.config.endpoint.v3 import endpoint_components_pb2
 
 from registry.model.names import Locality
 from registry.model.services import Endpoint, Health
-from registry.views.policy import Distribution, TrafficPolicy
+from registry.views.policy import NO_POLICY, Distribution, TrafficPolicy
 from registry.views.rendered import serialized
 
 HEALTH = {Health.HEALTHY: health_check_pb2.HEALTHY, Health.DRAINING: health_check_pb2.DRAINING}
 DIGEST_BYTES = 16
-TOLD_BY = attrgetter("locality", "network", "demoted")
-TOLD_BY_NODE = attrgetter("locality", "network", "demoted", "node")
-"""What is looked at of each endpoint of a service at each change of it."""
 
 
 class Traits(NamedTuple):
@@ -62,15 +58,20 @@ class Bundle:
 
 
 class PortBundles:
-    """The bundles of one port, time and again: what stays the same is not encoded again.
+    """The bundles of one port, time and again: what stays the same is neither looked at nor encoded again.
 
-    An endpoint that is the same object as before has the same bytes; so has a bundle of such endpoints.
+    An endpoint that is the same object as before is the same endpoint. So the cost of an update is that of the
+    endpoints that came and went, and of their bundles; the others are only counted.
     """
 
     def __init__(self, port: int) -> None:
         self._port = port
-        self._encoded: dict[int, tuple[Endpoint, bytes]] = {}
-        """The endpoints of the last time, by ``id``, which stays theirs as long as they are kept here."""
+        self._policy = NO_POLICY
+        self._endpoints: dict[int, Endpoint] = {}
+        """Those of the last time, by ``id``, which stays theirs as long as they are kept here."""
+        self._encoded: dict[int, bytes] = {}
+        self._groups: dict[Traits, list[Endpoint]] = {}
+        """Each in its order."""
         self._bundles: dict[Traits, Bundle] = {}
 
     def update(self, endpoints: Iterable[Endpoint], policy: TrafficPolicy) -> tuple[Bundle, ...]:
@@ -78,19 +79,52 @@ class PortBundles:
 
         No two endpoints of one network have the same address and port.
         """
-        before, self._encoded = self._encoded, {}
-        alike: defaultdict[tuple[object, ...], list[Endpoint]] = defaultdict(list)
-        told_by = TOLD_BY_NODE if policy.distribution is Distribution.PREFER_SAME_NODE else TOLD_BY
-        for endpoint in endpoints:
-            known = before.get(id(endpoint)) or (endpoint, _encode(endpoint, self._port))
-            self._encoded[id(endpoint)] = known
-            if known[1]:
-                alike[told_by(endpoint)].append(endpoint)
-        groups = _by_traits(alike.values(), policy)
-        if len({traits.network for traits in groups}) > 1:
-            groups = self._shadowed(groups)
-        self._bundles = {traits: self._bundle(traits, groups[traits]) for traits in sorted(groups)}
+        if policy != self._policy:
+            self._policy = policy
+            for table in (self._endpoints, self._encoded, self._groups, self._bundles):
+                table.clear()
+        before, self._endpoints = self._endpoints, {id(each): each for each in endpoints}
+        touched = {self._leave(before[each], each) for each in before.keys() - self._endpoints.keys()}
+        touched |= {self._come(self._endpoints[each], each) for each in self._endpoints.keys() - before.keys()}
+        if len({traits.network for traits in self._groups}) > 1:
+            groups = self._shadowed(self._groups)
+            self._bundles = {traits: self._bundle(traits, groups[traits]) for traits in sorted(groups)}
+        else:
+            self._renew(touched)
         return tuple(self._bundles.values())
+
+    def _leave(self, endpoint: Endpoint, name: int) -> Traits | None:
+        traits = self._traits(endpoint) if self._encoded.pop(name) else None
+        if traits is not None:
+            group = self._groups[traits]
+            del group[next(position for position, each in enumerate(group) if each is endpoint)]
+            if not group:
+                del self._groups[traits]
+        return traits
+
+    def _come(self, endpoint: Endpoint, name: int) -> Traits | None:
+        body = self._encoded[name] = _encode(endpoint, self._port)
+        traits = self._traits(endpoint) if body else None
+        if traits is not None:
+            insort(self._groups.setdefault(traits, []), endpoint)
+        return traits
+
+    def _traits(self, endpoint: Endpoint) -> Traits | None:
+        """What the views tell it by; None where the policy leaves it out."""
+        tier = self._policy.tier(endpoint) if self._policy.failover else 0
+        if tier is None:
+            return None
+        node = endpoint.node if self._policy.distribution is Distribution.PREFER_SAME_NODE else ""
+        return Traits(endpoint.locality, endpoint.network, endpoint.demoted, node, tier)
+
+    def _renew(self, touched: Iterable[Traits | None]) -> None:
+        """Make the bundles of these groups anew."""
+        known = self._bundles.keys() == self._groups.keys()
+        for traits in touched:
+            if traits is not None and traits in self._groups:
+                self._bundles[traits] = self._bundle(traits, self._groups[traits])
+        if not known:
+            self._bundles = {traits: self._bundles[traits] for traits in sorted(self._groups)}
 
     def _shadowed(self, groups: Mapping[Traits, Sequence[Endpoint]]) -> dict[Traits, list[Endpoint]]:
         """The groups divided by which networks, before their own, use the same address and port."""
@@ -112,24 +146,7 @@ class PortBundles:
         before = self._bundles.get(traits)
         if before is not None and before.endpoints == tuple(endpoints):
             return before
-        return Bundle(traits, endpoints, [self._encoded[id(each)][1] for each in endpoints])
-
-
-def _by_traits(alike: Iterable[list[Endpoint]], policy: TrafficPolicy) -> dict[Traits, list[Endpoint]]:
-    """The groups under their traits, divided by the failover list where the policy has one."""
-    groups: dict[Traits, list[Endpoint]] = {}
-    by_node = policy.distribution is Distribution.PREFER_SAME_NODE
-    for endpoints in alike:
-        first = endpoints[0]
-        traits = Traits(first.locality, first.network, first.demoted, first.node if by_node else "", 0)
-        if not policy.failover:
-            groups[traits] = endpoints
-            continue
-        for endpoint in endpoints:
-            tier = policy.tier(endpoint)
-            if tier is not None:
-                groups.setdefault(traits._replace(tier=tier), []).append(endpoint)
-    return groups
+        return Bundle(traits, endpoints, [self._encoded[id(each)] for each in endpoints])
 
 
 def _encode(endpoint: Endpoint, port: int) -> bytes:

@@ -93,7 +93,7 @@ class ServiceAssignments:
         slots = [(*_around(slot.locality, slot.weight, slot.priority), slot) for slot in arrangement.slots]
         digest = blake2b(head + tail, digest_size=VERSION_BYTES)
         for before, after, slot in slots:
-            digest.update(before + after + b"".join(bundles[each].digest for each in slot.bundles) + _gateways(slot))
+            digest.update(b"".join((before, after, *[bundles[each].digest for each in slot.bundles], _gateways(slot))))
         return Assignment(partial(_encode, head, slots, bundles, tail), digest.hexdigest())
 
 
@@ -147,6 +147,8 @@ def _around(locality: Locality, weight: int, priority: int) -> tuple[bytes, byte
 
 
 def _gateways(slot: Slot) -> bytes:
+    if not slot.gateways:
+        return b""
     return b"".join(encode_endpoint(gateway.address, gateway.port, weight) for gateway, weight in slot.gateways)
 
 

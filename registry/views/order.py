@@ -93,6 +93,10 @@ def arrange(
     gateways: Gateways,
 ) -> Arrangement:
     """The order of ``bundles`` for a client at ``place``; ``expected`` is how many endpoints a locality should have."""
+    if policy.distribution is not Distribution.WEIGHTED and all(
+        reaches(place, each.traits.network) for each in bundles
+    ):
+        return Arrangement(_by_rank(bundles, place, policy))
     entries: list[Entry] = []
     remote: dict[str, list[Bundle]] = {}
     for position, bundle in enumerate(bundles):
@@ -110,6 +114,24 @@ def arrange(
         return Arrangement(_weighted(entries, expected), unreachable)
     priorities = {rank: number for number, rank in enumerate(sorted({entry.rank for entry in entries}))}
     return Arrangement(_slots([(priorities[entry.rank], entry) for entry in entries]), unreachable)
+
+
+def _by_rank(bundles: Sequence[Bundle], place: Place, policy: TrafficPolicy) -> tuple[Slot, ...]:
+    """What happens most, no gateways and no shares: a slot for each rank and locality. The same as the long way."""
+    ranked: dict[Rank, dict[Locality, list[int]]] = {}
+    for position, bundle in enumerate(bundles):
+        traits = bundle.traits
+        if traits.shadows and any(reaches(place, other) for other in traits.shadows):
+            continue
+        places = ranked.setdefault(rank_of(bundle, place, policy), {})
+        places.setdefault(traits.locality, []).append(position)
+    return tuple(
+        [
+            Slot(priority, locality, sum([bundles[each].weight for each in positions]), tuple(positions))
+            for priority, rank in enumerate(sorted(ranked))
+            for locality, positions in sorted(ranked[rank].items())
+        ]
+    )
 
 
 def reaches(place: Place, network: str) -> bool:

@@ -32,6 +32,7 @@ endpoints = st.builds(
     network=st.sampled_from(["", "n"]),
     weight=st.integers(1, 2**20),
     demoted=st.booleans(),
+    additional_addresses=st.sampled_from([(), (), ("2001:db8::2",)]),
 )
 services = st.lists(endpoints, max_size=40).map(
     lambda members: MergedService(
@@ -42,8 +43,9 @@ services = st.lists(endpoints, max_size=40).map(
 
 def repeats(service: MergedService, endpoint: Endpoint, port: int) -> bool:
     """Whether a network of a smaller name has the same address and port."""
-    same = (endpoint.address, endpoint.target(port))
-    return any((o.address, o.target(port)) == same and o.network < endpoint.network for o in service.endpoints)
+    own, target = {endpoint.address, *endpoint.additional_addresses}, endpoint.target(port)
+    before = (each for each in service.endpoints if each.network < endpoint.network and each.target(port) == target)
+    return any(own & {each.address, *each.additional_addresses} for each in before)
 
 
 def built(service: MergedService, port: int) -> bytes:
@@ -65,6 +67,9 @@ def built(service: MergedService, port: int) -> bytes:
                 member.endpoint.address.socket_address.address = each.address
                 member.endpoint.address.socket_address.port_value = each.target(port)
                 member.load_balancing_weight.value = each.weight
+                for address in each.additional_addresses:
+                    further = member.endpoint.additional_addresses.add().address.socket_address
+                    further.address, further.port_value = address, each.target(port)
     return assignment.SerializeToString(deterministic=True)
 
 
