@@ -12,7 +12,7 @@ PROTO := protos/registry/v1/registry.proto
 GENERATED := registry/protos
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-compiled check bench bench-fanout wheel format tools protos lock clean
+.PHONY: help demo test test-compiled check bench bench-index bench-fanout wheel format tools protos lock clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -34,6 +34,9 @@ check: $(VENV)/.development  ## lint, strict types, import rules, generated code
 
 bench: $(VENV)/.development $(BIN)/envoy tools  ## run the benchmarks (benchmarks/README.md)
 	$(BIN)/python benchmarks/propagation.py
+
+bench-index: $(VENV)/.development  ## one change in a service that many places watch; ARGS="--work 1000x10" for a part
+	$(BIN)/python benchmarks/views.py $(ARGS)
 
 bench-fanout: wheel  ## fan-out against go-control-plane (needs Go); ARGS="--rounds 1 --work 1000x10" for a part
 	PYTHONPATH=$(VENV)/compiled $(BIN)/python benchmarks/fanout.py $(ARGS)
