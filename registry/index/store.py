@@ -17,6 +17,24 @@ class Difference(NamedTuple):
     new: Fact | None
 
 
+class _Listing:
+    """A list in progress: what it has just as it is held, by identity, and all else.
+
+    Most of a relist is as before, so nothing is kept of that but a number. What changes while the list comes is in
+    ``fresh``; so an object that is held in the end and is not in there was held all along, and its identity its own.
+    """
+
+    __slots__ = ("fresh", "same")
+
+    def __init__(self) -> None:
+        self.same: set[int] = set()
+        self.fresh: dict[ObjectRef, Fact] = {}
+
+    def has(self, ref: ObjectRef, held: Fact) -> bool:
+        """Whether the list has the object that is held."""
+        return id(held) in self.same or ref in self.fresh
+
+
 class FactStore:
     """The objects of one cluster, by kind.
 
@@ -30,7 +48,7 @@ class FactStore:
         """``required`` are the kinds without which nothing of the cluster is shown."""
         self._required = required
         self._held: dict[Kind, dict[ObjectRef, Fact]] = {kind: {} for kind in Kind}
-        self._lists: dict[Kind, dict[ObjectRef, Fact]] = {}
+        self._lists: dict[Kind, _Listing] = {}
         self._listed: set[Kind] = set()
 
     @property
@@ -51,38 +69,49 @@ class FactStore:
             case Apply(fact):
                 ref = fact.ref
                 if ref.kind in self._lists:
-                    self._lists[ref.kind][ref] = fact
+                    self._lists[ref.kind].fresh[ref] = fact
                 yield from self._put(ref, fact)
             case InitApply(fact):
                 ref = fact.ref
                 held = self._held[ref.kind].get(ref)
-                self._list_of(ref.kind)[ref] = held if held is not None and _alike(held, fact) else fact
+                listing = self._list_of(ref.kind)
+                if held is not None and _alike(held, fact):
+                    listing.same.add(id(held))
+                    listing.fresh.pop(ref, None)
+                else:
+                    listing.fresh[ref] = fact
             case Init(kind):
-                self._lists[kind] = {}
+                self._lists[kind] = _Listing()
             case InitKeep(ref):
                 kept = self._held[ref.kind].get(ref)
                 if kept is not None:
-                    self._list_of(ref.kind)[ref] = kept
+                    self._list_of(ref.kind).same.add(id(kept))
             case InitDone(kind):
                 yield from self.compare(kind)
                 self.swap(kind)
             case Delete(ref):
                 if ref.kind in self._lists:
-                    self._lists[ref.kind].pop(ref, None)
+                    self._lists[ref.kind].fresh.pop(ref, None)
                 yield from self._put(ref, None)
 
     def compare(self, kind: Kind) -> list[Difference]:
         """What ``swap`` would change."""
-        before, fresh = self._held[kind], self._list_of(kind)
+        held, listing = self._held[kind], self._list_of(kind)
+        fresh = listing.fresh
         differences = [
-            Difference(old, new) for ref, old in before.items() if old is not (new := fresh.get(ref)) and old != new
+            Difference(old, new)
+            for ref, old in held.items()
+            if (new := fresh.get(ref, old if id(old) in listing.same else None)) is not old and old != new
         ]
-        differences += [Difference(None, new) for ref, new in fresh.items() if ref not in before]
+        differences += [Difference(None, new) for ref, new in fresh.items() if ref not in held]
         return differences
 
     def swap(self, kind: Kind) -> None:
-        """The list in progress is complete: it takes the place of what is held."""
-        self._held[kind] = self._list_of(kind)
+        """The list in progress is complete: what it lacks goes, what it has anew comes."""
+        held, listing = self._held[kind], self._list_of(kind)
+        for ref in [ref for ref, old in held.items() if not listing.has(ref, old)]:
+            del held[ref]
+        held.update(listing.fresh)
         del self._lists[kind]
         self._listed.add(kind)
 
@@ -92,7 +121,7 @@ class FactStore:
             self._held[fact.ref.kind][fact.ref] = fact
             yield Difference(None, fact)
 
-    def _list_of(self, kind: Kind) -> dict[ObjectRef, Fact]:
+    def _list_of(self, kind: Kind) -> _Listing:
         try:
             return self._lists[kind]
         except KeyError:
