@@ -12,7 +12,7 @@ PROTO := protos/registry/v1/registry.proto
 GENERATED := registry/protos
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-compiled check bench bench-index bench-fanout wheel format tools protos lock clean
+.PHONY: help demo test test-compiled check bench bench-index bench-fanout bench-ingest wheel format tools protos lock clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -40,6 +40,9 @@ bench-index: $(VENV)/.development  ## one change in a service that many places w
 
 bench-fanout: wheel  ## fan-out against go-control-plane (needs Go); ARGS="--rounds 1 --work 1000x10" for a part
 	PYTHONPATH=$(VENV)/compiled $(BIN)/python benchmarks/fanout.py $(ARGS)
+
+bench-ingest: wheel tools  ## how a large cluster is taken in (6 minutes); ARGS="--work 2000x50" for a part
+	PYTHONPATH=$(VENV)/compiled $(BIN)/python benchmarks/ingest.py $(ARGS)
 
 wheel: $(VENV)/.development  ## build a wheel with compiled modules into dist/ (needs a C compiler); see setup.py
 	@$(BIN)/python tests/tools/xds_stubs.py $(VENV)/stubs

@@ -11,7 +11,8 @@ from typing import Any
 import aiohttp
 from support.processes import Process, free_port, until
 
-PROGRAM = (sys.executable, "-m", "registry.cli")
+PROGRAM = (sys.executable, "-P", "-m", "registry.cli")
+"""-P: as it is installed, not as it happens to lie in the present folder (``make wheel`` installs it compiled)."""
 
 
 class RunningRegistry:
