@@ -22,7 +22,8 @@ from registry.membership.members import Members
 from registry.membership.places import places
 from registry.membership.remembered import RememberedMembers
 from registry.membership.spec import Connection, Manifests
-from registry.model.names import ClusterId, ServiceKey
+from registry.model.facts import Service
+from registry.model.names import ClusterId, Kind, ObjectRef, ServiceKey
 from registry.model.services import MergedService
 from registry.pipeline import Pipeline
 from registry.rpc.server import ListenError, RpcServer
@@ -41,6 +42,7 @@ from registry.sources.manifests import ManifestsSource
 from registry.telemetry import Metrics
 from registry.views.names import Names
 from registry.views.place import place_of
+from registry.writers.export_conditions import ExportConditionWriter
 from registry.writers.fleet import WriterFleet
 from registry.writers.service_entries import ServiceEntryWriter
 from registry.xds.session import SessionOptions
@@ -87,6 +89,8 @@ class Registry:
         services = (*services, self._health.service())
         self._services = (*services, *ReflectionServer(services).services())
         self._writers = WriterFleet(self._make_writer)
+        self._export_writers: dict[ClusterId, ExportConditionWriter] = {}
+        self._conditions = WriterFleet(self._make_export_writer)
         self._memory = self._make_memory()
         self._pipeline = self._make_pipeline()
         self._watch = LivenessWatch(config.liveness.rules(), time.monotonic, self._pipeline)
@@ -95,6 +99,7 @@ class Registry:
         companions: list[Companion] = [self._standings]
         companions += [self._memory] if self._memory is not None else []
         companions += [self._writers] if config.service_entries.write else []
+        companions += [self._conditions] if config.exported.write_conditions else []
         providers = places(config, config.clusters if flags is None else flags, file)
         if self._memory is not None:
             origin = f"snapshot {config.snapshot.file}"
@@ -124,6 +129,7 @@ class Registry:
             stack.push_async_callback(http.stop)
             self._metrics.observe(self)
             stack.push_async_callback(self._writers.stop)
+            stack.push_async_callback(self._conditions.stop)
             if self._memory is not None:
                 self._standings.remembered = await self._memory.start()
                 stack.push_async_callback(self._memory.stop)
@@ -200,6 +206,8 @@ class Registry:
         )
         coalesce = self._config.coalesce
         memory = self._memory
+        kinds = (Kind.SERVICE, Kind.SERVICE_EXPORT) if self._config.exported.write_conditions else ()
+        observers = dict.fromkeys(kinds, self._tell_export_writer)
         return Pipeline(
             self._index,
             Coalescer(coalesce.quiet_ms / 1000, coalesce.max_ms / 1000),
@@ -208,16 +216,19 @@ class Registry:
                 publisher.publish,
                 self._lookup.publish,
                 self._writers.publish,
+                self._conditions.publish,
                 log_conflicts,
                 *([memory.publish] if memory is not None else []),
             ],
             bystanders=[self._look_again],
+            observers=observers,
             metrics=self._metrics,
         )
 
     def _look_again(self) -> None:
         """A list was completed, or there is another namespace."""
         self._writers.look_again()
+        self._conditions.look_again()
         self._watch.look_soon()
         if self._memory is not None:
             self._memory.changed_somewhere()
@@ -265,6 +276,29 @@ class Registry:
             random=random.random,
         )
 
+    def _make_export_writer(self, cluster: ClusterId, connect: Connect) -> ExportConditionWriter:
+        def service(key: ServiceKey) -> Service | None:
+            found = self._index.held_facts(cluster, Kind.SERVICE).get(ObjectRef(Kind.SERVICE, *key))
+            return found if isinstance(found, Service) else None
+
+        writer = self._export_writers[cluster] = ExportConditionWriter(
+            cluster,
+            connect,
+            exports=lambda: self._index.held_facts(cluster, Kind.SERVICE_EXPORT),
+            service=service,
+            get=self._index.get,
+            excluded=self._export.excludes,
+            ready=self._may_write,
+            now=time.time,
+            random=random.random,
+        )
+        return writer
+
+    def _tell_export_writer(self, cluster: ClusterId, ref: ObjectRef) -> None:
+        writer = self._export_writers.get(cluster)
+        if writer is not None and self._conditions.status(cluster) is not None:
+            writer.told(ServiceKey(ref.namespace, ref.name))
+
     def _may_write(self) -> bool:
         """Every member is known and was listed, so that no entry is written too short."""
         clusters = self._members.clusters()
@@ -284,6 +318,7 @@ class Registry:
             named_by=spec.origin,
             objects=self._index.objects(cluster),
             writer=self._writers.status(cluster),
+            export_writer=self._conditions.status(cluster),
         )
 
 

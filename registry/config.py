@@ -182,11 +182,13 @@ class LimitsConfig(_Section, frozen=True):
 class ExportConfig(_Section, frozen=True):
     """Which services are in the list: see ``registry.index.export``. ``export: MODE`` is short for ``{mode: MODE}``.
 
-    ``selector`` has labels that a Service must have, in the mode of that name.
+    ``selector`` has labels that a Service must have, in the mode of that name. With ``write_conditions``, in the mode
+    ServiceExport, what became of an export is written to its status.
     """
 
     mode: ExportMode = ExportMode.ALL
     selector: dict[str, str] = msgspec.field(default_factory=dict)
+    write_conditions: bool = False
     exclude_namespaces: tuple[str, ...] = tuple(sorted(DEFAULT_EXCLUDED_NAMESPACES))
     exclude_services: tuple[str, ...] = tuple(sorted(map(str, DEFAULT_EXCLUDED_SERVICES)))
 
@@ -510,6 +512,8 @@ def _export_problems(export: ExportConfig) -> Iterator[tuple[str, str]]:
             ServiceKey.parse(service)
         except ValueError as error:
             yield f"$.export.excludeServices[{position}]", str(error)
+    if export.write_conditions and export.mode is not ExportMode.SERVICE_EXPORT:
+        yield "$.export.writeConditions", f"goes with mode: ServiceExport, got {export.mode}"
     if (export.mode is ExportMode.SELECTOR) != bool(export.selector):
         yield "$.export", "a selector goes with mode: selector, and that mode with at least one label"
 

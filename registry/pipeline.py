@@ -33,6 +33,10 @@ Audience = Callable[[ChangeSet], None]
 """Is told every change set, in order. Never blocks."""
 
 
+Observer = Callable[[ClusterId, ObjectRef], None]
+NO_OBSERVERS: Mapping[Kind, Observer] = {}
+
+
 class Timer(Protocol):
     """A call that is to come."""
 
@@ -59,15 +63,21 @@ class Pipeline:
         audiences: Sequence[Audience],
         metrics: Metrics,
         bystanders: Sequence[Callable[[], None]] = (),
+        observers: Mapping[Kind, Observer] = NO_OBSERVERS,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        """``bystanders`` are called when something else changed: a namespace, or a list was completed."""
+        """``bystanders`` are called when something else changed: a namespace, or a list was completed.
+
+        ``observers`` are told of each object of a kind that was said to be other or gone, after the commit.
+        """
         self._index = index
         self._coalescer = coalescer
         self._clock = clock
         self._audiences = audiences
         self._metrics = metrics
         self._bystanders = bystanders
+        self._observers = observers
+        self._observed: dict[tuple[ClusterId, ObjectRef], None] = {}
         self._timer: Timer | None = None
         self._due = 0.0
         self.conditions: ConditionBoard[ClusterId] = ConditionBoard(wall_clock)
@@ -143,14 +153,20 @@ class Pipeline:
         match event:
             case Init() | InitApply() | InitKeep():
                 return
-            case Apply(fact) if fact.ref.kind is Kind.NAMESPACE:
-                self._tell_bystanders()
-            case Delete(ref) if ref.kind is Kind.NAMESPACE:
-                self._tell_bystanders()
+            case Apply(fact):
+                self._note(cluster, fact.ref)
+            case Delete(ref):
+                self._note(cluster, ref)
             case InitDone():
                 self._tell_bystanders()
                 self._check_verified(cluster)
         self._schedule()
+
+    def _note(self, cluster: ClusterId, ref: ObjectRef) -> None:
+        if ref.kind is Kind.NAMESPACE:
+            self._tell_bystanders()
+        if ref.kind in self._observers:
+            self._observed[cluster, ref] = None
 
     def status(self, cluster: ClusterId, status: SourceStatus) -> None:
         before = self._statuses[cluster]
@@ -182,6 +198,7 @@ class Pipeline:
         began = self._clock.time()
         doubted = set(self._index.doubted)
         changes = self._index.commit()
+        self._tell_observers()
         if doubted:
             self._tell_doubts(doubted)
         if not changes:
@@ -231,6 +248,11 @@ class Pipeline:
             log.info("cluster %s: %s are listed once more, to be sure", cluster, ", ".join(sorted(kinds)))
             self._relist[cluster](kinds)
         self.flush()
+
+    def _tell_observers(self) -> None:
+        observed, self._observed = self._observed, {}
+        for cluster, ref in observed:
+            self._observers[ref.kind](cluster, ref)
 
     def _tell_bystanders(self) -> None:
         for bystander in self._bystanders:

@@ -14,7 +14,7 @@ Document = dict[str, object]
 
 
 def cluster_document(report: ClusterReport) -> Document:
-    """One member cluster; ``serviceEntries`` is null where none are written."""
+    """One member cluster; ``serviceEntries`` and ``exportConditions`` are null where none are written."""
     return {
         "name": report.cluster,
         "origin": report.origin,
@@ -28,6 +28,7 @@ def cluster_document(report: ClusterReport) -> Document:
         "listed": sorted(map(str, report.status.listed)),
         "objects": {str(kind): count for kind, count in sorted(report.objects.items())},
         "serviceEntries": None if report.writer is None else _writer_document(report.writer),
+        "exportConditions": None if report.export_writer is None else _writer_document(report.export_writer),
     }
 
 

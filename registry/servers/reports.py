@@ -20,7 +20,8 @@ class ClusterReport:
     """One member cluster: where it is read, how that goes, and how much of it is held.
 
     ``named_by`` is where it is said that it is a member. ``objects`` counts the facts held by kind; ``writer`` is None
-    where nothing is written into the cluster. ``conditions`` are dated in seconds since the epoch.
+    where no ServiceEntries are written into the cluster, ``export_writer`` where no conditions of ServiceExports are.
+    ``conditions`` are dated in seconds since the epoch.
     """
 
     cluster: ClusterId
@@ -30,6 +31,7 @@ class ClusterReport:
     named_by: str = ""
     objects: Mapping[Kind, int] = field(default_factory=dict)
     writer: WriterStatus | None = None
+    export_writer: WriterStatus | None = None
     standing: Standing = Standing.CURRENT
     conditions: Sequence[Dated] = ()
 

@@ -8,11 +8,9 @@ from typing import Any
 
 import msgspec
 
-from registry.sources.kubernetes.api import retry_after
 from registry.sources.kubernetes.client import ApiResponse, KubernetesClient
-from registry.sources.kubernetes.conditions import Fault, Reason, refused
-from registry.sources.kubernetes.decode import decode_status_message
 from registry.views.service_entry import API_VERSION, MANAGED_BY, MANAGED_BY_LABEL
+from registry.writers.answers import success
 from registry.writers.plan import FIELD_MANAGER, HeldEntry, held_entry
 
 RESOURCE = "serviceentries.networking.istio.io"
@@ -20,25 +18,8 @@ PAGE_SIZE = 500
 _BASE = f"/apis/{API_VERSION}"
 
 
-class EntryError(Exception):
-    """The API server answered, and not with success.
-
-    ``lasting``: asking again for the same will not help until something else changes.
-    """
-
-    def __init__(self, condition: Fault, response: ApiResponse) -> None:
-        super().__init__(condition.message)
-        self.condition = condition
-        self.status = response.status
-        self.retry_after = retry_after(response.headers)
-
-    @property
-    def lasting(self) -> bool:
-        return self.status in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
-
-
 class EntryApi:
-    """Calls raise ``EntryError`` for an answer that is no success, ``TransportError`` for none."""
+    """Calls raise ``WriteError`` for an answer that is no success, ``TransportError`` for none."""
 
     def __init__(self, client: KubernetesClient) -> None:
         self._client = client
@@ -92,10 +73,5 @@ def _path(namespace: str, name: str) -> str:
 
 
 def _success(verb: str, what: str, response: ApiResponse) -> Any:
-    if response.status in (HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.ACCEPTED):
-        return msgspec.json.decode(response.body)
-    condition = refused(verb, what, response.status, decode_status_message(response.body))
-    if response.status == HTTPStatus.NOT_FOUND:
-        text = f"{verb} {what}: the API server has no {API_VERSION} ServiceEntry; install Istio's custom resources"
-        condition = Fault(Reason.NOT_FOUND, text)
-    raise EntryError(condition, response)
+    missing = f"the API server has no {API_VERSION} ServiceEntry; install Istio's custom resources"
+    return success(verb, what, response, missing)

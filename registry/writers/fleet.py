@@ -12,11 +12,11 @@ from registry.model.services import ChangeSet
 from registry.model.status import WriterStatus
 from registry.sources.kubernetes.client import KubernetesClient
 from registry.sources.kubernetes.reflector import Connect
-from registry.writers.service_entries import ServiceEntryWriter
+from registry.writers.loop import Writer
 
 log = logging.getLogger(__name__)
 
-MakeWriter = Callable[[ClusterId, Connect], ServiceEntryWriter]
+MakeWriter = Callable[[ClusterId, Connect], Writer]
 
 
 @dataclass(slots=True)
@@ -24,7 +24,7 @@ class _Writing:
     """One writer, and how it reaches its cluster now."""
 
     connect: Connect
-    writer: ServiceEntryWriter
+    writer: Writer
     task: asyncio.Task[None] | None = None
 
 
@@ -96,7 +96,7 @@ class WriterFleet:
         return task
 
 
-async def _run(writer: ServiceEntryWriter, after: Awaitable[None] | None) -> None:
+async def _run(writer: Writer, after: Awaitable[None] | None) -> None:
     """Let the writer run, once its run before has ended. A bug in it is logged and takes nothing else down."""
     if after is not None:
         await asyncio.wait([asyncio.ensure_future(after)])

@@ -3,33 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 
 from registry.model.names import ClusterId, ServiceKey
 from registry.model.services import ChangeSet, MergedService
 from registry.model.status import WriterStatus
-from registry.sources.kubernetes.client import TransportError
-from registry.sources.kubernetes.conditions import Fault
 from registry.sources.kubernetes.reflector import Connect
 from registry.views.names import Names
 from registry.views.service_entry import MAX_ENDPOINTS, NAME_PREFIX, Document, entry_name, service_entry
-from registry.writers.entry_api import EntryApi, EntryError
+from registry.writers.answers import WriteError
+from registry.writers.entry_api import EntryApi
+from registry.writers.loop import Sleep, WriteLoop
 from registry.writers.plan import Action, HeldEntry, plan
 
 log = logging.getLogger(__name__)
-
-RELIST_SECONDS = 300.0
-"""How often what is there is compared with what should be, in case somebody else changed it."""
-
-RETRY_SECONDS = (1.0, 60.0)
-"""The first wait after a failure, and the longest; each is twice the one before."""
-
-CONCURRENT_WRITES = 8
-
-Sleep = Callable[[float], Awaitable[None]]
 
 
 class ServiceEntryWriter:
@@ -53,43 +42,36 @@ class ServiceEntryWriter:
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self.cluster = cluster
-        self._connect = connect
         self._services = services
         self._get = get
         self._namespaces = namespaces
-        self._ready = ready
         self._names = names
-        self._random = random
-        self._sleep = sleep
-        self._waiting = True
+        self._loop = WriteLoop(
+            "ServiceEntries", cluster, connect, EntryApi, self, ready=ready, random=random, sleep=sleep
+        )
         self._held: dict[ServiceKey, HeldEntry] = {}
-        self._dirty: set[ServiceKey] = set()
-        self._changed = asyncio.Event()
-        self._failures = 0
         self._conflicts: set[ServiceKey] = set()
         self._rejected: dict[ServiceKey, str] = {}
-        self._trouble: Fault | None = None
         self._written = 0
         self._deleted = 0
 
     def publish(self, changes: ChangeSet) -> None:
         """These services changed."""
-        self._dirty.update(change.key for change in changes)
-        self._changed.set()
+        self._loop.mark(change.key for change in changes)
 
     def look_again(self) -> None:
         """Something else that matters changed: the cluster's namespaces, or whether it is time to write."""
-        self._dirty.update(service.key for service in self._services())
-        self._dirty.update(self._held)
-        self._changed.set()
+        self._loop.mark(service.key for service in self._services())
+        self._loop.mark(self._held)
 
     def status(self) -> WriterStatus:
         """How the writing goes."""
         reason, message = "", ""
-        if self._waiting:
+        trouble = self._loop.trouble
+        if self._loop.waiting:
             reason, message = "Waiting", "nothing is written until every cluster was listed once"
-        elif self._trouble is not None:
-            reason, message = self._trouble.reason, self._trouble.message
+        elif trouble is not None:
+            reason, message = trouble.reason, trouble.message
         elif self._rejected:
             reason, message = "Rejected", "; ".join(self._rejected[key] for key in sorted(self._rejected))
         elif self._conflicts:
@@ -105,58 +87,15 @@ class ServiceEntryWriter:
 
     async def run(self) -> None:
         """Write until cancelled. What fails is tried again; a bad object holds up no other."""
-        while not self._ready():
-            self._changed.clear()
-            await self._changed.wait()
-        self._waiting = False
-        while True:
-            try:
-                client = await self._connect()
-            except TransportError as error:
-                await self._back_off(Fault(error.reason, str(error)))
-                continue
-            try:
-                await self._follow(EntryApi(client))
-            finally:
-                await client.close()
+        await self._loop.run()
 
-    async def _follow(self, api: EntryApi) -> None:
-        while True:
-            try:
-                await self._reconcile(api)
-            except TransportError as error:
-                await self._back_off(Fault(error.reason, str(error)))
-            except EntryError as error:
-                await self._back_off(error.condition, error.retry_after)
-
-    async def _reconcile(self, api: EntryApi) -> None:
-        """Compare all that is there with all that should be, then follow changes until it is time to compare again."""
+    async def compare(self, api: EntryApi) -> None:
         self._held = {_key(entry): entry for entry in await api.list_ours() if entry.name.startswith(NAME_PREFIX)}
         self._rejected.clear()
         self._conflicts.clear()
         self.look_again()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(RELIST_SECONDS):
-                while True:
-                    await self._write_dirty(api)
-                    self._trouble = None
-                    self._failures = 0
-                    await self._changed.wait()
 
-    async def _write_dirty(self, api: EntryApi) -> None:
-        """Write what is marked, a few at a time; raises the first failure after all were tried."""
-        self._changed.clear()
-        while self._dirty:
-            keys = sorted(self._dirty)[:CONCURRENT_WRITES]
-            outcomes = await asyncio.gather(*(self._write(api, key) for key in keys), return_exceptions=True)
-            failed = {key: each for key, each in zip(keys, outcomes, strict=True) if each is not None}
-            if failed:
-                self._dirty.update(failed)
-                raise next(iter(failed.values()))
-
-    async def _write(self, api: EntryApi, key: ServiceKey) -> None:
-        """Bring one entry to where it should be. The mark is taken first: a change meanwhile marks it again."""
-        self._dirty.discard(key)
+    async def write(self, api: EntryApi, key: ServiceKey) -> None:
         self._conflicts.discard(key)
         self._rejected.pop(key, None)
         service = self._get(key)
@@ -170,7 +109,7 @@ class ServiceEntryWriter:
             held = await api.read(key.namespace, entry_name(key.name))
         try:
             await self._act(api, key, plan(wanted, held), wanted, held)
-        except EntryError as error:
+        except WriteError as error:
             if not error.lasting:
                 if error.status == HTTPStatus.CONFLICT:
                     self._held.pop(key, None)
@@ -197,15 +136,6 @@ class ServiceEntryWriter:
         if service is None or key.namespace not in self._namespaces():
             return None
         return service_entry(service, self._names)
-
-    async def _back_off(self, condition: Fault, retry_after: float | None = None) -> None:
-        if condition != self._trouble:
-            log.warning("cluster %s: writing ServiceEntries: %s: %s", self.cluster, condition.reason, condition.message)
-        self._trouble = condition
-        first, longest = RETRY_SECONDS
-        wait = min(longest, first * 2.0 ** min(self._failures, 16)) * (1 - self._random() / 2)
-        self._failures += 1
-        await self._sleep(max(wait, retry_after or 0.0))
 
 
 def _key(entry: HeldEntry) -> ServiceKey:

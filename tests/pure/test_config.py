@@ -114,6 +114,7 @@ def test_empty_file_is_all_defaults(path: Path) -> None:
         ("listen:\n  http: a:99999\n", "2: listen.http: expected a port from 0 to 65535"),
         ("envoy: {listener: '::1:80'}\n", "1: envoy.listener: expected HOST:PORT"),
         ("domain: Not_A_Domain\n", "1: domain: expected a DNS name"),
+        ("export:\n  writeConditions: true\n", "2: export.writeConditions: goes with mode: ServiceExport, got all"),
         ("export:\n  excludeServices:\n  - a/b\n  - c\n", "4: export.excludeServices[1]: 'c' is not a service"),
         ("limits:\n  stream: 1\n", "2: limits.stream: unknown key; did you mean 'streams'?"),
         ("limits:\n  streams: 1\n  idleSeconds: 0\n", "3: limits.idleSeconds: expected a number above 0"),

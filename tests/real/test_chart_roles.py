@@ -22,6 +22,10 @@ READ = {
     ("", "namespaces"): {"list", "watch"},
     ("discovery.k8s.io", "endpointslices"): {"list", "watch"},
 }
+EXPORTS = {
+    ("multicluster.x-k8s.io", "serviceexports"): {"list", "watch", "get"},
+    ("multicluster.x-k8s.io", "serviceexports/status"): {"patch"},
+}
 WRITE = {("networking.istio.io", "serviceentries"): {"list", "get", "create", "patch", "delete"}}
 EVERYBODY = {
     ("authorization.k8s.io", "selfsubjectaccessreviews"),
@@ -29,6 +33,21 @@ EVERYBODY = {
     ("authentication.k8s.io", "selfsubjectreviews"),
 }
 """What the API server grants to every authenticated user (system:basic-user)."""
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        (["serviceExports.read=true"], {("multicluster.x-k8s.io", "serviceexports"): {"list", "watch"}}),
+        (["serviceExports.read=true", "serviceExports.writeConditions=true"], EXPORTS),
+    ],
+    ids=["read", "write"],
+)
+async def test_service_exports_are_read_and_written_only_where_that_is_on(
+    planes: Planes, more: list[str], expected: dict[tuple[str, str], set[str]]
+) -> None:
+    await install(planes.a, planes.namespace, False, *more)
+    assert await rules(planes.a) == READ | expected
 
 
 @pytest.mark.parametrize("write", [False, True], ids=["read", "write"])
@@ -53,11 +72,10 @@ async def test_registry_works_with_the_roles_of_the_chart_and_has_no_other_right
                 await until(lambda plane=plane, path=path: gone(plane, path), "the entry is deleted")
 
 
-async def install(plane: ControlPlane, namespace: str, write: bool) -> None:
+async def install(plane: ControlPlane, namespace: str, write: bool, *more: str) -> None:
     """Apply what the chart renders for a member cluster, and take its token for the user ``chart``."""
-    documents = render(
-        namespace, "mode=member", f"serviceEntries.write={str(write).lower()}", release=f"{plane.name}-{namespace}"
-    )
+    values = ["mode=member", f"serviceEntries.write={str(write).lower()}", *more]
+    documents = render(namespace, *values, release=f"{plane.name}-{namespace}")
     await plane.api.create(f"{CORE}/namespaces/{namespace}/serviceaccounts", of_kind(documents, "ServiceAccount"))
     await plane.api.create(f"{CORE}/namespaces/{namespace}/secrets", of_kind(documents, "Secret"))
     await plane.api.create(f"{RBAC}/clusterroles", of_kind(documents, "ClusterRole"))
