@@ -132,6 +132,17 @@ async def test_open_watches_are_told_that_their_version_is_gone(rig: Rig) -> Non
     await until(lambda: rig.proxy.watches == 0, "the watch is closed")
 
 
+async def test_events_are_lost_and_the_watch_goes_on(rig: Rig) -> None:
+    async with rig.watching() as lines:
+        rig.proxy.lose_events("services")
+        await rig.server.put(Kind.SERVICE, a_service("lost"))
+        await until(lambda: rig.proxy.lost == 1, "the event is lost")
+        rig.proxy.be_honest()
+        await rig.server.put(Kind.SERVICE, a_service("told"))
+        assert await event(lines) == ("ADDED", "told")
+    assert await rig.names() == {"one", "two", "three", "lost", "told"}
+
+
 async def test_a_look_at_the_version_is_no_list(rig: Rig) -> None:
     rig.proxy.lie(kube_lies.empty(), "services", times=1)
     assert await rig.names("limit=1") == {"one"}

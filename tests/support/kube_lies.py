@@ -23,6 +23,9 @@ INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 """Annotation of the bookmark that ends a list which came as a watch (KEP-3157)."""
 
 GONE = an_error(410, "Expired", "too old resource version: the proxy says so")
+Edit = Callable[[dict[str, Any]], dict[str, Any] | None]
+"""What becomes of an object; None: it is left out."""
+
 Answer = Callable[[web.Request, "Upstream"], Awaitable[web.StreamResponse]]
 
 
@@ -113,25 +116,30 @@ def gone_event() -> Answer:
 
 
 def without(lacks: Callable[[str], bool]) -> Answer:
-    """A complete list, 200, without the objects whose names ``lacks`` picks; a watch tells the truth after its list."""
-
-    async def answer(request: web.Request, upstream: Upstream) -> web.StreamResponse:
-        if streams(request):
-            return await _without_initial(request, upstream, lacks)
-        async with upstream.answer(request) as response:
-            body = await response.read()
-            if response.status == 200:
-                document = json.loads(body)
-                document["items"] = [each for each in document["items"] or () if not lacks(each["metadata"]["name"])]
-                body = json.dumps(document).encode()
-            return web.Response(status=response.status, headers=returned(response), body=body)
-
-    return answer
+    """A complete list, 200, without the objects whose names ``lacks`` picks."""
+    return edited(lambda item: None if lacks(item["metadata"]["name"]) else item)
 
 
 def empty() -> Answer:
     """A complete list of nothing, 200."""
-    return without(lambda _name: True)
+    return edited(lambda _item: None)
+
+
+def edited(edit: Edit) -> Answer:
+    """A complete list, 200, of what ``edit`` makes of each object; a watch tells the truth after its list."""
+
+    async def answer(request: web.Request, upstream: Upstream) -> web.StreamResponse:
+        if streams(request):
+            return await _edited_stream(request, upstream, edit)
+        async with upstream.answer(request) as response:
+            body = await response.read()
+            if response.status == 200:
+                document = json.loads(body)
+                items = map(edit, document["items"] or ())
+                body = json.dumps({**document, "items": [each for each in items if each is not None]}).encode()
+            return web.Response(status=response.status, headers=returned(response), body=body)
+
+    return answer
 
 
 def half(*, then_stall: bool) -> Answer:
@@ -155,9 +163,7 @@ def half(*, then_stall: bool) -> Answer:
     return answer
 
 
-async def _without_initial(
-    request: web.Request, upstream: Upstream, lacks: Callable[[str], bool]
-) -> web.StreamResponse:
+async def _edited_stream(request: web.Request, upstream: Upstream, edit: Edit) -> web.StreamResponse:
     async with upstream.answer(request) as response:
         stream = web.StreamResponse(status=response.status, headers=returned(response))
         await stream.prepare(request)
@@ -167,8 +173,9 @@ async def _without_initial(
             *lines, rest = (rest + chunk).split(b"\n")
             for line in lines:
                 event = json.loads(line)
-                if not (listing and event["type"] == "ADDED" and lacks(event["object"]["metadata"]["name"])):
-                    await stream.write(line + b"\n")
+                told = edit(event["object"]) if listing and event["type"] == "ADDED" else event["object"]
+                if told is not None:
+                    await stream.write(json.dumps({**event, "object": told}).encode() + b"\n")
                 listing = listing and not _ends_list(event)
         await stream.write(rest)
         return stream

@@ -45,6 +45,9 @@ class LyingProxy:
         self._upstream: Upstream | None = None
         self._runner: web.AppRunner | None = None
         self._port = 0
+        self._losing = ""
+        self.lost = 0
+        """How many pieces of watches were lost."""
         self.told = 0
         """How many requests were answered with a lie."""
 
@@ -90,8 +93,14 @@ class LyingProxy:
         """
         self._lies.append(_Lie(answer, resource, verbs, times))
 
+    def lose_events(self, resource: str) -> None:
+        """From now on nothing that watches of ``resource`` bring goes through, and they stay open."""
+        self._losing = resource
+
     def be_honest(self) -> None:
+        """From now on; what was said is said."""
         self._lies.clear()
+        self._losing = ""
 
     @property
     def watches(self) -> int:
@@ -127,7 +136,7 @@ class LyingProxy:
 
     async def _forward(self, request: web.Request, upstream: Upstream) -> web.StreamResponse:
         """No lie: the API server's own words, as they come."""
-        transport = request.transport
+        transport, resource = request.transport, asked(request)[1]
         assert transport is not None
         async with upstream.answer(request) as response:
             stream = web.StreamResponse(status=response.status, headers=returned(response))
@@ -136,7 +145,10 @@ class LyingProxy:
                 self._watches[transport] = stream
             try:
                 async for chunk in response.content.iter_any():
-                    await stream.write(chunk)
+                    if streams(request) and self._losing == resource:
+                        self.lost += 1
+                    else:
+                        await stream.write(chunk)
             finally:
                 self._watches.pop(transport, None)
             await stream.write_eof()

@@ -45,7 +45,7 @@ async def test_endpoints_stay_as_long_as_they_answer_and_then_for_a_while(
             assert rig.client.wrong == []
             rig.client.ask(*rig.a.addresses)
             await rig.client.until(lambda: rig.client.addresses() == rig.b.addresses, "the silent cluster is out")
-            await rig.delete(rig.b, *rig.b.addresses, within=1)
+            await rig.delete(rig.b, *rig.b.addresses, within=10)
             await rig.client.until(lambda: rig.client.addresses() == rig.a.addresses, "the last ones are back")
             await rig.proxy.heal()
             await rig.stands("Current")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 from support.controlplane import ControlPlane
 from support.fault_rig import NAME, Row, fault_rig
-from support.outages import killed
+from support.outages import killed, stopped
 from support.processes import until
 
 from registry.model.names import Kind
 from registry.snapshot.format import decode
+
+ASLEEP_SECONDS = 6.0
 
 
 async def test_registry_is_killed_while_an_api_server_is_down(
@@ -36,6 +39,19 @@ async def test_registry_is_killed_while_an_api_server_is_down(
                 await rig.client.until(lambda: rig.client.connects == 2, "the client is back")
                 await rig.change(rig.b, within=5)
             assert rig.client.without_cause == []
+
+
+async def test_registry_is_stopped_for_longer_than_it_waits_for_a_cluster(
+    control_planes: tuple[ControlPlane, ControlPlane], closed: None, namespace: str, tmp_path: Path, rows: list[Row]
+) -> None:
+    """A machine that sleeps: the silence was the registry's own, and no cluster's."""
+    liveness = {"staleSeconds": 3, "evictSeconds": 0, "graceSeconds": 0, "probe": {"endpoints": 1}}
+    async with fault_rig(control_planes, namespace, tmp_path, rows, liveness=liveness) as rig:
+        how = f"SIGSTOP for {ASLEEP_SECONDS} s, of which 3 s make a cluster stale; SIGCONT"
+        async with rig.fault("registry stopped", how, within=10):
+            with stopped(rig.registry.process):
+                await asyncio.sleep(ASLEEP_SECONDS)  # the fault is the time that passes
+        assert rig.client.demoted == set()
 
 
 def remembered(snapshot: Path, namespace: str) -> set[str]:
