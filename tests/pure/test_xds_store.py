@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Hashable
 
 from support.xds_client import Node, resource
@@ -187,3 +189,21 @@ def test_each_group_is_found_its_own_and_told_only_of_its_own() -> None:
     assert clients["y"].pull() is None
     clients["x"].session.close()
     assert store.viewers(EDS.url, "a") == {"y"}
+
+
+def test_a_view_that_nobody_uses_any_more_is_dropped() -> None:
+    store = ResourceStore()
+    store.on_demand(EDS.url, lambda _, group, name: resource(EDS, name, f"of {group}", on_demand=True))
+    options = SessionOptions(group=lambda node, kind: node.id if kind is EDS else "")
+    clients = [Dialogue(store, delta=True, options=options, node=Node(id="x")) for _ in range(2)]
+    for client in clients:
+        client.subscribe(EDS, "a")
+        client.take()
+    view = weakref.ref(store.partition(EDS.url, "x"))
+    clients.pop().session.close()
+    gc.collect()
+    assert view() is not None
+    clients.pop().session.close()
+    del client
+    gc.collect()
+    assert view() is None
