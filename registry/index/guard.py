@@ -257,16 +257,21 @@ class Witness:
     def testimony(self, fact: EndpointSlice) -> Iterator[tuple[str, Testimony]]:
         """Address and testimony of each endpoint of the slice."""
         service = self.get(ObjectRef(Kind.SERVICE, fact.namespace, fact.service))
-        selector = service.selector if isinstance(service, Service) else ()
+        selector, unready = (
+            (service.selector, service.publish_not_ready) if isinstance(service, Service) else ((), False)
+        )
         for each in fact.endpoints:
-            said = self._pod(pod_ref(fact, each.pod), selector) if each.pod and self.has_pods else Testimony.UNKNOWN
+            said = Testimony.UNKNOWN
+            if each.pod and self.has_pods:
+                said = self._pod(pod_ref(fact, each.pod), known.selector, known.publish_not_ready)
             yield each.address, said
 
-    def _pod(self, ref: ObjectRef, selector: tuple[tuple[str, str], ...]) -> Testimony:
+    def _pod(self, ref: ObjectRef, selector: tuple[tuple[str, str], ...], unready: bool) -> Testimony:
+        """``unready``: Pods that are not ready are endpoints too (``publishNotReadyAddresses``)."""
         pod = self.get(ref)
         if not isinstance(pod, Pod):
             return Testimony.UNKNOWN if self.held(ref) is not None else Testimony.GONE
-        if not pod.ready or pod.terminating:
+        if pod.terminating or not (pod.ready or unready):
             return Testimony.GONE
         if not selector:
             return Testimony.UNKNOWN

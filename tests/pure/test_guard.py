@@ -209,6 +209,16 @@ def test_pods_that_go_after_the_list_let_their_endpoints_go() -> None:
     assert world.doubted == set(addresses(6, first=5))
 
 
+def test_pods_that_are_not_ready_are_endpoints_where_the_service_publishes_them() -> None:
+    """``publishNotReadyAddresses``: that a Pod is not ready says nothing against its endpoint."""
+    service = Service("shop", "echo", a_service().ports, selector=APP, publish_not_ready=True)
+    pods = tuple(Pod("shop", f"pod-{number}", APP, ready=False) for number in range(1, 5))
+    ends = tuple(SliceEndpoint(f"10.0.0.{number}", pod=f"pod-{number}") for number in range(1, 5))
+    world = World(service, a_slice(*ends), *pods)
+    world.relist(service, *pods)
+    assert world.doubted == set(addresses(4))
+
+
 def test_pods_that_are_alive_outweigh_a_second_list_until_the_time_is_over() -> None:
     fact, pods = podded(4)
     world = World(selecting(), fact, *pods)
