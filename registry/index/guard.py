@@ -257,9 +257,7 @@ class Witness:
     def testimony(self, fact: EndpointSlice) -> Iterator[tuple[str, Testimony]]:
         """Address and testimony of each endpoint of the slice."""
         service = self.get(ObjectRef(Kind.SERVICE, fact.namespace, fact.service))
-        selector, unready = (
-            (service.selector, service.publish_not_ready) if isinstance(service, Service) else ((), False)
-        )
+        known = service if isinstance(service, Service) else Service(fact.namespace, fact.service)
         for each in fact.endpoints:
             said = Testimony.UNKNOWN
             if each.pod and self.has_pods:
