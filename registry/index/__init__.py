@@ -10,12 +10,24 @@
 ``merge``      the parts of all clusters as one service
 ``export``     which services are in the list at all
 ``refused``    what is exported and can be no service of several clusters
+``explain``    one service once more, and what the rules did to each of its endpoints
 ``index``      all clusters: events in, change sets out
 """
 
+from registry.index.explain import ExplainedCluster, ExplainedEndpoint, ServiceExplanation
 from registry.index.export import ExportMode, ExportPolicy
 from registry.index.guard import GuardPolicy
 from registry.index.index import HeldService, Index
 from registry.index.refused import Refused
 
-__all__ = ["ExportMode", "ExportPolicy", "GuardPolicy", "HeldService", "Index", "Refused"]
+__all__ = [
+    "ExplainedCluster",
+    "ExplainedEndpoint",
+    "ExportMode",
+    "ExportPolicy",
+    "GuardPolicy",
+    "HeldService",
+    "Index",
+    "Refused",
+    "ServiceExplanation",
+]

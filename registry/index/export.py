@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from registry.model.facts import Labels, Service
 from registry.model.names import BASE_KINDS, Kind, ServiceKey
+from registry.model.reasons import Reason
 
 DEFAULT_EXCLUDED_NAMESPACES = frozenset({"kube-system", "kube-public", "kube-node-lease", "istio-system"})
 DEFAULT_EXCLUDED_SERVICES = frozenset({ServiceKey("default", "kubernetes")})
@@ -47,17 +48,29 @@ class ExportPolicy:
 
     def excludes(self, key: ServiceKey) -> bool:
         """No Service of that name is in the list, whatever else is said of it."""
-        return key.namespace in self.excluded_namespaces or key in self.excluded_services
+        return self.exclusion(key) is not None
+
+    def exclusion(self, key: ServiceKey) -> Reason | None:
+        """Why no Service of that name is in the list, whatever else is said of it; None: one may be."""
+        if key.namespace in self.excluded_namespaces:
+            return Reason.NAMESPACE_EXCLUDED
+        return Reason.SERVICE_EXCLUDED if key in self.excluded_services else None
 
     def exports(self, service: Service, has_export: bool) -> bool:
         """Whether the Service of one cluster is in the list; ``has_export``: that cluster has a ServiceExport of it."""
-        if self.excludes(service.key):
-            return False
+        return self.refusal(service, has_export) is None
+
+    def refusal(self, service: Service, has_export: bool) -> Reason | None:
+        """Why it is not; None where it is."""
+        excluded = self.exclusion(service.key)
+        if excluded is not None:
+            return excluded
         match self.mode:
             case ExportMode.ALL:
-                return True
+                return None
             case ExportMode.SERVICE_EXPORT:
-                return has_export
+                return None if has_export else Reason.NOT_EXPORTED
             case ExportMode.SELECTOR:
                 labels = dict(service.labels)
-                return all(labels.get(key) == value for key, value in self.selector)
+                selected = all(labels.get(key) == value for key, value in self.selector)
+                return None if selected else Reason.NOT_SELECTED

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from registry.model.facts import AddressType
+from registry.model.reasons import Reason
 from registry.model.services import Endpoint
+from registry.model.trace import Trace
 
 NOWHERE = ""
 
@@ -15,7 +17,9 @@ def family(address: str) -> AddressType:
     return AddressType.IPV6 if ":" in address else AddressType.IPV4
 
 
-def paired(endpoints: Sequence[Endpoint], preferred: Sequence[AddressType]) -> tuple[Endpoint, ...]:
+def paired(
+    endpoints: Sequence[Endpoint], preferred: Sequence[AddressType], trace: Trace | None = None
+) -> tuple[Endpoint, ...]:
     """The endpoints, where two of them are a Pod's address in either family as one.
 
     Its ``address`` is of the family that comes first in ``preferred`` (IPv4 where that says nothing), and the other
@@ -40,4 +44,27 @@ def paired(endpoints: Sequence[Endpoint], preferred: Sequence[AddressType]) -> t
             found.append(shared._replace(address=ordered[0], additional_addresses=tuple(ordered[1:])))
         else:
             found += [shared._replace(address=each) for own in addresses.values() for each in own]
+    if trace is not None:
+        _tell(trace, endpoints, found)
     return tuple(found)
+
+
+def _tell(trace: Trace, endpoints: Sequence[Endpoint], found: Sequence[Endpoint]) -> None:
+    """Which of those ``found`` each of the ``endpoints`` with a Pod is now; of equal ones the first."""
+    homes = {
+        each._replace(address=address, additional_addresses=()): each
+        for each in found
+        for address in (each.address, *each.additional_addresses)
+    }
+    taken: set[Endpoint] = set()
+    for each in endpoints:
+        if not each.pod:
+            continue
+        if each in taken:
+            trace.dropped(each, Reason.DUPLICATE, f"{each.address} of Pod {each.pod} is in another slice too")
+            continue
+        taken.add(each)
+        home = homes[each]
+        if each.address in home.additional_addresses:
+            trace.note(each, Reason.FURTHER_ADDRESS, f"Pod {each.pod} is listed as {home.address}")
+        trace.became(each, home)

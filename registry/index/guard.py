@@ -88,6 +88,10 @@ class RemovalGuard:
         hold = self._holds.get(ref)
         return None if hold is None else hold.fact
 
+    def hold_of(self, ref: ObjectRef) -> Hold | None:
+        """Why the object, or a part of the slice, is held, where it is."""
+        return self._holds.get(ref)
+
     def slices(self, key: ServiceKey) -> Iterable[EndpointSlice]:
         """The held remainders of the service's slices."""
         return self._slices.get(key, NO_SLICES).values()

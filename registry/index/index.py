@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from registry.index.explain import ServiceExplanation, explain
 from registry.index.export import ExportPolicy
 from registry.index.guard import GuardPolicy, Hold
 from registry.index.join import Contribution
@@ -188,6 +189,10 @@ class Index:
                 self._touch(each.cluster, member.guard.release(holds))
                 released.append(each)
         return tuple(released)
+
+    def explain(self, key: ServiceKey) -> ServiceExplanation:
+        """The service as a commit would show it now, and why. Costs a full join of this service in every cluster."""
+        return explain(key, self._members, self._standing)
 
     def get(self, key: ServiceKey) -> MergedService | None:
         """The service as of the last commit."""

@@ -24,7 +24,9 @@ from registry.model.facts import (
     SliceEndpoint,
 )
 from registry.model.names import ClusterId, Kind, Locality, ObjectRef
+from registry.model.reasons import Reason
 from registry.model.services import Endpoint, Expected, Health, TargetPort
+from registry.model.trace import Trace
 
 NETWORK_LABEL = "topology.istio.io/network"
 """On a Pod: its network. On the namespace ``istio-system``: that of the cluster (istio.io, "Multi-network")."""
@@ -147,6 +149,7 @@ def join(
     created: str = "",
     before: Contribution | None = None,
     changed: Changed = NOTHING_CHANGED,
+    trace: Trace | None = None,
 ) -> Contribution:
     """The part of ``place`` in ``service``: of its ``slices``, and of those ``held`` though a list lacks them.
 
@@ -155,7 +158,8 @@ def join(
     Slices of the address type FQDN are left out, and so is an endpoint whose address is none or that offers none of
     the Service's ports.
 
-    What ``before`` gave is not made again where it is the same, as far as nothing ``changed``.
+    What ``before`` gave is not made again where it is the same, as far as nothing ``changed``. A ``trace`` is told what
+    becomes of each endpoint; it needs all of them made, so there is to be no ``before``.
     """
     ports = distinct_ports(service.ports)
     same_network = before is not None and before.network == place.network
@@ -163,14 +167,18 @@ def join(
     parts: list[SlicePart] = []
     for fact, demoted in chain(((each, in_doubt) for each in slices), ((each, True) for each in held)):
         if fact.address_type is AddressType.FQDN:
+            if trace is not None:
+                trace.left_out(fact, Reason.ADDRESS_TYPE_FQDN)
             continue
         targets = target_ports(ports, fact)
         if targets or not ports:
-            parts.append(_part(place, fact, targets, demoted, known.get((fact.name, demoted)), changed))
+            parts.append(_part(place, fact, targets, demoted, known.get((fact.name, demoted)), changed, trace))
+        elif trace is not None:
+            trace.left_out(fact, Reason.PORT_NOT_OFFERED, _ports_text(ports, fact))
     endpoints = parts[0].endpoints if len(parts) == 1 else tuple(sorted(chain(*(each.endpoints for each in parts))))
     unready, expected = _counted(parts, endpoints)
     if len({each.fact.address_type for each in parts}) > 1:
-        endpoints = paired(endpoints, service.ip_families)
+        endpoints = paired(endpoints, service.ip_families, trace)
     return Contribution(
         place.cluster,
         service,
@@ -191,6 +199,7 @@ def _part(
     demoted: bool,
     before: SlicePart | None,
     changed: Changed,
+    trace: Trace | None,
 ) -> SlicePart:
     """What the slice gives; of ``before``, which is of a slice of that name, what is the same."""
     if before is not None and before.targets != targets:
@@ -200,15 +209,20 @@ def _part(
     known = _known(before, changed)
     endpoints: list[Endpoint] = []
     waiting: list[tuple[str, str, Locality]] = []
-    for raw, address in _addressed(fact):
+    for raw, address in _addressed(fact, trace):
         health = health_of(raw)
         if health is not None:
             endpoint = known.get(raw)
             if endpoint is None:
                 endpoint = place.endpoint(fact, raw, address=address, ports=targets, health=health, demoted=demoted)
+                if trace is not None:
+                    trace.made(fact, raw, endpoint)
             endpoints.append(endpoint)
-        elif not raw.terminating:
+            continue
+        if not raw.terminating:
             waiting.append((raw.pod, address, place.locality(raw)))
+        if trace is not None:
+            trace.left_out(fact, Reason.TERMINATING if raw.terminating else Reason.NOT_READY, raws=(raw,))
     endpoints.sort()
     counts = Counter([each.locality for each in endpoints])
     return SlicePart(fact, targets, demoted, tuple(endpoints), tuple(waiting), tuple(counts.items()))
@@ -311,11 +325,20 @@ def health_of(endpoint: SliceEndpoint) -> Health | None:
     return None
 
 
-def _addressed(fact: EndpointSlice) -> Iterator[tuple[SliceEndpoint, str]]:
+def _addressed(fact: EndpointSlice, trace: Trace | None = None) -> Iterator[tuple[SliceEndpoint, str]]:
     for endpoint in fact.endpoints:
         address = canonical_address(endpoint.address)
         if address is not None:
             yield endpoint, address
+        elif trace is not None:
+            trace.left_out(fact, Reason.NO_ADDRESS, raws=(endpoint,))
+
+
+def _ports_text(ports: Iterable[ServicePort], fact: EndpointSlice) -> str:
+    """The two sides that do not meet."""
+    asked = ", ".join(f"{port.name!r}/{port.protocol}" for port in ports)
+    has = ", ".join(f"{port.name!r}/{port.protocol}" for port in fact.ports)
+    return f"the Service has {asked}; the slice has {has or 'no ports'}"
 
 
 @lru_cache(maxsize=1 << 10)

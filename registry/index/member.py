@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain
 
 from registry.index.export import ExportPolicy
 from registry.index.guard import GuardPolicy, Hold, HoldReason, RemovalGuard, Witness
@@ -23,6 +22,8 @@ from registry.index.store import Difference, FactStore
 from registry.model.events import Apply, Delete, InitDone, SourceEvent
 from registry.model.facts import EndpointSlice, Fact, Namespace, Node, Pod, Service, ServiceExport
 from registry.model.names import ClusterId, Kind, ObjectRef, ServiceKey
+from registry.model.reasons import Reason
+from registry.model.trace import Trace
 
 BEARING = frozenset({Kind.SERVICE, Kind.ENDPOINT_SLICE, Kind.SERVICE_EXPORT})
 """The kinds whose removal takes endpoints out of the list. The others say more about endpoints that are there."""
@@ -114,11 +115,19 @@ class Member:
         held = {hold.fact.key for hold in self.guard.holds() if isinstance(hold.fact, Service)}
         return held | {ServiceKey(ref.namespace, ref.name) for ref in self.facts.held(Kind.SERVICE)}
 
-    def contribution(self, key: ServiceKey, before: Contribution | None = None) -> Contribution | None:
-        """Its part in the service, None where it has none; ``before`` is what it was the last time."""
+    def contribution(
+        self, key: ServiceKey, before: Contribution | None = None, trace: Trace | None = None
+    ) -> Contribution | None:
+        """Its part in the service, None where it has none; ``before`` is what it was the last time.
+
+        With a ``trace`` there is to be no ``before``.
+        """
         changed = (self._changed.pop(key, None) if before is not None else None) or _Names()
-        service = self._exported(key)
-        if service is None:
+        service = self.admitted(key)
+        if isinstance(service, Reason):
+            if trace is not None:
+                for fact in self.slices(key):
+                    trace.left_out(fact, service)
             return None
         in_doubt = self.facts.get(service.ref) is None
         export = self.get(ObjectRef(Kind.SERVICE_EXPORT, *key)) if self._export.by_objects else None
@@ -132,7 +141,26 @@ class Member:
             created=created,
             before=before,
             changed=Changed(changed.pods, changed.nodes),
+            trace=trace,
         )
+
+    def slices(self, key: ServiceKey) -> list[EndpointSlice]:
+        """The slices of the service, and what is held of slices though a list lacks it."""
+        return [*self._slices(key), *self.guard.slices(key)]
+
+    def admitted(self, key: ServiceKey) -> Service | Reason:
+        """The Service if it is in the list, else why it is not."""
+        service = self.get(ObjectRef(Kind.SERVICE, key.namespace, key.name))
+        if not isinstance(service, Service):
+            return self._export.exclusion(key) or Reason.NO_SERVICE
+        if service.external_name:
+            return Reason.EXTERNAL_NAME
+        exported = self.get(ObjectRef(Kind.SERVICE_EXPORT, key.namespace, key.name)) is not None
+        return self._export.refusal(service, exported) or service
+
+    def from_snapshot(self, kind: Kind) -> bool:
+        """What is held of ``kind`` is from the snapshot: it was not listed since."""
+        return self.restored and not self.facts.listed(kind)
 
     def effective(self) -> Mapping[Kind, Sequence[Fact]]:
         """All that counts, held objects too: what a snapshot has to remember."""
@@ -157,13 +185,6 @@ class Member:
     def _slices(self, key: ServiceKey) -> list[EndpointSlice]:
         found = map(self.facts.get, self.lookup.slices(key))
         return [each for each in found if isinstance(each, EndpointSlice)]
-
-    def _exported(self, key: ServiceKey) -> Service | None:
-        service = self.get(ObjectRef(Kind.SERVICE, key.namespace, key.name))
-        if not isinstance(service, Service) or service.external_name:
-            return None
-        exported = self.get(ObjectRef(Kind.SERVICE_EXPORT, key.namespace, key.name)) is not None
-        return service if self._export.exports(service, exported) else None
 
     def _touched(self, differences: Iterable[Difference]) -> set[ServiceKey]:
         touched: set[ServiceKey] = set()
@@ -310,11 +331,11 @@ class Member:
 
     def _addresses(self, key: ServiceKey) -> set[str]:
         """The endpoints the service has here, held ones too."""
-        if self._exported(key) is None:
+        if isinstance(self.admitted(key), Reason):
             return set()
         found = {
             canonical_address(endpoint.address)
-            for fact in chain(self._slices(key), self.guard.slices(key))
+            for fact in self.slices(key)
             for endpoint in fact.endpoints
             if health_of(endpoint) is not None
         }

@@ -10,23 +10,32 @@ from registry.index.conflicts import by_age, exposed, ip_families, merge_ports, 
 from registry.index.join import Contribution
 from registry.model.facts import ServicePort
 from registry.model.names import ClusterId, ServiceKey
+from registry.model.reasons import Reason
 from registry.model.services import Endpoint, Health, MergedService, TargetPort
 from registry.model.standing import Standing
+from registry.model.trace import Trace
 
 ADDRESS = attrgetter("address")
 FURTHER = attrgetter("additional_addresses")
 
 NO_STANDING: Mapping[ClusterId, Standing] = {}
 
+Claim = tuple[str, str, TargetPort | None]
+"""Network, address, and port; None: the address itself, of an endpoint without ports."""
+
 
 def merge(
-    key: ServiceKey, contributions: Iterable[Contribution], standing: Mapping[ClusterId, Standing] = NO_STANDING
+    key: ServiceKey,
+    contributions: Iterable[Contribution],
+    standing: Mapping[ClusterId, Standing] = NO_STANDING,
+    trace: Trace | None = None,
 ) -> MergedService | None:
     """One service out of the parts of its clusters; None when there are none.
 
     Where the parts differ, the oldest export's word counts (``registry.index.conflicts``).
     ``standing`` has the clusters that are not CURRENT. Endpoints of a cluster that is DEMOTED come one priority later;
-    those of one that is EVICTED are left out, but for ports that nobody else offers.
+    those of one that is EVICTED are left out, but for ports that nobody else offers. A ``trace`` that was told of the
+    contributions is told what becomes of their endpoints.
     """
     parts = sorted(contributions, key=lambda part: part.cluster)
     if not parts:
@@ -37,22 +46,20 @@ def merge(
     candidates: list[Endpoint] = []
     evicted: list[Endpoint] = []
     for part in parts:
-        endpoints = routable(part, ports)
+        endpoints = routable(part, ports, trace)
         match standing.get(part.cluster, Standing.CURRENT):
             case Standing.DEMOTED:
-                candidates += map(demoted, endpoints)
+                candidates += [demoted(each, trace, Reason.DEMOTED) for each in endpoints]
             case Standing.EVICTED:
-                evicted += map(demoted, endpoints)
+                evicted += endpoints
             case _:
                 candidates += endpoints
     if evicted:
-        manned = {(pair.port, pair.protocol) for endpoint in candidates for pair in endpoint.ports}
-        offers = ((each, [(pair.port, pair.protocol) for pair in each.ports]) for each in evicted)
-        candidates += [each for each, offered in offers if not manned.issuperset(offered)]
+        candidates += _last_ones(evicted, candidates, trace)
     return MergedService(
         key=key,
         ports=ports,
-        endpoints=distinct_endpoints(candidates),
+        endpoints=distinct_endpoints(candidates, trace),
         clusters=tuple(part.cluster for part in parts),
         unready=sum(part.unready for part in parts),
         headless=oldest.headless,
@@ -66,11 +73,28 @@ def merge(
     )
 
 
-def demoted(endpoint: Endpoint) -> Endpoint:
-    return endpoint if endpoint.demoted else endpoint._replace(demoted=True)
+def demoted(endpoint: Endpoint, trace: Trace | None, reason: Reason) -> Endpoint:
+    """The endpoint in doubt, for this reason."""
+    moved = endpoint if endpoint.demoted else endpoint._replace(demoted=True)
+    if trace is not None:
+        trace.became(endpoint, moved)
+        trace.note(moved, reason)
+    return moved
 
 
-def distinct_endpoints(candidates: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
+def _last_ones(evicted: Iterable[Endpoint], candidates: Iterable[Endpoint], trace: Trace | None) -> list[Endpoint]:
+    """Those of evicted clusters that offer a port which none of the ``candidates`` does."""
+    manned = {(pair.port, pair.protocol) for endpoint in candidates for pair in endpoint.ports}
+    found = []
+    for each in evicted:
+        if not manned.issuperset([(pair.port, pair.protocol) for pair in each.ports]):
+            found.append(demoted(each, trace, Reason.LAST_OF_EVICTED))
+        elif trace is not None:
+            trace.dropped(each, Reason.EVICTED)
+    return found
+
+
+def distinct_endpoints(candidates: Iterable[Endpoint], trace: Trace | None = None) -> tuple[Endpoint, ...]:
     """The endpoints in their order, no two of which stand for one address and port of one network.
 
     Of two that do, the one that is not in doubt stays, then the healthy one, then the first in order. An endpoint that
@@ -84,11 +108,13 @@ def distinct_endpoints(candidates: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
     further = [(each.network, address) for each in found for address in each.additional_addresses]
     if len(named.union(further)) == len(found) + len(further):
         return tuple(found)
-    taken: set[tuple[str, str, TargetPort | None]] = set()
+    taken: dict[Claim, Endpoint] = {}
     kept: list[Endpoint] = []
     for endpoint in sorted(found, key=_preference):
         wanted: tuple[TargetPort | None, ...] = endpoint.ports or (None,)
         free = [port for port in wanted if (endpoint.network, endpoint.address, port) not in taken]
+        if trace is not None and len(free) < len(wanted):
+            (trace.note if free else trace.dropped)(endpoint, Reason.DUPLICATE, _owners(endpoint, wanted, taken))
         if not free:
             continue
         additional = tuple(
@@ -97,26 +123,46 @@ def distinct_endpoints(candidates: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
             if not any((endpoint.network, address, port) in taken for port in free)
         )
         addresses = (endpoint.address, *additional)
-        taken.update((endpoint.network, address, port) for address in addresses for port in free)
+        if trace is not None:
+            for address in set(endpoint.additional_addresses).difference(additional):
+                trace.dropped(endpoint, Reason.DUPLICATE, _owners(endpoint, free, taken, address), address)
+        taken.update(
+            dict.fromkeys(((endpoint.network, address, port) for address in addresses for port in free), endpoint)
+        )
         ports = tuple(port for port in free if port is not None)
         kept.append(endpoint._replace(ports=ports, additional_addresses=additional))
+        if trace is not None:
+            trace.became(endpoint, kept[-1])
     kept.sort()
     return tuple(kept)
+
+
+def _owners(
+    endpoint: Endpoint, ports: Iterable[TargetPort | None], taken: Mapping[Claim, Endpoint], address: str = ""
+) -> str:
+    """Who has what the endpoint wanted, for people."""
+    claims = ((endpoint.network, address or endpoint.address, port) for port in ports)
+    owners = {(owner, claim[2]): None for claim in claims if (owner := taken.get(claim)) is not None}
+    return "; ".join(
+        f"{f'port {port.port}' if port is not None else 'the address'} is "
+        f"{owner.address} of cluster {owner.cluster}, {f'Pod {owner.pod}' if owner.pod else 'no Pod'}, {owner.health}"
+        for owner, port in owners
+    )
 
 
 def _preference(endpoint: Endpoint) -> tuple[object, ...]:
     return (endpoint.demoted, endpoint.health is not Health.HEALTHY, endpoint)
 
 
-def routable(part: Contribution, ports: Iterable[ServicePort]) -> Iterable[Endpoint]:
+def routable(part: Contribution, ports: Iterable[ServicePort], trace: Trace | None = None) -> Iterable[Endpoint]:
     """The part's endpoints with what they offer of the merged ``ports``: those that their own Service exposes."""
     behind = [(port, own) for port in ports if (own := exposed(port, part.ports)) is not None]
     if len(behind) == len(part.ports) and all(port[:3:2] == own[:3:2] for port, own in behind):
         return part.endpoints
-    return [moved for endpoint in part.endpoints if (moved := _offering(endpoint, behind)).ports]
+    return [moved for endpoint in part.endpoints if (moved := _offering(endpoint, behind, trace)).ports]
 
 
-def _offering(endpoint: Endpoint, behind: Iterable[tuple[ServicePort, ServicePort]]) -> Endpoint:
+def _offering(endpoint: Endpoint, behind: Iterable[tuple[ServicePort, ServicePort]], trace: Trace | None) -> Endpoint:
     """The endpoint with the merged ports in the place of its Service's own."""
     targets = {(pair.port, pair.protocol): pair.target for pair in endpoint.ports}
     pairs = (
@@ -124,4 +170,16 @@ def _offering(endpoint: Endpoint, behind: Iterable[tuple[ServicePort, ServicePor
         for port, own in behind
         if (own.port, own.protocol) in targets
     )
-    return endpoint._replace(ports=tuple(pairs))
+    moved = endpoint._replace(ports=tuple(pairs))
+    if trace is not None:
+        trace.became(endpoint, moved)
+        if len(moved.ports) < len(endpoint.ports):
+            lost = ", ".join(
+                sorted({_port_text(each) for each in endpoint.ports} - {_port_text(own) for _, own in behind})
+            )
+            (trace.note if moved.ports else trace.dropped)(moved, Reason.PORT_CONFLICT, f"port {lost}")
+    return moved
+
+
+def _port_text(port: ServicePort | TargetPort) -> str:
+    return f"{port.port}/{port.protocol}"

@@ -56,6 +56,10 @@ class FactStore:
         """Every required kind was listed at least once."""
         return self._required <= self._listed
 
+    def listed(self, kind: Kind) -> bool:
+        """The kind was listed at least once."""
+        return kind in self._listed
+
     def held(self, kind: Kind) -> Mapping[ObjectRef, Fact]:
         """The objects of ``kind``, without those of a list in progress."""
         return self._held[kind]
