@@ -23,8 +23,10 @@ from registry.membership.places import places
 from registry.membership.remembered import RememberedMembers
 from registry.membership.spec import Connection, Manifests
 from registry.model.facts import Service
+from registry.model.gateways import Gateways
 from registry.model.names import ClusterId, Kind, ObjectRef, ServiceKey
-from registry.model.services import MergedService
+from registry.model.services import ChangeSet, MergedService
+from registry.networks import Networks
 from registry.pipeline import Pipeline
 from registry.rpc.server import ListenError, RpcServer
 from registry.rpc.tls import ServerTls, TlsError
@@ -34,7 +36,7 @@ from registry.servers.http import HttpServer
 from registry.servers.lookup import LookupServer
 from registry.servers.publisher import Publisher
 from registry.servers.reflection import ReflectionServer
-from registry.servers.reports import ClusterReport, HeldReport, MembershipReport, SnapshotReport
+from registry.servers.reports import ClusterReport, HeldReport, MembershipReport, NetworkReport, SnapshotReport
 from registry.sources.kubernetes.client import connector
 from registry.sources.kubernetes.kubeconfig import Kubeconfig
 from registry.sources.kubernetes.reflector import Connect, KubernetesSource
@@ -79,9 +81,10 @@ class Registry:
         self._export = config.exported.policy()
         self._metrics = Metrics()
         self._names = Names(config.domain)
-        self._index = Index(self._export, config.guard.policy(), asyncio.get_running_loop().time)
+        clock = asyncio.get_running_loop().time
+        self._index = Index(self._export, config.guard.policy(), clock, config.network_rules())
         self._store = ResourceStore()
-        options = SessionOptions(identifier="mesh-registry", max_names=config.limits.subscriptions, group=_group)
+        options = SessionOptions(identifier="mesh-registry", max_names=config.limits.subscriptions, group=self._group)
         self._xds = XdsServer(self._store, time.time, options)
         self._lookup = LookupServer(self._index.get, self._names)
         services = (*self._xds.services(), self._lookup.service())
@@ -92,7 +95,11 @@ class Registry:
         self._export_writers: dict[ClusterId, ExportConditionWriter] = {}
         self._conditions = WriterFleet(self._make_export_writer)
         self._memory = self._make_memory()
+        self._publisher = Publisher(
+            self._store, self._names, parse_address(config.envoy.listener), config.policy_rules()
+        )
         self._pipeline = self._make_pipeline()
+        self._networks = Networks(self._pipeline)
         self._watch = LivenessWatch(config.liveness.rules(), time.monotonic, self._pipeline)
         probe = config.liveness.probe.plan() if config.liveness.probe is not None else None
         self._standings = Standings(self._watch, self._index, lambda: self._members, probe)
@@ -175,6 +182,9 @@ class Registry:
     def refused(self) -> Sequence[Refused]:
         return self._index.refused()
 
+    def networks(self) -> Sequence[NetworkReport]:
+        return self._networks.report()
+
     def clients(self) -> Sequence[ClientStatus]:
         return self._xds.clients()
 
@@ -201,9 +211,6 @@ class Registry:
         return RpcServer(self._services, listen.grpc, limits=self._config.limits.limits(), tls=tls)
 
     def _make_pipeline(self) -> Pipeline:
-        publisher = Publisher(
-            self._store, self._names, parse_address(self._config.envoy.listener), self._config.policy_rules()
-        )
         coalesce = self._config.coalesce
         memory = self._memory
         kinds = (Kind.SERVICE, Kind.SERVICE_EXPORT) if self._config.exported.write_conditions else ()
@@ -213,17 +220,25 @@ class Registry:
             Coalescer(coalesce.quiet_ms / 1000, coalesce.max_ms / 1000),
             asyncio.get_running_loop(),
             audiences=[
-                publisher.publish,
+                self._publisher.publish,
+                self._look_at_networks,
                 self._lookup.publish,
                 self._writers.publish,
                 self._conditions.publish,
                 log_conflicts,
                 *([memory.publish] if memory is not None else []),
             ],
+            gateway_audiences=[self._publisher.set_gateways, self._look_at_gateways],
             bystanders=[self._look_again],
             observers=observers,
             metrics=self._metrics,
         )
+
+    def _look_at_networks(self, changes: ChangeSet) -> None:
+        self._networks.publish(changes)
+
+    def _look_at_gateways(self, gateways: Gateways) -> None:
+        self._networks.set_gateways(gateways, self._index.gateway_problems())
 
     def _look_again(self) -> None:
         """A list was completed, or there is another namespace."""
@@ -299,6 +314,14 @@ class Registry:
         if writer is not None and self._conditions.status(cluster) is not None:
             writer.told(ServiceKey(ref.namespace, ref.name))
 
+    def _group(self, node: Node, kind: ResourceType) -> Hashable:
+        """Who is shown the same: of assignments clients of one place, of all else everybody."""
+        if kind is not EDS:
+            return ""
+        place = place_of(node.locality, node.metadata)
+        self._networks.client_of(place.network)
+        return place
+
     def _may_write(self) -> bool:
         """Every member is known and was listed, so that no entry is written too short."""
         clusters = self._members.clusters()
@@ -320,11 +343,6 @@ class Registry:
             writer=self._writers.status(cluster),
             export_writer=self._conditions.status(cluster),
         )
-
-
-def _group(node: Node, kind: ResourceType) -> Hashable:
-    """Who is shown the same: of assignments clients of one place, of all else everybody."""
-    return place_of(node.locality, node.metadata) if kind is EDS else ""
 
 
 def _held_report(held: HeldService) -> HeldReport:

@@ -6,6 +6,7 @@ import dataclasses
 import re
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,11 +15,13 @@ import msgspec
 from registry.documents import Document, DocumentError, parse
 from registry.errors import ConfigError
 from registry.index.export import DEFAULT_EXCLUDED_NAMESPACES, DEFAULT_EXCLUDED_SERVICES, ExportMode, ExportPolicy
+from registry.index.gateways import NetworkRule
 from registry.index.guard import GuardPolicy
 from registry.liveness.plan import Method, ProbePlan
 from registry.liveness.sample import Target
 from registry.liveness.table import Rules
-from registry.model.names import ServiceKey
+from registry.model.gateways import Gateway
+from registry.model.names import Locality, ServiceKey
 from registry.rpc.limits import Limits
 from registry.snapshot.pace import PaceRules
 from registry.sources.kubernetes.plugin import EXEC_SECONDS
@@ -276,6 +279,32 @@ class TrafficConfig(_Section, frozen=True):
         return PolicyRule(self.namespace, self.name, self.distribution, failover, self.fallback)
 
 
+class GatewayConfig(_Section, frozen=True):
+    """Where clients of other networks enter a network: an IP address and a port; its region and zone where known."""
+
+    address: str
+    port: int
+    region: str = ""
+    zone: str = ""
+
+    def gateway(self) -> Gateway:
+        return Gateway(ip_address(self.address).compressed, self.port, Locality(self.region, self.zone))
+
+
+class NetworkConfig(_Section, frozen=True):
+    """A network and its gateways: see ``registry.index.gateways``.
+
+    ``gateways`` are all it has, where any are said. ``gateway_port`` is the port of those that are Services.
+    """
+
+    name: str
+    gateways: tuple[GatewayConfig, ...] = ()
+    gateway_port: int | None = None
+
+    def rule(self) -> NetworkRule:
+        return NetworkRule(tuple(each.gateway() for each in self.gateways), self.gateway_port)
+
+
 class ServiceEntriesConfig(_Section, frozen=True):
     """Whether ServiceEntries are written into the member clusters that have an API server."""
 
@@ -316,11 +345,15 @@ class Config(_Section, frozen=True):
     service_entries: ServiceEntriesConfig = ServiceEntriesConfig()
     envoy: EnvoyConfig = EnvoyConfig()
     traffic: tuple[TrafficConfig, ...] = ()
+    networks: tuple[NetworkConfig, ...] = ()
     coalesce: CoalesceConfig = CoalesceConfig()
     limits: LimitsConfig = LimitsConfig()
 
     def policy_rules(self) -> tuple[PolicyRule, ...]:
         return tuple(each.rule() for each in self.traffic)
+
+    def network_rules(self) -> dict[str, NetworkRule]:
+        return {each.name: each.rule() for each in self.networks}
 
     @property
     def exported(self) -> ExportConfig:
@@ -344,6 +377,8 @@ _SECTIONS: dict[str, type[_Section]] = {
     "$.snapshot": SnapshotConfig,
     "$.traffic[]": TrafficConfig,
     "$.traffic[].failover[]": SelectorConfig,
+    "$.networks[]": NetworkConfig,
+    "$.networks[].gateways[]": GatewayConfig,
     "$.serviceEntries": ServiceEntriesConfig,
     "$.envoy": EnvoyConfig,
     "$.coalesce": CoalesceConfig,
@@ -483,6 +518,7 @@ def _problems(config: Config) -> Iterator[tuple[str, str]]:
             yield where, str(error)
     yield from _export_problems(config.exported)
     yield from _traffic_problems(config.traffic)
+    yield from _network_problems(config.networks)
     if not DOMAIN.fullmatch(config.domain):
         yield "$.domain", f"expected a DNS name in lower case, got {config.domain!r}"
     for each in msgspec.structs.fields(LimitsConfig):
@@ -504,6 +540,25 @@ def _traffic_problems(rules: Sequence[TrafficConfig]) -> Iterator[tuple[str, str
         for place, selector in enumerate(rule.failover or ()):
             if selector == SelectorConfig():
                 yield f"$.traffic[{position}].failover[{place}]", "expected a cluster, region, zone or labels"
+
+
+def _network_problems(networks: Sequence[NetworkConfig]) -> Iterator[tuple[str, str]]:
+    seen: set[str] = set()
+    for position, network in enumerate(networks):
+        where = f"$.networks[{position}]"
+        if not network.name or network.name in seen:
+            yield f"{where}.name", f"expected a name that no other entry has, got {network.name!r}"
+        seen.add(network.name)
+        if network.gateway_port is not None and not 0 < network.gateway_port <= MAX_PORT:
+            yield f"{where}.gatewayPort", f"expected a port from 1 to {MAX_PORT}"
+        for place, gateway in enumerate(network.gateways):
+            if not 0 < gateway.port <= MAX_PORT:
+                yield f"{where}.gateways[{place}].port", f"expected a port from 1 to {MAX_PORT}"
+            try:
+                ip_address(gateway.address)
+            except ValueError:
+                text = f"expected an IP address (host names are not resolved), got {gateway.address!r}"
+                yield f"{where}.gateways[{place}].address", text
 
 
 def _export_problems(export: ExportConfig) -> Iterator[tuple[str, str]]:

@@ -14,6 +14,7 @@ from registry.index import HeldService, Index
 from registry.model.conditions import Condition, ConditionBoard, ConditionType
 from registry.model.events import Apply, Delete, Init, InitApply, InitDone, InitKeep, SourceEvent
 from registry.model.facts import Fact
+from registry.model.gateways import Gateways
 from registry.model.names import BASE_KINDS, ClusterId, Kind, ObjectRef, ServiceKey
 from registry.model.services import ChangeSet
 from registry.model.standing import Standing
@@ -35,6 +36,9 @@ Audience = Callable[[ChangeSet], None]
 
 Observer = Callable[[ClusterId, ObjectRef], None]
 NO_OBSERVERS: Mapping[Kind, Observer] = {}
+
+GatewayAudience = Callable[[Gateways], None]
+"""Is told the gateways of all networks when they, or what cannot be used of them, changed; before the change set."""
 
 
 class Timer(Protocol):
@@ -61,6 +65,7 @@ class Pipeline:
         clock: Clock,
         *,
         audiences: Sequence[Audience],
+        gateway_audiences: Sequence[GatewayAudience] = (),
         metrics: Metrics,
         bystanders: Sequence[Callable[[], None]] = (),
         observers: Mapping[Kind, Observer] = NO_OBSERVERS,
@@ -74,6 +79,9 @@ class Pipeline:
         self._coalescer = coalescer
         self._clock = clock
         self._audiences = audiences
+        self._gateway_audiences = gateway_audiences
+        self._gateways: Gateways | None = None
+        """Told last."""
         self._metrics = metrics
         self._bystanders = bystanders
         self._observers = observers
@@ -201,6 +209,7 @@ class Pipeline:
         self._tell_observers()
         if doubted:
             self._tell_doubts(doubted)
+        self._tell_gateways()
         if not changes:
             return
         for audience in self._audiences:
@@ -219,6 +228,13 @@ class Pipeline:
             self._timer = self._clock.call_at(self._due, self._on_time)
         else:
             self.flush()
+
+    def _tell_gateways(self) -> None:
+        gateways = self._index.gateways()
+        if gateways is not self._gateways:
+            self._gateways = gateways
+            for audience in self._gateway_audiences:
+                audience(gateways)
 
     def _check_verified(self, cluster: ClusterId) -> None:
         """A cluster that was shown from the snapshot has listed everything."""

@@ -82,6 +82,7 @@ class _State(Collector):
         yield from self._clusters()
         yield from self._snapshot()
         yield from self._membership()
+        yield from self._networks()
         yield from self._services()
         yield from self._clients()
 
@@ -148,6 +149,14 @@ class _State(Collector):
         for origin, reason, _ in report.troubles:
             problems.add_metric([origin, reason], 1)
         yield problems
+
+    def _networks(self) -> Iterator[Metric]:
+        family = GaugeMetricFamily(
+            f"{PREFIX}_network_gateways", "Gateways of a network, 0: no other network gets there.", labels=["network"]
+        )
+        for report in self._reports.networks():
+            family.add_metric([report.name], len(report.gateways))
+        yield family
 
     def _services(self) -> Iterator[Metric]:
         services = self._reports.services()

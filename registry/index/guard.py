@@ -7,7 +7,7 @@ beside the objects, where a list is in doubt:
 ======================================================================  ===============
 the list ...                                                            reason
 ======================================================================  ===============
-would take a service's last endpoint in the cluster                     ServiceEmptied
+would take a service's last endpoint, or a network's last gateway       ServiceEmptied
 is shorter by more than max(floor, share) of a service's endpoints      ServiceShrunk
 is shorter by more than max(floor, share) of the cluster's endpoints    ClusterShrunk
 is shorter by more than max(floor, share) of the cluster's objects      ObjectsShrunk

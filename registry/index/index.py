@@ -7,13 +7,15 @@ from dataclasses import dataclass
 
 from registry.index.explain import ServiceExplanation, explain
 from registry.index.export import ExportPolicy
+from registry.index.gateways import NO_RULES, GatewayTable, NetworkRule
 from registry.index.guard import GuardPolicy, Hold
 from registry.index.join import Contribution
 from registry.index.member import Member, holds_by_service
 from registry.index.merge import merge
 from registry.index.refused import Refused, refused
 from registry.model.events import SourceEvent
-from registry.model.facts import EndpointSlice, Fact
+from registry.model.facts import EndpointSlice, Fact, Service
+from registry.model.gateways import Gateways
 from registry.model.names import ClusterId, Kind, ObjectRef, ServiceKey
 from registry.model.services import Change, ChangeSet, MergedService
 from registry.model.standing import Standing
@@ -53,7 +55,9 @@ class Index:
         export: ExportPolicy | None = None,
         guard: GuardPolicy | None = None,
         clock: Callable[[], float] = lambda: 0.0,
+        networks: Mapping[str, NetworkRule] = NO_RULES,
     ) -> None:
+        """``networks``: what the configuration says of networks and their gateways."""
         self._export = export or ExportPolicy()
         self._guard = guard
         self._clock = clock
@@ -62,6 +66,7 @@ class Index:
         """Of the clusters that are not CURRENT."""
         self._contributions: dict[ServiceKey, dict[ClusterId, Contribution]] = {}
         self._merged: dict[ServiceKey, MergedService] = {}
+        self._gateways = GatewayTable(networks)
         self._stale: set[tuple[ClusterId, ServiceKey]] = set()
         """What each cluster gives to which service has to be joined anew."""
         self._unmerged: set[ServiceKey] = set()
@@ -86,6 +91,7 @@ class Index:
         """Forget ``cluster``: the next commit is without all it said."""
         del self._members[cluster]
         self._standing.pop(cluster, None)
+        self._gateways.forget(cluster)
         self.doubted.discard(cluster)
         self._stale.update((cluster, key) for key in self._keys_of(cluster))
 
@@ -122,6 +128,7 @@ class Index:
         else:
             self._standing[cluster] = standing
         self._unmerged.update(self._keys_of(cluster))
+        self._gateways.stands(cluster)
         return True
 
     def standing(self, cluster: ClusterId) -> Standing:
@@ -137,6 +144,8 @@ class Index:
         }
         for cluster, key in self._stale:
             self._set_contribution(key, cluster, self._join(cluster, key))
+            member = self._members.get(cluster)
+            self._gateways.put(cluster, key, None if member is None else member.gateway(key))
         touched = self._unmerged.union(key for _, key in self._stale)
         self._stale.clear()
         self._unmerged.clear()
@@ -197,6 +206,14 @@ class Index:
     def get(self, key: ServiceKey) -> MergedService | None:
         """The service as of the last commit."""
         return self._merged.get(key)
+
+    def gateways(self) -> Gateways:
+        """The gateways of each network that has any, as of the last commit; the same object while nothing changes."""
+        return self._gateways.find(self._standing)
+
+    def gateway_problems(self) -> Mapping[ClusterId, tuple[str, ...]]:
+        """What of each cluster's gateways cannot be used, as of the last commit."""
+        return self._gateways.problems()
 
     def services(self) -> tuple[MergedService, ...]:
         """All services as of the last commit, ordered by key."""
@@ -268,6 +285,9 @@ def _held_service(cluster: ClusterId, key: ServiceKey, holds: Sequence[Hold], me
     if not addresses:
         contribution = member.contribution(key)
         addresses = {endpoint.address for endpoint in contribution.endpoints} if contribution else set()
+        addresses = addresses or {
+            each for hold in holds if isinstance(hold.fact, Service) for each in hold.fact.external
+        }
     return HeldService(
         cluster=cluster,
         key=key,

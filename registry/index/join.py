@@ -12,6 +12,7 @@ from itertools import chain
 
 from registry.index.families import paired
 from registry.model.facts import (
+    NETWORK_LABEL,
     AddressType,
     EndpointSlice,
     Fact,
@@ -27,9 +28,6 @@ from registry.model.names import ClusterId, Kind, Locality, ObjectRef
 from registry.model.reasons import Reason
 from registry.model.services import Endpoint, Expected, Health, TargetPort
 from registry.model.trace import Trace
-
-NETWORK_LABEL = "topology.istio.io/network"
-"""On a Pod: its network. On the namespace ``istio-system``: that of the cluster (istio.io, "Multi-network")."""
 
 SYSTEM_NAMESPACE = "istio-system"
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from registry.index.export import ExportPolicy
+from registry.index.gateways import network_of
 from registry.index.guard import GuardPolicy, Hold, HoldReason, RemovalGuard, Witness
 from registry.index.join import (
-    NETWORK_LABEL,
     SYSTEM_NAMESPACE,
     Changed,
     Contribution,
@@ -20,7 +20,7 @@ from registry.index.join import (
 from registry.index.lookup import ServiceLookup
 from registry.index.store import Difference, FactStore
 from registry.model.events import Apply, Delete, InitDone, SourceEvent
-from registry.model.facts import EndpointSlice, Fact, Namespace, Node, Pod, Service, ServiceExport
+from registry.model.facts import NETWORK_LABEL, EndpointSlice, Fact, Namespace, Node, Pod, Service, ServiceExport
 from registry.model.names import ClusterId, Kind, ObjectRef, ServiceKey
 from registry.model.reasons import Reason
 from registry.model.trace import Trace
@@ -162,6 +162,11 @@ class Member:
         """What is held of ``kind`` is from the snapshot: it was not listed since."""
         return self.restored and not self.facts.listed(kind)
 
+    def gateway(self, key: ServiceKey) -> Service | None:
+        """The Service, held ones too, if it is a gateway of a network; whether or not it is exported."""
+        service = self.get(ObjectRef(Kind.SERVICE, key.namespace, key.name))
+        return service if isinstance(service, Service) and service.labels and network_of(service) else None
+
     def effective(self) -> Mapping[Kind, Sequence[Fact]]:
         """All that counts, held objects too: what a snapshot has to remember."""
         found: dict[Kind, dict[ObjectRef, Fact]] = {kind: dict(self.facts.held(kind)) for kind in Kind}
@@ -262,7 +267,7 @@ class Member:
 
     def _judge_endpoints(
         self,
-        lost: Iterable[Difference],
+        lost: Sequence[Difference],
         before: Mapping[ServiceKey, set[str]],
         total: int,
         rewound: bool,
@@ -274,6 +279,22 @@ class Member:
         for each in lost:
             for key in _keys(each) & reasons.keys():
                 self._hold(each, before[key] - after[key], reasons[key], now)
+        self._judge_gateways(lost, set(reasons.values()), rewound, now)
+
+    def _judge_gateways(self, lost: Iterable[Difference], reasons: set[HoldReason], rewound: bool, now: float) -> None:
+        """Hold lost gateways with what is behind them: else clients of other networks would lose that by the list."""
+        gone = [(each, network_of(each.old)) for each in lost if isinstance(each.old, Service) and each.new is None]
+        gone = [(each, network) for each, network in gone if network]
+        if not gone:
+            return
+        rest = {network_of(each) for each in self.facts.held(Kind.SERVICE).values() if isinstance(each, Service)}
+        for each, network in gone:
+            if rewound:
+                self._hold(each, set(), HoldReason.REWOUND, now)
+            elif HoldReason.CLUSTER_SHRUNK in reasons:
+                self._hold(each, set(), HoldReason.CLUSTER_SHRUNK, now)
+            elif network not in rest:
+                self._hold(each, set(), HoldReason.SERVICE_EMPTIED, now)
 
     def _doubts(
         self,

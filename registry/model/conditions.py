@@ -29,6 +29,10 @@ class ConditionType(StrEnum):
     """Its first list since the start is complete. False: what is shown is from the snapshot."""
     LISTS_BELIEVED = "ListsBelieved"
     """False: a list lacks endpoints that were there and that are kept, since nothing else says that they are gone."""
+    NETWORK_REACHABLE = "NetworkReachable"
+    """The networks its endpoints are on have gateways for clients of others. Absent where there is one network."""
+    GATEWAYS_USABLE = "GatewaysUsable"
+    """False: a Service of it is labelled as a network's gateway and cannot be used as one. Else it is absent."""
 
 
 @dataclass(frozen=True, slots=True)

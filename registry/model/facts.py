@@ -45,6 +45,10 @@ class ServicePort(NamedTuple):
     app_protocol: str = ""
 
 
+NETWORK_LABEL = "topology.istio.io/network"
+"""On a Pod: its network. On the namespace ``istio-system``: that of the cluster. On a Service: it is a gateway of that
+network (istio.io, "Multi-network")."""
+
 ANNOTATION_PREFIX = "mesh-registry.io/"
 """Annotations of a Service that begin so are the registry's; no others are kept."""
 
@@ -58,6 +62,8 @@ class Service:
     client stays with one endpoint (``sessionAffinity: ClientIP``), 0 without affinity. ``local_only`` is
     ``internalTrafficPolicy: Local``. ``annotations`` are the registry's own, without their prefix, ordered by name.
     ``ip_families`` are ``spec.ipFamilies``, the preferred one first; empty where nobody said, as in many a manifest.
+    ``external`` is where it is reached from outside the cluster, addresses and host names as they stand in
+    ``status.loadBalancer.ingress`` and ``spec.externalIPs``; kept only of Services with the label ``NETWORK_LABEL``.
     """
 
     namespace: str
@@ -74,6 +80,7 @@ class Service:
     local_only: bool = False
     annotations: Labels = ()
     ip_families: tuple[AddressType, ...] = ()
+    external: tuple[str, ...] = ()
     resource_version: str = field(default="", compare=False)
 
     @property

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from registry.model.conditions import Dated
 from registry.model.status import WriterStatus
 from registry.servers.ads import ClientStatus
-from registry.servers.reports import ClusterReport, HeldReport, MembershipReport
+from registry.servers.reports import ClusterReport, HeldReport, MembershipReport, NetworkReport
 from registry.xds.status import TypeStatus
 
 Document = dict[str, object]
@@ -39,6 +39,11 @@ def membership_document(report: MembershipReport) -> Document:
         "refused": [dict(zip(refused, each, strict=True)) for each in report.refused],
         "problems": [dict(zip(refused[1:], each, strict=True)) for each in report.troubles],
     }
+
+
+def network_document(report: NetworkReport) -> Document:
+    """One network; clients of others are not shown its endpoints where ``gateways`` is empty."""
+    return {"name": report.name, "gateways": list(report.gateways), "clusters": list(report.clusters)}
 
 
 def _condition_document(dated: Dated) -> Document:

@@ -13,7 +13,13 @@ from aiohttp import web
 from registry.errors import StartError
 from registry.model.names import ClusterId, ServiceKey
 from registry.model.services import MergedService
-from registry.servers.documents import client_document, cluster_document, held_document, membership_document
+from registry.servers.documents import (
+    client_document,
+    cluster_document,
+    held_document,
+    membership_document,
+    network_document,
+)
 from registry.servers.reports import Reports
 from registry.views.names import Names
 from registry.views.service_entry import service_entry
@@ -32,7 +38,7 @@ PATHS = {
     "/api/v1/services/{namespace}/{name}": "one of them",
     "/api/v1/serviceentries": "the services as Istio ServiceEntries; ?namespace=NS for one namespace",
     "/api/v1/serviceentries/{namespace}/{name}": "one of them",
-    "/api/v1/clusters": "the member clusters and how each is doing; who was refused as one",
+    "/api/v1/clusters": "the member clusters and how each is doing; who was refused as one; the networks",
     "/api/v1/guard": "what lists lack and is kept in doubt; POST /api/v1/guard/release lets it go",
     "/api/v1/clients": "the connected xDS clients: what they were sent, ACKed and NACKed",
 }
@@ -140,7 +146,8 @@ class HttpServer:
 
     async def _clusters(self, _request: web.Request) -> web.Response:
         clusters = [cluster_document(report) for report in self._reports.clusters()]
-        return _json({"clusters": clusters, **membership_document(self._reports.membership())})
+        networks = [network_document(report) for report in self._reports.networks()]
+        return _json({"clusters": clusters, **membership_document(self._reports.membership()), "networks": networks})
 
     async def _guard(self, _request: web.Request) -> web.Response:
         return _json({"held": [held_document(each) for each in self._reports.held()]})

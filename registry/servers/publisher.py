@@ -6,11 +6,11 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, 
 from typing import Protocol
 
 from registry.model.facts import ServicePort
+from registry.model.gateways import Gateways
 from registry.model.names import ServiceKey
 from registry.model.services import Change, ChangeSet, MergedService
 from registry.views.eds import NO_GATEWAYS, Assignment, ServiceAssignments
 from registry.views.names import OUTBOUND_HTTP, Names
-from registry.views.order import Gateways
 from registry.views.place import NOWHERE, Place
 from registry.views.policy import PolicyRule, ResolvedPolicy, resolve
 from registry.views.rds import assemble_routes, encode_virtual_hosts, http_ports
@@ -84,6 +84,8 @@ class Publisher:
 
     def set_gateways(self, gateways: Gateways) -> None:
         """The gateways between networks are these now: show everything that is looked at anew."""
+        if gateways == self._gateways:
+            return
         self._gateways = gateways
         self._store.apply([each for key in tuple(self._pictures) for each in self._shown_anew(self._services[key])])
 

@@ -63,6 +63,15 @@ class MembershipReport:
 
 
 @dataclass(frozen=True, slots=True)
+class NetworkReport:
+    """One network: its gateways as ADDRESS:PORT, and the clusters that have endpoints on it."""
+
+    name: str
+    gateways: tuple[str, ...]
+    clusters: tuple[ClusterId, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class SnapshotReport:
     """How the snapshot is kept: how often it was written, and was not; of the last one, its bytes and the seconds.
 
@@ -91,6 +100,9 @@ class Reports(Protocol):
 
     def snapshot(self) -> SnapshotReport | None:
         """How the snapshot is kept; None where there is none."""
+
+    def networks(self) -> Sequence[NetworkReport]:
+        """The networks that have endpoints, gateways or clients, ordered by name."""
 
     def services(self) -> Sequence[MergedService]:
         """All services in the order of their keys."""

@@ -40,14 +40,14 @@ class Traits(NamedTuple):
 class Bundle:
     """Endpoints alike in ``traits``. ``body`` has them as fields of a LocalityLbEndpoints, ``digest`` is its hash.
 
-    ``ready`` is how many of them are healthy and not in doubt, ``weight`` the sum of all their weights, and
-    ``ready_weight`` that of the ready ones.
+    ``ready`` is how many of them are healthy, ``weight`` the sum of all their weights, ``ready_weight`` that of the
+    healthy ones.
     """
 
     __slots__ = ("body", "digest", "endpoints", "ready", "ready_weight", "traits", "weight")
 
     def __init__(self, traits: Traits, endpoints: Sequence[Endpoint], bodies: Sequence[bytes]) -> None:
-        ready = [] if traits.demoted else [each.weight for each in endpoints if each.health is Health.HEALTHY]
+        ready = [each.weight for each in endpoints if each.health is Health.HEALTHY]
         self.traits = traits
         self.endpoints = tuple(endpoints)
         self.body = b"".join(bodies)

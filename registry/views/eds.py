@@ -8,11 +8,12 @@ from hashlib import blake2b
 
 from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
 
+from registry.model.gateways import Gateways
 from registry.model.names import Locality, ServiceKey
 from registry.model.services import Endpoint, MergedService
 from registry.views.bundles import Bundle, PortBundles, encode_endpoint
 from registry.views.names import Names
-from registry.views.order import Arrangement, Gateways, Slot, arrange
+from registry.views.order import Arrangement, Slot, arrange
 from registry.views.place import NOWHERE, Place
 from registry.views.policy import NO_POLICY, Distribution, TrafficPolicy
 from registry.views.rendered import length_delimited, serialized
@@ -154,8 +155,8 @@ def _gateways(slot: Slot) -> bytes:
 
 def _policy(arrangement: Arrangement, policy: TrafficPolicy) -> bytes:
     """The field ``policy``, where there is anything that Envoy would else overflow by its own reckoning."""
-    ordered = policy.distribution is not Distribution.ANY or policy.failover
-    if not ordered or len(arrangement.slots) < 2:
+    shared = policy.distribution is Distribution.WEIGHTED and len(arrangement.slots) > 1
+    if not shared and len({slot.priority for slot in arrangement.slots}) < 2:
         return b""
     return _OVERPROVISIONING
 

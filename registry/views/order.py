@@ -1,6 +1,7 @@
 """In which order a client is shown the endpoints of a service. Pure: places and bundles in, an arrangement out.
 
-1. Endpoints of another network than the client's are its gateways', with the weight of all that is ready behind them.
+1. Endpoints of another network than the client's are its gateways', with the weight of all that is ready behind them;
+   of those in doubt only where there are no others. A gateway whose place nobody knows is where all of that is.
 2. The rest is ranked: first by the failover list, then by nearness, then those that are not in doubt. Each rank that
    has endpoints is a priority, without gaps (gRFC A27).
 3. With the distribution by weights nearness makes no priorities but shares: nearer pools take
@@ -12,10 +13,11 @@ another region because an API server restarts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
+from registry.model.gateways import Gateway, Gateways
 from registry.model.names import Locality
 from registry.views.bundles import Bundle
 from registry.views.place import Place
@@ -37,14 +39,6 @@ class Nearness(IntEnum):
     ELSEWHERE = 3
 
 
-class Gateway(NamedTuple):
-    """Where clients of other networks enter a network. ``locality`` is its own; what is not known of it is empty."""
-
-    address: str
-    port: int
-    locality: Locality = Locality()
-
-
 class Rank(NamedTuple):
     """What an endpoint's priority is made of; the smallest comes first."""
 
@@ -54,7 +48,10 @@ class Rank(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """One thing to be placed: a bundle, by its position, or a gateway (``bundle`` -1) with a weight of its own."""
+    """One thing to be placed: a bundle, by its position, or a gateway (``bundle`` -1) with a weight of its own.
+
+    ``behind`` is how many endpoints there should be behind a gateway.
+    """
 
     rank: Rank
     locality: Locality
@@ -62,6 +59,7 @@ class Entry(NamedTuple):
     ready: int
     bundle: int
     gateway: Gateway | None = None
+    behind: int = 0
 
 
 class Slot(NamedTuple):
@@ -79,10 +77,6 @@ class Arrangement(NamedTuple):
 
     slots: tuple[Slot, ...]
     unreachable: tuple[str, ...] = ()
-
-
-Gateways = Mapping[str, Sequence[Gateway]]
-"""Network -> its gateways."""
 
 
 def arrange(
@@ -108,7 +102,7 @@ def arrange(
             entries.append(Entry(rank, bundle.traits.locality, bundle.weight, bundle.ready, position))
     unreachable = tuple(network for network in sorted(remote) if not gateways.get(network))
     for network, behind in sorted(remote.items()):
-        entries += _through(gateways.get(network, ()), behind, place, policy)
+        entries += _through(gateways.get(network, ()), behind, place, policy, expected)
     entries.sort(key=lambda entry: (entry.rank, entry.locality, entry.bundle, entry.gateway or Gateway("", 0)))
     if policy.distribution is Distribution.WEIGHTED:
         return Arrangement(_weighted(entries, expected), unreachable)
@@ -156,20 +150,45 @@ def nearness(locality: Locality, node: str, place: Place, distribution: Distribu
     return Nearness.SAME_REGION if same_region else Nearness.ELSEWHERE
 
 
-def _through(gateways: Sequence[Gateway], behind: Sequence[Bundle], place: Place, policy: TrafficPolicy) -> list[Entry]:
-    """The gateways of a network in the place of what is behind them; none where nothing is ready there."""
-    ready = [bundle for bundle in behind if bundle.ready]
+def _through(
+    gateways: Sequence[Gateway],
+    behind: Sequence[Bundle],
+    place: Place,
+    policy: TrafficPolicy,
+    expected: Mapping[Locality, int],
+) -> list[Entry]:
+    """The gateways of a network in the place of what is behind them; none where nothing is ready there.
+
+    Nobody can tell a gateway which of them to take, so they come in the place of the first in the failover list.
+    """
+    doubted = [bundle for bundle in behind if bundle.ready]
+    sure = [bundle for bundle in doubted if not bundle.traits.demoted]
+    ready = sure or doubted
     total, count = sum(bundle.ready_weight for bundle in ready), len(gateways)
     if not total:
         return []
     tier = min(bundle.traits.tier for bundle in ready)
     endpoints = sum(bundle.ready for bundle in ready)
+    localities = {bundle.traits.locality for bundle in behind}
+    should = max(endpoints, sum(expected.get(locality, 0) for locality in localities))
+    common = _common({bundle.traits.locality for bundle in ready})
     entries = []
     for position, gateway in enumerate(sorted(gateways)):
         weight = max(1, total // count + (position < total % count))
-        rank = Rank(tier, nearness(gateway.locality, "", place, policy.distribution), demoted=False)
-        entries.append(Entry(rank, gateway.locality, weight, max(1, endpoints // count), -1, gateway))
+        locality = gateway.locality if gateway.locality.region else common
+        rank = Rank(tier, nearness(locality, "", place, policy.distribution), demoted=not sure)
+        entries.append(Entry(rank, locality, weight, max(1, endpoints // count), -1, gateway, max(1, should // count)))
     return entries
+
+
+def _common(localities: Iterable[Locality]) -> Locality:
+    """The place that has all of these in it: what is not the same of all is empty."""
+    parts = []
+    for part in zip(*localities, strict=True):
+        if len(set(part)) > 1:
+            break
+        parts.append(part[0])
+    return Locality(*parts)
 
 
 def _slots(
@@ -213,12 +232,15 @@ def _weighted(entries: Sequence[Entry], expected: Mapping[Locality, int]) -> tup
 def locality_weights(entries: Sequence[Entry], expected: Mapping[Locality, int]) -> dict[Locality, int]:
     """Each locality's share as an integer; together they are ``WEIGHTS``, or nothing where nothing is ready."""
     pools: dict[Nearness, dict[Locality, int]] = {}
+    direct = {entry.locality for entry in entries if entry.gateway is None}
+    wanted = {locality: expected.get(locality, 0) for locality in direct}
     for entry in entries:
         pool = pools.setdefault(entry.rank.nearness, {})
         pool[entry.locality] = pool.get(entry.locality, 0) + entry.ready
+        wanted[entry.locality] = wanted.get(entry.locality, 0) + entry.behind
     nearest_first = [pools[near] for near in sorted(pools)]
     counts = [
-        (sum(pool.values()), sum(max(ready, expected.get(locality, ready)) for locality, ready in pool.items()))
+        (sum(pool.values()), sum(max(ready, wanted[locality]) for locality, ready in pool.items()))
         for pool in nearest_first
     ]
     exact: dict[Locality, float] = {}

@@ -13,7 +13,7 @@ from registry.model.facts import ServicePort
 from registry.model.names import ClusterId, Locality, ServiceKey
 from registry.model.services import Endpoint, Health, MergedService, TargetPort
 from registry.views.bundles import HEALTH
-from registry.views.eds import ServiceAssignments
+from registry.views.eds import OVERPROVISIONING_PERCENT, ServiceAssignments
 from registry.views.names import Names
 from registry.views.place import NOWHERE
 from registry.views.policy import NO_POLICY
@@ -70,6 +70,8 @@ def built(service: MergedService, port: int) -> bytes:
                 for address in each.additional_addresses:
                     further = member.endpoint.additional_addresses.add().address.socket_address
                     further.address, further.port_value = address, each.target(port)
+    if len(used) > 1:
+        assignment.policy.overprovisioning_factor.value = OVERPROVISIONING_PERCENT
     return assignment.SerializeToString(deterministic=True)
 
 

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from registry.model.gateways import Gateway, Gateways
 from registry.model.names import ClusterId, Locality
 from registry.model.services import Endpoint, Health, TargetPort
 from registry.views.bundles import PortBundles
-from registry.views.order import WEIGHTS, Arrangement, Gateway, Gateways, arrange, overflow
+from registry.views.order import WEIGHTS, Arrangement, arrange, overflow
 from registry.views.place import NOWHERE, Place, place_of
 from registry.views.policy import NO_POLICY, Distribution, Fallback, Selector, TrafficPolicy
 

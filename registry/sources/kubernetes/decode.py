@@ -15,6 +15,7 @@ import msgspec
 
 from registry.model.facts import (
     ANNOTATION_PREFIX,
+    NETWORK_LABEL,
     AddressType,
     EndpointSlice,
     Fact,
@@ -96,6 +97,7 @@ class _ServiceSpec(_Struct, frozen=True):
     internal_traffic_policy: str | None = None
     publish_not_ready_addresses: bool | None = None
     ip_families: list[str] | None = None
+    external_ips: list[str] | None = msgspec.field(default=None, name="externalIPs")
 
     @property
     def affinity_seconds(self) -> int:
@@ -106,9 +108,23 @@ class _ServiceSpec(_Struct, frozen=True):
         return (client_ip.timeout_seconds if client_ip else None) or DEFAULT_AFFINITY_SECONDS
 
 
+class _Ingress(_Struct, frozen=True):
+    ip: str | None = None
+    hostname: str | None = None
+
+
+class _LoadBalancer(_Struct, frozen=True):
+    ingress: list[_Ingress] | None = None
+
+
+class _ServiceStatus(_Struct, frozen=True):
+    load_balancer: _LoadBalancer | None = None
+
+
 class _Service(_Struct, frozen=True):
     metadata: _ServiceMetadata
     spec: _ServiceSpec | None = None
+    status: _ServiceStatus | None = None
 
     def fact(self) -> Service:
         spec = self.spec or _ServiceSpec()
@@ -131,8 +147,16 @@ class _Service(_Struct, frozen=True):
             local_only=spec.internal_traffic_policy == "Local",
             annotations=_own_annotations(self.metadata.annotations),
             ip_families=tuple(_FAMILIES[each] for each in spec.ip_families or () if each in _FAMILIES),
+            external=self._external() if NETWORK_LABEL in (self.metadata.labels or ()) else (),
             resource_version=self.metadata.resource_version or "",
         )
+
+    def _external(self) -> tuple[str, ...]:
+        """Where it is reached from outside the cluster: of an ingress the address, where it has none its host name."""
+        balancer = self.status.load_balancer if self.status is not None else None
+        ingress = (balancer.ingress if balancer is not None else None) or ()
+        reached = [each.ip or each.hostname or "" for each in ingress]
+        return tuple(sorted({*filter(None, reached), *((self.spec and self.spec.external_ips) or ())}))
 
 
 _FAMILIES: Mapping[str, AddressType] = {"IPv4": AddressType.IPV4, "IPv6": AddressType.IPV6}

@@ -1,0 +1,146 @@
+"""Which networks cannot be reached from others, as conditions of the clusters that have endpoints there."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
+from typing import NamedTuple, Protocol
+
+from registry.model.conditions import Condition, ConditionType
+from registry.model.gateways import Gateways
+from registry.model.names import ClusterId, ServiceKey
+from registry.model.services import ChangeSet, Endpoint
+from registry.servers.reports import NetworkReport
+
+NO_GATEWAY = "NoGateway"
+GATEWAY_KNOWN = "GatewayKnown"
+NOT_USABLE = "NotUsable"
+_network_of = itemgetter(Endpoint._fields.index("network"))
+_UNNAMED = {""}
+
+
+class Believers(Protocol):
+    """Who is told what was found. Calls never block and never raise."""
+
+    def condition(self, cluster: ClusterId, condition: Condition) -> None: ...
+
+    def withdraw(self, cluster: ClusterId, kind: ConditionType) -> None: ...
+
+
+class Presence(NamedTuple):
+    """Some service has endpoints of ``cluster`` on ``network``, which has a name."""
+
+    cluster: ClusterId
+    network: str
+
+
+class Networks:
+    """Follows which networks there are, of endpoints, gateways and clients, and says which of them nobody gets to.
+
+    While there is one network alone nothing is said: nobody needs a gateway then. A client's network counts from its
+    first subscription on, until the end of the program. A change of a service costs what depends on its endpoints.
+    """
+
+    def __init__(self, believers: Believers) -> None:
+        self._believers = believers
+        self._present: dict[ServiceKey, frozenset[Presence]] = {}
+        self._services: Counter[Presence] = Counter()
+        """How many services are present so; none is counted as nought."""
+        self._gateways: Gateways = {}
+        self._of_clients: set[str] = set()
+        self._said: set[tuple[ClusterId, ConditionType]] = set()
+
+    def publish(self, changes: ChangeSet) -> None:
+        """The merged list changed."""
+        news = False
+        for change in changes:
+            new = _presences(change.new.endpoints) if change.new is not None else frozenset[Presence]()
+            old = self._present.get(change.key, frozenset[Presence]())
+            if new != old:
+                news |= self._replace(change.key, old, new)
+        if news:
+            self._say()
+
+    def set_gateways(self, gateways: Gateways, problems: Mapping[ClusterId, Sequence[str]]) -> None:
+        """These are the gateways now; ``problems`` are what of each cluster's cannot be used."""
+        self._gateways = gateways
+        usable = {
+            cluster: Condition(ConditionType.GATEWAYS_USABLE, False, NOT_USABLE, "; ".join(found))
+            for cluster, found in problems.items()
+        }
+        self._tell(ConditionType.GATEWAYS_USABLE, usable)
+        self._say()
+
+    def client_of(self, network: str) -> None:
+        """A client of that network, or of none, subscribes to endpoints."""
+        if network and network not in self._of_clients:
+            self._of_clients.add(network)
+            self._say()
+
+    def report(self) -> tuple[NetworkReport, ...]:
+        """The networks that have endpoints, gateways or clients, ordered by name."""
+        clusters: dict[str, list[ClusterId]] = {network: [] for network in self._known()}
+        for cluster, network in sorted(self._services):
+            clusters[network].append(cluster)
+        return tuple(
+            NetworkReport(network, tuple(map(_written, self._gateways.get(network, ()))), tuple(clusters[network]))
+            for network in sorted(clusters)
+        )
+
+    def _replace(self, key: ServiceKey, old: frozenset[Presence], new: frozenset[Presence]) -> bool:
+        """The service is present so now; whether a network has come to a cluster, or gone from it."""
+        before = len(self._services)
+        appeared = any(each not in self._services for each in new)
+        self._services.update(new - old)
+        for each in old - new:
+            self._services[each] -= 1
+            if not self._services[each]:
+                del self._services[each]
+        if new:
+            self._present[key] = new
+        else:
+            self._present.pop(key, None)
+        return appeared or len(self._services) != before
+
+    def _known(self) -> set[str]:
+        return {each.network for each in self._services} | self._gateways.keys() | self._of_clients
+
+    def _say(self) -> None:
+        lonely = len(self._known()) < 2
+        networks: dict[ClusterId, list[str]] = {}
+        for cluster, network in sorted(self._services):
+            networks.setdefault(cluster, []).append(network)
+        found = {} if lonely else {cluster: self._reachable(on) for cluster, on in networks.items()}
+        self._tell(ConditionType.NETWORK_REACHABLE, found)
+
+    def _reachable(self, networks: Iterable[str]) -> Condition:
+        closed = [network for network in networks if not self._gateways.get(network)]
+        if not closed:
+            return Condition(ConditionType.NETWORK_REACHABLE, True, GATEWAY_KNOWN)
+        text = (
+            f"clients of other networks are not shown its endpoints on {', '.join(closed)}, which has no gateway: name "
+            f"one under `networks` in the configuration, or label its Service topology.istio.io/network={closed[0]}"
+        )
+        return Condition(ConditionType.NETWORK_REACHABLE, False, NO_GATEWAY, text)
+
+    def _tell(self, kind: ConditionType, found: Mapping[ClusterId, Condition]) -> None:
+        """Say these, and of all other clusters that it does not apply any more."""
+        for cluster, said in tuple(self._said):
+            if said is kind and cluster not in found:
+                self._said.discard((cluster, said))
+                self._believers.withdraw(cluster, kind)
+        for cluster, condition in found.items():
+            self._said.add((cluster, kind))
+            self._believers.condition(cluster, condition)
+
+
+def _presences(endpoints: Sequence[Endpoint]) -> frozenset[Presence]:
+    if not set(map(_network_of, endpoints)) - _UNNAMED:
+        return frozenset()
+    return frozenset(Presence(each.cluster, each.network) for each in endpoints if each.network)
+
+
+def _written(gateway: tuple[str, int, object]) -> str:
+    host = f"[{gateway[0]}]" if ":" in gateway[0] else gateway[0]
+    return f"{host}:{gateway[1]}"
