@@ -282,19 +282,19 @@ class Member:
         self._judge_gateways(lost, set(reasons.values()), rewound, now)
 
     def _judge_gateways(self, lost: Iterable[Difference], reasons: set[HoldReason], rewound: bool, now: float) -> None:
-        """Hold lost gateways with what is behind them: else clients of other networks would lose that by the list."""
+        """Hold the gateways that a doubted list lacks, and a network's last one.
+
+        Else clients of other networks would lose by that list what is kept behind them.
+        """
         gone = [(each, network_of(each.old)) for each in lost if isinstance(each.old, Service) and each.new is None]
         gone = [(each, network) for each, network in gone if network]
         if not gone:
             return
         rest = {network_of(each) for each in self.facts.held(Kind.SERVICE).values() if isinstance(each, Service)}
         for each, network in gone:
-            if rewound:
-                self._hold(each, set(), HoldReason.REWOUND, now)
-            elif HoldReason.CLUSTER_SHRUNK in reasons:
-                self._hold(each, set(), HoldReason.CLUSTER_SHRUNK, now)
-            elif network not in rest:
-                self._hold(each, set(), HoldReason.SERVICE_EMPTIED, now)
+            if rewound or reasons or network not in rest:
+                doubt = HoldReason.REWOUND if rewound else min(reasons, default=HoldReason.SERVICE_EMPTIED)
+                self._hold(each, set(), doubt, now)
 
     def _doubts(
         self,

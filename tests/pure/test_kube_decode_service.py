@@ -12,8 +12,8 @@ from registry.model.names import Kind
 from registry.sources.kubernetes.decode import decode_object
 
 
-def decoded(spec: dict[str, Any], **metadata: Any) -> Service:
-    document = {"metadata": {"namespace": "shop", "name": "echo", **metadata}, "spec": spec}
+def decoded(spec: dict[str, Any], status: Any = None, **metadata: Any) -> Service:
+    document = {"metadata": {"namespace": "shop", "name": "echo", **metadata}, "spec": spec, "status": status}
     fact = decode_object(Kind.SERVICE, json.dumps(document).encode())
     assert isinstance(fact, Service)
     return fact
@@ -55,3 +55,24 @@ def test_families_keep_their_order_and_unknown_ones_are_skipped() -> None:
 def test_only_the_registrys_own_annotations_are_kept_without_their_prefix() -> None:
     annotations = {"mesh-registry.io/b": "2", "mesh-registry.io/a": "1", "kubectl.kubernetes.io/last": "{}"}
     assert decoded({}, annotations=annotations).annotations == (("a", "1"), ("b", "2"))
+
+
+INGRESS = {
+    "loadBalancer": {"ingress": [{"ip": "203.0.113.2", "hostname": "x.example.org"}, {"hostname": "lb.example"}]}
+}
+NETWORK = {"topology.istio.io/network": "net-b"}
+
+
+def test_where_a_gateway_is_reached_from_outside_is_read_in_order_and_once() -> None:
+    spec = {"externalIPs": ["203.0.113.9", "203.0.113.2"]}
+    fact = decoded(spec, labels=NETWORK, status=INGRESS)
+    assert fact.external == ("203.0.113.2", "203.0.113.9", "lb.example")
+
+
+def test_of_other_services_it_is_not_kept() -> None:
+    assert decoded({"externalIPs": ["203.0.113.9"]}, labels={"app": "echo"}, status=INGRESS).external == ()
+
+
+@pytest.mark.parametrize("status", [None, {}, {"loadBalancer": None}, {"loadBalancer": {"ingress": [{}]}}])
+def test_a_gateway_without_an_address_yet_has_none(status: Any) -> None:
+    assert decoded({"externalIPs": None}, labels=NETWORK, status=status).external == ()

@@ -235,6 +235,44 @@ class TestGateways:
         shown = Shown([*self.LOCAL, *self.REMOTE], self.PLACE, SAME_ZONE, gateways={"net-b": [self.GATEWAY]})
         assert shown.priorities == [{"10.0.0.1", "10.0.0.2"}, {"203.0.113.1"}]
 
+    def test_a_gateway_that_says_no_place_is_where_all_behind_it_is(self) -> None:
+        gateways = {"net-b": [Gateway("203.0.113.1", 15443, Locality("", "", "b"))]}
+        near = several(2, Locality("eu", "eu-1", "b"), 20, network="net-b")
+        also = several(1, Locality("eu", "eu-2", "b"), 30, network="net-b")
+        far = several(1, B_ZONE_1, 40, network="net-b")
+        for behind, locality, priority in (
+            (near, Locality("eu", "eu-1", "b"), 0),
+            (near + also, Locality("eu"), 1),
+            (near + far, Locality(), 1),
+        ):
+            shown = Shown([*self.LOCAL, *behind], self.PLACE, SAME_ZONE, gateways=gateways)
+            (slot,) = [slot for slot in shown.arrangement.slots if slot.gateways]
+            assert (slot.locality, slot.priority) == (locality, priority)
+
+    def test_endpoints_in_doubt_stay_reachable_one_priority_later(self) -> None:
+        doubted = several(3, B_ZONE_1, first=20, network="net-b", demoted=True)
+        shown = Shown([*self.LOCAL, *doubted], self.PLACE, gateways={"net-b": [self.GATEWAY]})
+        assert shown.priorities == [{"10.0.0.1", "10.0.0.2"}, {"203.0.113.1"}]
+        assert shown.weights[1] == {Locality("us"): 3}
+
+    def test_endpoints_in_doubt_add_no_weight_to_those_that_are_not(self) -> None:
+        doubted = several(3, B_ZONE_1, first=40, network="net-b", demoted=True)
+        shown = Shown([*self.LOCAL, *self.REMOTE, *doubted], self.PLACE, gateways={"net-b": [self.GATEWAY]})
+        assert shown.weights == [{A_ZONE_1: 2, Locality("us"): 5}]
+
+    def test_in_shares_a_gateway_counts_as_much_as_is_ready_of_what_should_be_behind_it(self) -> None:
+        near = several(2, A_ZONE_1, network="net-a")
+        far = several(5, B_ZONE_1, 40, network="net-a")
+        expected = {A_ZONE_1: 4, A_ZONE_2: 10, B_ZONE_1: 5}
+        gateways = {"net-b": [Gateway("203.0.113.1", 15443)]}
+        for ready, weights in (
+            (3, [{A_ZONE_1: 7000, A_ZONE_2: 3000}, {B_ZONE_1: 5}]),
+            (1, [{A_ZONE_1: 7000, A_ZONE_2: 1400, B_ZONE_1: 1600}]),
+        ):
+            behind = several(ready, A_ZONE_2, 20, network="net-b")
+            shown = Shown([*near, *behind, *far], self.PLACE, WEIGHTED, expected, gateways)
+            assert shown.weights == weights
+
     def test_one_address_in_two_networks_is_shown_to_each_client_once(self) -> None:
         both = [endpoint(1, A_ZONE_1, network="net-a"), endpoint(1, B_ZONE_1, network="net-b")]
         for place, zone in ((NOWHERE, A_ZONE_1), (self.PLACE, A_ZONE_1), (Place(network="net-b"), B_ZONE_1)):
