@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -44,6 +44,7 @@ from registry.sources.manifests import ManifestsSource
 from registry.telemetry import Metrics
 from registry.views.names import Names
 from registry.views.place import place_of
+from registry.views.policy import ResolvedPolicy
 from registry.writers.export_conditions import ExportConditionWriter
 from registry.writers.fleet import WriterFleet
 from registry.writers.service_entries import ServiceEntryWriter
@@ -184,6 +185,12 @@ class Registry:
 
     def networks(self) -> Sequence[NetworkReport]:
         return self._networks.report()
+
+    def policy(self, service: MergedService) -> ResolvedPolicy:
+        return self._publisher.policy(service)
+
+    def policy_problems(self) -> Mapping[ServiceKey, Sequence[str]]:
+        return self._publisher.problems()
 
     def clients(self) -> Sequence[ClientStatus]:
         return self._xds.clients()

@@ -182,7 +182,14 @@ class _State(Collector):
         why = Tally((each.cluster, each.reason) for each in self._reports.refused())
         for labels, count in sorted(why.items()):
             refused.add_metric(list(labels), count)
-        yield from (conflicts, refused)
+        problems = GaugeMetricFamily(
+            f"{PREFIX}_traffic_policy_problems",
+            "What was not understood of a service's traffic policy.",
+            labels=["namespace", "service"],
+        )
+        for key, found in sorted(self._reports.policy_problems().items()):
+            problems.add_metric([key.namespace, key.name], len(found))
+        yield from (conflicts, refused, problems)
 
     def _clients(self) -> Iterator[Metric]:
         clients = self._reports.clients()

@@ -16,6 +16,8 @@ def _node_options(command: Command) -> Command:
         click.option("--cluster", metavar="NAME", default="", help="The member cluster the client runs in."),
         click.option("--region", metavar="R", default="", help="The client's region."),
         click.option("--zone", metavar="Z", default="", help="The client's zone."),
+        click.option("--network", metavar="NAME", default="", help="The network the client is on."),
+        click.option("--node-name", metavar="NODE", default="", help="The Kubernetes node the client runs on."),
         grpc_server_address,
     )
     for option in reversed(options):
@@ -38,13 +40,13 @@ def bootstrap() -> None:
     show_default=True,
     help="Envoy's admin interface.",
 )
-def envoy(node_id: str, cluster: str, region: str, zone: str, server: Address, admin: Address) -> None:
+def envoy(server: Address, admin: Address, **node: str) -> None:
     """Bootstrap of an Envoy sidecar (YAML): start it with `envoy -c FILE`."""
-    print_document(envoy_bootstrap(Node(node_id, cluster, region, zone), server, admin), YAML)
+    print_document(envoy_bootstrap(Node(**node), server, admin), YAML)
 
 
 @bootstrap.command()
 @_node_options
-def grpc(node_id: str, cluster: str, region: str, zone: str, server: Address) -> None:
+def grpc(server: Address, **node: str) -> None:
     """Bootstrap of a gRPC xDS client (JSON): name the file in GRPC_XDS_BOOTSTRAP and dial xds:///HOST:PORT."""
-    print_document(grpc_bootstrap(Node(node_id, cluster, region, zone), server), JSON)
+    print_document(grpc_bootstrap(Node(**node), server), JSON)

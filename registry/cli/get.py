@@ -61,18 +61,19 @@ def service_table(services: Sequence[Document], wide: bool) -> str:
         row = [service["namespace"], service["name"], ports, clusters, len(service["endpoints"])]
         if wide:
             draining = sum(endpoint["health"] == "DRAINING" for endpoint in service["endpoints"])
-            row += [draining, service["unready"], service["host"], service["type"], notes(service)]
+            row += [draining, service["unready"], service["host"], service["type"]]
+            row += [service["traffic"]["distribution"], notes(service)]
         rows.append(row)
-    return table(header + (["DRAINING", "UNREADY", "HOST", "TYPE", "NOTES"] if wide else []), rows)
+    return table(header + (["DRAINING", "UNREADY", "HOST", "TYPE", "TRAFFIC", "NOTES"] if wide else []), rows)
 
 
 def notes(service: Document) -> str:
-    """Where its exports are in conflict, and which of its ports are not served everywhere."""
+    """Where its exports are in conflict, what of its ports is not served everywhere, and what is not understood."""
     said = [each["message"] for each in service["conflicts"]]
     said += [
         f"{port['port']}/{port['protocol']}: {port['unsupported']}" for port in service["ports"] if port["unsupported"]
     ]
-    return " ".join(said)
+    return " ".join([*said, *service["traffic"]["problems"]])
 
 
 def refused_lines(document: Document) -> Iterator[str]:

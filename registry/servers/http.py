@@ -131,11 +131,11 @@ class HttpServer:
     async def _services(self, request: web.Request) -> web.Response:
         namespace = request.query.get("namespace")
         refused = (each for each in self._reports.refused() if namespace in (None, each.key.namespace))
-        services = [service_document(each, self._names) for each in self._selected(request)]
+        services = [self._document(each) for each in self._selected(request)]
         return _json({"services": services, "refused": list(map(refused_document, refused))})
 
     async def _service(self, request: web.Request) -> web.Response:
-        return _json(service_document(self._named(request), self._names))
+        return _json(self._document(self._named(request)))
 
     async def _service_entries(self, request: web.Request) -> web.Response:
         items = [service_entry(each, self._names) for each in self._selected(request)]
@@ -159,6 +159,9 @@ class HttpServer:
 
     async def _clients(self, _request: web.Request) -> web.Response:
         return _json({"clients": [client_document(client) for client in self._reports.clients()]})
+
+    def _document(self, service: MergedService) -> dict[str, object]:
+        return service_document(service, self._names, self._reports.policy(service))
 
     def _selected(self, request: web.Request) -> list[MergedService]:
         namespace = request.query.get("namespace")

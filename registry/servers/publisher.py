@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
-from registry.model.facts import ServicePort
+from registry.model.facts import Labels, ServicePort
 from registry.model.gateways import Gateways
 from registry.model.names import ServiceKey
 from registry.model.services import Change, ChangeSet, MergedService
@@ -27,6 +28,8 @@ from registry.views.resources import (
 )
 from registry.xds.resources import Resource, ResourceChange
 from registry.xds.store import Finder
+
+log = logging.getLogger(__name__)
 
 
 class Store(Protocol):
@@ -62,6 +65,7 @@ class Publisher:
         """Services' parts of ``outbound_http``, as far as they were encoded."""
         self._pictures: dict[ServiceKey, _Picture] = {}
         """Of the services of which somebody subscribes to an assignment."""
+        self._problems: dict[ServiceKey, tuple[str, ...]] = {}
         store.on_demand(ASSIGNMENT, self._find_assignment, self._forget_assignment)
         for type_url in (LISTENER, ROUTE):
             store.on_demand(type_url, self._find)
@@ -89,6 +93,10 @@ class Publisher:
         self._gateways = gateways
         self._store.apply([each for key in tuple(self._pictures) for each in self._shown_anew(self._services[key])])
 
+    def problems(self) -> Mapping[ServiceKey, tuple[str, ...]]:
+        """What was not understood of services' traffic policies, where there is anything."""
+        return self._problems
+
     def policy(self, service: MergedService) -> ResolvedPolicy:
         """How the service's endpoints are ordered, and what of that was not understood."""
         return resolve(service, self._rules)
@@ -98,6 +106,7 @@ class Publisher:
         return (self._pictures.get(service.key) or self._picture(service)).assignments
 
     def _keep(self, change: Change) -> None:
+        self._judge(change)
         if change.new is not None:
             self._services[change.key] = change.new
         else:
@@ -105,12 +114,23 @@ class Publisher:
             self._pictures.pop(change.key, None)
             self._virtual_hosts.pop(change.key, None)
 
+    def _judge(self, change: Change) -> None:
+        """Note what of the service's policy is not understood; once in the log for as long as it stays so."""
+        old, new = change.old, change.new
+        if old is not None and new is not None and _said(old) == _said(new):
+            return
+        before = self._problems.pop(change.key, ())
+        found = () if new is None else self.policy(new).problems
+        if found:
+            self._problems[change.key] = found
+        if found and found != before:
+            log.warning("service %s: %s", change.key, "; ".join(found))
+
     def _same_shape(self, old: MergedService, new: MergedService) -> bool:
         """Whether nothing but endpoints is different."""
         if old.ports != new.ports or sticky(old) is not sticky(new):
             return False
-        same = (old.traffic_distribution, old.annotations) == (new.traffic_distribution, new.annotations)
-        return same or self.policy(old) == self.policy(new)
+        return _said(old) == _said(new) or self.policy(old) == self.policy(new)
 
     def _reshaped(self, change: Change) -> Iterator[ResourceChange]:
         """Everything but the endpoints of a service that appeared, went, or has another shape than before."""
@@ -238,6 +258,11 @@ def _routed(service: MergedService | None) -> tuple[list[ServicePort], bool]:
     """All that a service's part of ``outbound_http`` depends on."""
     ports = http_ports(service.ports) if service is not None else []
     return ports, bool(ports) and service is not None and sticky(service)
+
+
+def _said(service: MergedService) -> tuple[str, Labels]:
+    """What the service itself says of its traffic."""
+    return service.traffic_distribution, service.annotations
 
 
 def _place(group: Hashable) -> Place:

@@ -13,6 +13,7 @@ from registry.model.services import MergedService
 from registry.model.standing import Standing
 from registry.model.status import SourceStatus, WriterStatus
 from registry.servers.ads import ClientStatus
+from registry.views.policy import ResolvedPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,12 @@ class Reports(Protocol):
 
     def refused(self) -> Sequence[Refused]:
         """What clusters export and is not in the list, ordered by service and cluster."""
+
+    def policy(self, service: MergedService) -> ResolvedPolicy:
+        """How the service's endpoints are ordered, and what of that was not understood."""
+
+    def policy_problems(self) -> Mapping[ServiceKey, Sequence[str]]:
+        """What was not understood, of the services where there is anything."""
 
     def held(self) -> Sequence[HeldReport]:
         """What is held in doubt, ordered by cluster and service."""

@@ -13,18 +13,24 @@ DEFAULT_NODE_ID = "sidecar~127.0.0.1~client.default~default.svc.cluster.local"
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """Who the client says it is. Empty parts are left out; ``cluster`` is the member cluster it runs in."""
+    """Who the client says it is, and where. Empty parts are left out.
+
+    ``cluster`` is the member cluster it runs in, ``node_name`` the Kubernetes node, ``network`` the network it is on.
+    """
 
     node_id: str = DEFAULT_NODE_ID
     cluster: str = ""
     region: str = ""
     zone: str = ""
+    network: str = ""
+    node_name: str = ""
 
     def document(self) -> Document:
         """The ``node`` of either bootstrap; the cluster is also the sub-zone, as it is of endpoints."""
         document: Document = {"id": self.node_id, "cluster": self.cluster or "mesh-registry-client"}
-        if self.cluster:
-            document["metadata"] = {"CLUSTER_ID": self.cluster}
+        metadata = {"CLUSTER_ID": self.cluster, "NETWORK": self.network, "NODE_NAME": self.node_name}
+        if any(metadata.values()):
+            document["metadata"] = {key: value for key, value in metadata.items() if value}
         locality = {"region": self.region, "zone": self.zone, "sub_zone": self.cluster}
         if self.region or self.zone:
             document["locality"] = {key: value for key, value in locality.items() if value}

@@ -5,7 +5,7 @@
 2. The rest is ranked: first by the failover list, then by nearness, then those that are not in doubt. Each rank that
    has endpoints is a priority, without gaps (gRFC A27).
 3. With the distribution by weights nearness makes no priorities but shares: nearer pools take
-   ``min(what remains, OVERFLOW * ready / expected)`` in turn. What gets no share comes one priority later.
+   ``min(what remains, OVERFLOW * ready / expected)`` in turn. What gets no share comes later, by nearness.
 
 Ranks by doubt last: a nearby endpoint in doubt is worth trying before one far away, and traffic does not move to
 another region because an API server restarts.
@@ -174,11 +174,16 @@ def _through(
     common = _common({bundle.traits.locality for bundle in ready})
     entries = []
     for position, gateway in enumerate(sorted(gateways)):
-        weight = max(1, total // count + (position < total % count))
+        weight, some, all_ = (_part(number, count, position) for number in (total, endpoints, should))
         locality = gateway.locality if gateway.locality.region else common
         rank = Rank(tier, nearness(locality, "", place, policy.distribution), demoted=not sure)
-        entries.append(Entry(rank, locality, weight, max(1, endpoints // count), -1, gateway, max(1, should // count)))
+        entries.append(Entry(rank, locality, weight, some, -1, gateway, all_))
     return entries
+
+
+def _part(total: int, count: int, position: int) -> int:
+    """The integer that is the share of one of ``count``; at least 1, since nobody may have the weight 0."""
+    return max(1, total // count + (position < total % count))
 
 
 def _common(localities: Iterable[Locality]) -> Locality:
@@ -221,12 +226,17 @@ def _weighted(entries: Sequence[Entry], expected: Mapping[Locality, int]) -> tup
         first = [entry for entry in sure if shared.get(entry.locality)]
         later = [entry for entry in sure if not shared.get(entry.locality)]
         doubted = [entry for entry in entries if entry.rank.tier == tier and entry.rank.demoted]
-        for members in filter(None, (first, later, doubted)):
+        for members in filter(None, (first, *_by_nearness(later), *_by_nearness(doubted))):
             placed += ((priority, entry) for entry in members)
             if members is first:
                 weights |= {(priority, locality): weight for locality, weight in shared.items() if weight}
             priority += 1
     return _slots(placed, weights)
+
+
+def _by_nearness(entries: Sequence[Entry]) -> list[list[Entry]]:
+    nearest_first = sorted({entry.rank.nearness for entry in entries})
+    return [[entry for entry in entries if entry.rank.nearness is near] for near in nearest_first]
 
 
 def locality_weights(entries: Sequence[Entry], expected: Mapping[Locality, int]) -> dict[Locality, int]:

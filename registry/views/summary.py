@@ -9,12 +9,13 @@ from registry.model.names import Locality
 from registry.model.services import Conflict, Endpoint, MergedService
 from registry.views.export_status import conflict_text
 from registry.views.names import Names
+from registry.views.policy import ResolvedPolicy, Selector
 from registry.views.protocol import unsupported
 
 Document = dict[str, object]
 
 
-def service_document(service: MergedService, names: Names) -> Document:
+def service_document(service: MergedService, names: Names, resolved: ResolvedPolicy) -> Document:
     """One service with all its ports and endpoints; every key is always there, in this order."""
     return {
         "namespace": service.key.namespace,
@@ -30,8 +31,26 @@ def service_document(service: MergedService, names: Names) -> Document:
         "ipFamilies": [str(family) for family in service.ip_families],
         "conflicts": [_conflict(conflict, len(service.clusters)) for conflict in service.conflicts],
         "expected": [{"locality": _locality(each.locality), "endpoints": each.endpoints} for each in service.expected],
+        "traffic": _traffic(resolved),
         "endpoints": [_endpoint(endpoint) for endpoint in service.endpoints],
     }
+
+
+def _traffic(resolved: ResolvedPolicy) -> Document:
+    """``problems`` are what of the service's own words was not understood and does not count."""
+    policy = resolved.policy
+    return {
+        "distribution": str(policy.distribution),
+        "failover": [_selector(each) for each in policy.failover],
+        "fallback": str(policy.fallback),
+        "problems": list(resolved.problems),
+    }
+
+
+def _selector(selector: Selector) -> Document:
+    said = {"cluster": selector.cluster, "region": selector.region, "zone": selector.zone}
+    document: Document = {key: value for key, value in said.items() if value}
+    return document | ({"labels": dict(selector.labels)} if selector.labels else {})
 
 
 def _port(port: ServicePort) -> Document:

@@ -13,6 +13,7 @@ from registry.coalesce import Coalescer
 from registry.index import Index
 from registry.model.events import Apply, Delete, Init, InitApply, InitDone
 from registry.model.facts import EndpointSlice, Service, ServicePort, SliceEndpoint, SlicePort
+from registry.model.gateways import Gateways
 from registry.model.names import BASE_KINDS, ClusterId, Kind, ServiceKey
 from registry.model.services import ChangeSet
 from registry.model.status import SourceState, SourceStatus
@@ -21,6 +22,13 @@ from registry.telemetry import Metrics
 
 A, B = ClusterId("a"), ClusterId("b")
 ECHO = Service("shop", "echo", (ServicePort(80, "http"),))
+GATEWAY = Service(
+    "istio-system",
+    "eastwest",
+    (ServicePort(15443, "tls"),),
+    labels=(("topology.istio.io/network", "net-a"),),
+    external=("203.0.113.1",),
+)
 ALL = BASE_KINDS
 
 
@@ -35,16 +43,28 @@ class Rig:
     def __init__(self, *clusters: ClusterId) -> None:
         self.clock = VirtualClock()
         self.told: list[tuple[float, ChangeSet]] = []
+        self.gateways: Gateways = {}
+        self.order: list[str] = []
         self.index = Index()
         self.metrics = Metrics()
         self.pipeline = Pipeline(
-            self.index, Coalescer(0.010, 0.100), self.clock, audiences=[self._hear], metrics=self.metrics
+            self.index,
+            Coalescer(0.010, 0.100),
+            self.clock,
+            audiences=[self._hear],
+            gateway_audiences=[self._hear_gateways],
+            metrics=self.metrics,
         )
         for cluster in clusters:
             self.pipeline.add_cluster(cluster, "")
 
     def _hear(self, changes: ChangeSet) -> None:
         self.told.append((self.clock.time(), changes))
+        self.order.append("changes")
+
+    def _hear_gateways(self, gateways: Gateways) -> None:
+        self.gateways = gateways
+        self.order.append("gateways")
 
     def list_all(self, cluster: ClusterId, *facts: Service | EndpointSlice) -> None:
         for kind in Kind:
@@ -147,3 +167,25 @@ def test_a_fault_is_logged_and_counted_once_while_it_lasts(caplog: pytest.LogCap
     messages = [record.getMessage() for record in caplog.records]
     assert messages == ["cluster a: Forbidden: list pods: forbidden", "cluster a: Synced"]
     assert b'mesh_registry_cluster_faults_total{cluster="a",reason="Forbidden"} 1.0' in rig.metrics.exposition()
+
+
+def test_gateways_are_told_before_the_services_behind_them_and_only_when_they_are_others() -> None:
+    rig = Rig(A)
+    rig.list_all(A, ECHO, slice_of("10.0.0.1"), GATEWAY)
+    rig.clock.advance(1)
+    assert rig.order == ["gateways", "changes"]
+    assert [each.address for each in rig.gateways["net-a"]] == ["203.0.113.1"]
+    rig.pipeline.event(A, Apply(slice_of("10.0.0.2")))
+    rig.clock.advance(1)
+    rig.pipeline.event(A, Delete(GATEWAY.ref))
+    rig.clock.advance(1)
+    assert rig.order == ["gateways", "changes", "changes", "gateways"]
+    assert rig.gateways == {}
+
+
+def test_the_gateways_of_a_cluster_that_is_taken_out_go_at_once() -> None:
+    rig = Rig(A)
+    rig.list_all(A, GATEWAY)
+    rig.clock.advance(1)
+    rig.pipeline.remove_cluster(A)
+    assert rig.gateways == {}

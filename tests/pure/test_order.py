@@ -176,6 +176,10 @@ class TestOverflow:
         assert shown.weights[0] == {A_ZONE_1: WEIGHTS}
         assert set(shown.weights[1]) == {B_ZONE_1}
 
+    def test_what_gets_no_share_waits_in_the_order_of_nearness(self) -> None:
+        endpoints = [*several(10, A_ZONE_1), *several(2, A_ZONE_2, first=20), *several(5, B_ZONE_1, first=30)]
+        assert Shown(endpoints, HERE, WEIGHTED).weights == [{A_ZONE_1: WEIGHTS}, {A_ZONE_2: 2}, {B_ZONE_1: 5}]
+
     def test_localities_alike_share_by_how_many_are_ready(self) -> None:
         endpoints = [*several(3, A_ZONE_1), *several(1, B_ZONE_1, first=20)]
         assert Shown(endpoints, NOWHERE, WEIGHTED).weights == [{A_ZONE_1: 7500, B_ZONE_1: 2500}]

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
+import pytest
+from envoy.config.endpoint.v3 import endpoint_pb2
 from support.facts import ECHO, A, a_service, a_slice, listing
 
 from registry.index import Index
 from registry.model.events import Apply, Delete
-from registry.model.facts import ServicePort
+from registry.model.facts import ServicePort, SliceEndpoint
+from registry.model.gateways import Gateway
 from registry.servers.publisher import Publisher
 from registry.views.names import Names
+from registry.views.place import Place
 from registry.views.resources import ASSIGNMENT, CLUSTER, LISTENER, ROUTE
 from registry.xds.resources import Entry, ResourceChange
 from registry.xds.store import ResourceStore
@@ -144,3 +149,71 @@ def test_resources_that_come_and_go_leave_the_bytes_they_found() -> None:
     assert rig.body(ROUTE, "outbound_http") != before
     rig.after(Delete(a_service("third").ref))
     assert rig.body(ROUTE, "outbound_http") == before
+
+
+REMOTE = Place(network="net-x")
+
+
+class NetworkRig(Rig):
+    """A client of another network subscribes to ``shop/echo``, whose endpoint is on net-a."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.index.set_network(A, "net-a")
+        self.store.inner.partition(ASSIGNMENT, REMOTE).watch(CLUSTER_NAME, self.watcher)
+        self.publisher.publish(self.index.commit())
+
+    def shown(self) -> dict[str, int]:
+        """Address -> port, as that client sees them."""
+        resource = self.store.inner.get(ASSIGNMENT, CLUSTER_NAME, REMOTE)
+        assert resource is not None
+        message = endpoint_pb2.ClusterLoadAssignment.FromString(resource.body)
+        sockets = [end.endpoint.address.socket_address for group in message.endpoints for end in group.lb_endpoints]
+        return {each.address: each.port_value for each in sockets}
+
+
+def test_a_gateway_is_shown_at_once_to_those_who_need_it() -> None:
+    rig = NetworkRig()
+    assert rig.shown() == {}
+    rig.publisher.set_gateways({"net-a": (Gateway("203.0.113.1", 15443),)})
+    assert rig.shown() == {"203.0.113.1": 15443}
+    rig.publisher.set_gateways({})
+    assert rig.shown() == {}
+
+
+def test_the_same_gateways_again_render_nothing() -> None:
+    rig = NetworkRig()
+    rig.publisher.set_gateways({"net-a": (Gateway("203.0.113.1", 15443),)})
+    before = len(rig.store.batches)
+    rig.publisher.set_gateways({"net-a": (Gateway("203.0.113.1", 15443),)})
+    assert len(rig.store.batches) == before
+
+
+def test_a_gateway_leaves_with_the_last_ready_endpoint_behind_it() -> None:
+    rig = NetworkRig()
+    rig.publisher.set_gateways({"net-a": (Gateway("203.0.113.1", 15443),)})
+    rig.after(Apply(a_slice(SliceEndpoint("10.0.0.1", ready=False, serving=False))))
+    assert rig.shown() == {}
+    rig.after(Apply(a_slice("10.0.0.1")))
+    assert rig.shown() == {"203.0.113.1": 15443}
+
+
+def test_what_is_not_understood_of_a_policy_is_kept_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    rig = Rig()
+    odd = replace(a_service(), annotations=(("fallback", "maybe"),))
+    rig.after(Apply(odd))
+    rig.after(Apply(a_slice("10.0.0.2")))
+    rig.after(Apply(replace(odd, traffic_distribution="PreferSameZone")))
+    assert list(rig.publisher.problems()) == [ECHO]
+    assert "expected Any or None, got 'maybe'" in rig.publisher.problems()[ECHO][0]
+    assert [record.message for record in caplog.records] == [f"service shop/echo: {rig.publisher.problems()[ECHO][0]}"]
+    rig.after(Apply(a_service()))
+    assert rig.publisher.problems() == {}
+
+
+def test_what_is_not_understood_goes_with_its_service() -> None:
+    rig = Rig()
+    odd = replace(a_service(), annotations=(("fallback", "maybe"),))
+    rig.after(Apply(odd))
+    rig.after(Delete(odd.ref))
+    assert rig.publisher.problems() == {}

@@ -19,7 +19,7 @@ from envoy_data_plane.envoy.config.listener.v3 import Listener
 from envoy_data_plane.envoy.config.route.v3 import RouteConfiguration
 from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import Message
-from support import golden
+from support import golden, placed
 from support.facts import A, B, a_service, a_slice, listing
 
 from registry.index import Index
@@ -30,6 +30,7 @@ from registry.views.bootstrap import Node as BootstrapNode
 from registry.views.bootstrap import envoy_bootstrap, grpc_bootstrap
 from registry.views.lookup import encode_update
 from registry.views.names import Names
+from registry.views.policy import resolve
 from registry.views.rds import assemble_routes, encode_virtual_hosts
 from registry.views.resources import ASSIGNMENT, CLUSTER, LISTENER, ROUTE, assignments, outbound_listener, shape, sticky
 from registry.views.service_entry import service_entry
@@ -190,11 +191,12 @@ def test_lookup(world: str) -> None:
 
 @pytest.mark.parametrize("world", WORLDS)
 def test_summary(world: str) -> None:
-    golden.check(f"{world}.summary.yaml", as_yaml(service_document(merged(world), NAMES)))
+    service = merged(world)
+    golden.check(f"{world}.summary.yaml", as_yaml(service_document(service, NAMES, resolve(service, []))))
 
 
 def test_bootstraps() -> None:
-    client = BootstrapNode("sidecar~10.0.0.1~p1.shop~shop.svc.cluster.local", "a", "eu", "eu-1")
+    client = BootstrapNode("sidecar~10.0.0.1~p1.shop~shop.svc.cluster.local", "a", "eu", "eu-1", "net-a", "node-1")
     envoy = envoy_bootstrap(client, ("registry.example.org", 15010), ("127.0.0.1", 15000))
     golden.check("bootstrap-envoy.yaml", as_yaml(envoy))
     grpc = grpc_bootstrap(client, ("fd00::1", 15010))
@@ -202,4 +204,5 @@ def test_bootstraps() -> None:
 
 
 def test_no_golden_file_is_stale() -> None:
-    assert golden.stale({f"{world}.{view}.yaml" for world in WORLDS for view in VIEWS} | set(BOOTSTRAPS)) == set()
+    views = {f"{world}.{view}.yaml" for world in WORLDS for view in VIEWS}
+    assert golden.stale(views | set(BOOTSTRAPS) | set(placed.GOLDEN)) == set()

@@ -137,7 +137,8 @@ def _registry_config(folder: Path, clusters: Clusters, addresses: Addresses) -> 
 async def _envoy_bootstrap(folder: Path, addresses: Addresses) -> Path:
     """What a user does: the output of ``mesh-registry bootstrap envoy``, in a file."""
     command = [*_program(), "bootstrap", "envoy", "--node-id", "sidecar~127.0.0.1~demo.shop~shop.svc.cluster.local"]
-    command += ["--cluster", "a", "--server", addresses.grpc, "--admin", addresses.envoy_admin]
+    command += ["--cluster", "a", "--region", "eu-west", "--zone", "eu-west-1", "--node-name", "a-node-1"]
+    command += ["--server", addresses.grpc, "--admin", addresses.envoy_admin]
     done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise StartError(f"bootstrap envoy failed: {done.stderr.strip()}")
