@@ -8,7 +8,7 @@ from operator import attrgetter
 
 from registry.index.conflicts import by_age, exposed, ip_families, merge_ports, property_conflicts
 from registry.index.join import Contribution
-from registry.model.facts import ServicePort
+from registry.model.facts import Protocol, ServicePort
 from registry.model.names import ClusterId, ServiceKey
 from registry.model.reasons import Reason
 from registry.model.services import Endpoint, Health, MergedService, TargetPort
@@ -70,6 +70,18 @@ def merge(
         expected=tuple(sorted(chain.from_iterable(part.expected for part in parts))),
         local_only=oldest.local_only,
         ip_families=ip_families(aged),
+        unexposed=unexposed(parts, ports) if len(parts) > 1 else (),
+    )
+
+
+def unexposed(parts: Iterable[Contribution], ports: Iterable[ServicePort]) -> tuple[tuple[int, ClusterId], ...]:
+    """The merged TCP ports, each with the clusters that have the service without it; ordered."""
+    return tuple(
+        (port.port, part.cluster)
+        for port in ports
+        if port.protocol is Protocol.TCP
+        for part in parts
+        if exposed(port, part.ports) is None
     )
 
 

@@ -93,7 +93,8 @@ class MergedService:
 
     ``headless``, ``affinity_seconds``, ``traffic_distribution``, ``local_only`` and ``annotations`` are those of the
     oldest export, as ``Service`` has them; ``conflicts`` are where the exports differ, ordered by field. ``expected``
-    is ordered by locality. ``ip_families`` are those of all exports, in the order of the oldest's preference.
+    is ordered by locality. ``unexposed`` are TCP ports, each with a cluster whose own Service does not expose it.
+    ``ip_families`` are those of all exports, in the order of the oldest's preference.
     """
 
     key: ServiceKey
@@ -109,6 +110,7 @@ class MergedService:
     expected: tuple[Expected, ...] = ()
     local_only: bool = False
     ip_families: tuple[AddressType, ...] = ()
+    unexposed: tuple[tuple[int, ClusterId], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,14 @@ class ServiceAssignments:
 
     def arrangement(self, port: int, place: Place) -> Arrangement:
         """The order of the port's bundles for clients at ``place``."""
-        return arrange(self.bundles(port), place, self._policy, self._expected, self._gateways)
+        return arrange(self.bundles(port), place, self._policy, self._should_have(port), self._gateways)
+
+    def _should_have(self, port: int) -> dict[Locality, int]:
+        """How many endpoints of the port each locality should have: none where its cluster does not expose it."""
+        without = {cluster for number, cluster in self._service.unexposed if number == port}
+        if not without:
+            return self._expected
+        return {locality: count for locality, count in self._expected.items() if locality.sub_zone not in without}
 
     def show(self, port: int, place: Place) -> Assignment:
         """What clients at ``place`` are shown of ``port``: empty of endpoints, but there, when nobody offers it."""

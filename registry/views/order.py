@@ -18,7 +18,8 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from registry.model.gateways import Gateway, Gateways
-from registry.model.names import Locality
+from registry.model.names import ClusterId, Locality
+from registry.model.services import Endpoint
 from registry.views.bundles import Bundle
 from registry.views.place import Place
 from registry.views.policy import Distribution, TrafficPolicy
@@ -86,7 +87,10 @@ def arrange(
     expected: Mapping[Locality, int],
     gateways: Gateways,
 ) -> Arrangement:
-    """The order of ``bundles`` for a client at ``place``; ``expected`` is how many endpoints a locality should have."""
+    """The order of ``bundles`` for a client at ``place``.
+
+    ``expected`` is how many endpoints a locality should have, also one of which nothing is ready.
+    """
     if policy.distribution is not Distribution.WEIGHTED and all(
         reaches(place, each.traits.network) for each in bundles
     ):
@@ -100,12 +104,13 @@ def arrange(
         elif not any(reaches(place, other) for other in bundle.traits.shadows):
             rank = rank_of(bundle, place, policy)
             entries.append(Entry(rank, bundle.traits.locality, bundle.weight, bundle.ready, position))
+    absent = _absent(bundles, place, policy, expected) if policy.distribution is Distribution.WEIGHTED else []
     unreachable = tuple(network for network in sorted(remote) if not gateways.get(network))
     for network, behind in sorted(remote.items()):
-        entries += _through(gateways.get(network, ()), behind, place, policy, expected)
+        entries += _through(gateways.get(network, ()), behind, place, policy, _should_be(behind, bundles, expected))
     entries.sort(key=lambda entry: (entry.rank, entry.locality, entry.bundle, entry.gateway or Gateway("", 0)))
     if policy.distribution is Distribution.WEIGHTED:
-        return Arrangement(_weighted(entries, expected), unreachable)
+        return Arrangement(_weighted(entries, absent, expected), unreachable)
     priorities = {rank: number for number, rank in enumerate(sorted({entry.rank for entry in entries}))}
     return Arrangement(_slots([(priorities[entry.rank], entry) for entry in entries]), unreachable)
 
@@ -150,15 +155,41 @@ def nearness(locality: Locality, node: str, place: Place, distribution: Distribu
     return Nearness.SAME_REGION if same_region else Nearness.ELSEWHERE
 
 
+def _absent(
+    bundles: Sequence[Bundle], place: Place, policy: TrafficPolicy, expected: Mapping[Locality, int]
+) -> list[Entry]:
+    """Localities that should have endpoints and have none that are listed: what a pool should have includes theirs.
+
+    On which network such a locality is nobody says; where its cluster is reached through gateways it is left out.
+    """
+    present = {bundle.traits.locality for bundle in bundles}
+    remote = {each.traits.locality.sub_zone for each in bundles if not reaches(place, each.traits.network)}
+    found = []
+    for locality, should in expected.items():
+        if locality in present or locality.sub_zone in remote:
+            continue
+        tier = policy.tier(Endpoint(locality, "", (), ClusterId(locality.sub_zone)))
+        if tier is not None:
+            rank = Rank(tier, nearness(locality, "", place, policy.distribution), demoted=False)
+            found.append(Entry(rank, locality, 0, 0, -1, behind=should))
+    return found
+
+
+def _should_be(behind: Sequence[Bundle], bundles: Sequence[Bundle], expected: Mapping[Locality, int]) -> int:
+    """How many endpoints there should be behind gateways: those of localities that are absent there too."""
+    here = {bundle.traits.locality for bundle in behind}
+    clusters = {locality.sub_zone for locality in here}
+    others = {bundle.traits.locality for bundle in bundles} - here
+    counted = (locality for locality in expected if locality in here or locality.sub_zone in clusters)
+    return sum(expected[locality] for locality in counted if locality not in others)
+
+
 def _through(
-    gateways: Sequence[Gateway],
-    behind: Sequence[Bundle],
-    place: Place,
-    policy: TrafficPolicy,
-    expected: Mapping[Locality, int],
+    gateways: Sequence[Gateway], behind: Sequence[Bundle], place: Place, policy: TrafficPolicy, should: int
 ) -> list[Entry]:
     """The gateways of a network in the place of what is behind them; none where nothing is ready there.
 
+    ``should`` is how many endpoints there should be behind them.
     Nobody can tell a gateway which of them to take, so they come in the place of the first in the failover list.
     """
     doubted = [bundle for bundle in behind if bundle.ready]
@@ -169,8 +200,6 @@ def _through(
         return []
     tier = min(bundle.traits.tier for bundle in ready)
     endpoints = sum(bundle.ready for bundle in ready)
-    localities = {bundle.traits.locality for bundle in behind}
-    should = max(endpoints, sum(expected.get(locality, 0) for locality in localities))
     common = _common({bundle.traits.locality for bundle in ready})
     entries = []
     for position, gateway in enumerate(sorted(gateways)):
@@ -215,14 +244,14 @@ def _slots(
     )
 
 
-def _weighted(entries: Sequence[Entry], expected: Mapping[Locality, int]) -> tuple[Slot, ...]:
+def _weighted(entries: Sequence[Entry], absent: Sequence[Entry], expected: Mapping[Locality, int]) -> tuple[Slot, ...]:
     """Shares in the place of priorities, tier by tier; what is in doubt, and what gets no share, comes after them."""
     placed: list[tuple[int, Entry]] = []
     weights: dict[tuple[int, Locality], int] = {}
     priority = 0
     for tier in sorted({entry.rank.tier for entry in entries}):
         sure = [entry for entry in entries if entry.rank.tier == tier and not entry.rank.demoted]
-        shared = locality_weights(sure, expected)
+        shared = locality_weights([*sure, *(entry for entry in absent if entry.rank.tier == tier)], expected)
         first = [entry for entry in sure if shared.get(entry.locality)]
         later = [entry for entry in sure if not shared.get(entry.locality)]
         doubted = [entry for entry in entries if entry.rank.tier == tier and entry.rank.demoted]
@@ -242,7 +271,7 @@ def _by_nearness(entries: Sequence[Entry]) -> list[list[Entry]]:
 def locality_weights(entries: Sequence[Entry], expected: Mapping[Locality, int]) -> dict[Locality, int]:
     """Each locality's share as an integer; together they are ``WEIGHTS``, or nothing where nothing is ready."""
     pools: dict[Nearness, dict[Locality, int]] = {}
-    direct = {entry.locality for entry in entries if entry.gateway is None}
+    direct = {entry.locality for entry in entries if entry.bundle >= 0}
     wanted = {locality: expected.get(locality, 0) for locality in direct}
     for entry in entries:
         pool = pools.setdefault(entry.rank.nearness, {})

@@ -176,6 +176,20 @@ class TestOverflow:
         assert shown.weights[0] == {A_ZONE_1: WEIGHTS}
         assert set(shown.weights[1]) == {B_ZONE_1}
 
+    def test_a_zone_of_which_nothing_is_ready_still_counts_in_what_its_region_should_have(self) -> None:
+        other = Locality("eu", "eu-3", "a")
+        endpoints = [*several(1, A_ZONE_1), *several(1, A_ZONE_2, first=20), *several(10, B_ZONE_1, first=30)]
+        expected = {A_ZONE_1: 10, A_ZONE_2: 6, other: 4, B_ZONE_1: 10}
+        shown = Shown(endpoints, HERE, WEIGHTED, expected)
+        assert shown.weights == [{A_ZONE_1: 1400, A_ZONE_2: 1400, B_ZONE_1: 7200}]
+
+    def test_a_zone_that_the_policy_leaves_out_does_not(self) -> None:
+        policy = TrafficPolicy(Distribution.WEIGHTED, (Selector(cluster="a"),), Fallback.NONE)
+        expected = {A_ZONE_1: 10, Locality("eu", "eu-1", "c"): 10}
+        endpoints = [*several(5, A_ZONE_1), *several(10, Locality("us", "us-1", "a"), first=20)]
+        shown = Shown(endpoints, HERE, policy, expected)
+        assert shown.weights == [{A_ZONE_1: 7000, Locality("us", "us-1", "a"): 3000}]
+
     def test_what_gets_no_share_waits_in_the_order_of_nearness(self) -> None:
         endpoints = [*several(10, A_ZONE_1), *several(2, A_ZONE_2, first=20), *several(5, B_ZONE_1, first=30)]
         assert Shown(endpoints, HERE, WEIGHTED).weights == [{A_ZONE_1: WEIGHTS}, {A_ZONE_2: 2}, {B_ZONE_1: 5}]

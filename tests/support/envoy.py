@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,16 @@ class RunningEnvoy:
     ``api_type``: DELTA_GRPC or GRPC (SotW).
     """
 
-    def __init__(self, folder: Path, registry: RunningRegistry, api_type: str = "DELTA_GRPC") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        registry: RunningRegistry,
+        api_type: str = "DELTA_GRPC",
+        node: Sequence[str] = ("--cluster", "a"),
+    ) -> None:
+        """``node`` is what ``bootstrap envoy`` is told of where it is."""
         admin = f"127.0.0.1:{free_port()}"
-        made = registry.command("bootstrap", "envoy", "--cluster", "a", "--server", registry.grpc, "--admin", admin)
+        made = registry.command("bootstrap", "envoy", *node, "--server", registry.grpc, "--admin", admin)
         assert made.returncode == 0, made.stderr
         document = yaml.safe_load(made.stdout)
         document["dynamic_resources"]["ads_config"]["api_type"] = api_type
