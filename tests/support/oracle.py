@@ -77,7 +77,21 @@ def _service(world: World, key: ServiceKey) -> MergedService | None:
         tuple(sorted(expected)),
         oldest.local_only,
         tuple(dict.fromkeys(family for cluster in ages for family in holders[cluster].ip_families)),
+        _unexposed(holders, ports),
     )
+
+
+def _unexposed(holders: dict[ClusterId, Service], ports: list[ServicePort]) -> tuple[tuple[int, ClusterId], ...]:
+    """The TCP ports, each with the clusters whose Service has neither its name nor its number over TCP."""
+    found = []
+    for port in ports:
+        for cluster in sorted(holders):
+            own = [each for each in holders[cluster].ports if each.protocol is Protocol.TCP]
+            if port.protocol is Protocol.TCP and not any(
+                each.name == port.name or each.port == port.port for each in own
+            ):
+                found.append((port.port, cluster))
+    return tuple(found)
 
 
 def _port_order(port: ServicePort) -> tuple[int, bool, ServicePort]:
