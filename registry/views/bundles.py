@@ -5,9 +5,10 @@ A view orders bundles, of which there are a few per zone, and never looks at end
 
 from __future__ import annotations
 
-from bisect import insort
-from collections.abc import Iterable, Mapping, Sequence
+from bisect import bisect, bisect_left
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
+from operator import itemgetter
 from typing import NamedTuple
 
 from envoy.config.core.v3 import health_check_pb2
@@ -37,24 +38,49 @@ class Traits(NamedTuple):
     shadows: tuple[str, ...] = ()
 
 
-class Bundle:
-    """Endpoints alike in ``traits``. ``body`` has them as fields of a LocalityLbEndpoints, ``digest`` is its hash.
+class Group:
+    """Endpoints alike in their traits, in their order, each with its bytes; they may come and go.
 
     ``ready`` is how many of them are healthy, ``weight`` the sum of all their weights, ``ready_weight`` that of the
     healthy ones.
     """
 
+    __slots__ = ("bodies", "endpoints", "ready", "ready_weight", "weight")
+
+    def __init__(self) -> None:
+        self.endpoints: list[Endpoint] = []
+        self.bodies: list[bytes] = []
+        self.ready = self.ready_weight = self.weight = 0
+
+    def add(self, endpoint: Endpoint, body: bytes) -> None:
+        position = bisect(self.endpoints, endpoint)
+        self.endpoints.insert(position, endpoint)
+        self.bodies.insert(position, body)
+        self._count(endpoint, 1)
+
+    def remove(self, endpoint: Endpoint) -> None:
+        position = bisect_left(self.endpoints, endpoint)
+        del self.endpoints[position], self.bodies[position]
+        self._count(endpoint, -1)
+
+    def _count(self, endpoint: Endpoint, sign: int) -> None:
+        self.weight += sign * endpoint.weight
+        if endpoint.health is Health.HEALTHY:
+            self.ready += sign
+            self.ready_weight += sign * endpoint.weight
+
+
+class Bundle:
+    """A group as it is now. ``body`` has its endpoints as fields of a LocalityLbEndpoints, ``digest`` is its hash."""
+
     __slots__ = ("body", "digest", "endpoints", "ready", "ready_weight", "traits", "weight")
 
-    def __init__(self, traits: Traits, endpoints: Sequence[Endpoint], bodies: Sequence[bytes]) -> None:
-        ready = [each.weight for each in endpoints if each.health is Health.HEALTHY]
+    def __init__(self, traits: Traits, group: Group) -> None:
         self.traits = traits
-        self.endpoints = tuple(endpoints)
-        self.body = b"".join(bodies)
+        self.endpoints = tuple(group.endpoints)
+        self.body = b"".join(group.bodies)
         self.digest = blake2b(self.body, digest_size=DIGEST_BYTES).digest()
-        self.ready = len(ready)
-        self.ready_weight = sum(ready)
-        self.weight = sum([each.weight for each in endpoints])
+        self.ready, self.ready_weight, self.weight = group.ready, group.ready_weight, group.weight
 
 
 class PortBundles:
@@ -69,50 +95,47 @@ class PortBundles:
         self._policy = NO_POLICY
         self._endpoints: dict[int, Endpoint] = {}
         """Those of the last time, by ``id``, which stays theirs as long as they are kept here."""
-        self._encoded: dict[int, bytes] = {}
-        self._groups: dict[Traits, list[Endpoint]] = {}
-        """Each in its order."""
+        self._groups: dict[Traits, Group] = {}
         self._bundles: dict[Traits, Bundle] = {}
 
-    def update(self, endpoints: Iterable[Endpoint], policy: TrafficPolicy) -> tuple[Bundle, ...]:
+    def update(self, endpoints: Sequence[Endpoint], policy: TrafficPolicy) -> tuple[Bundle, ...]:
         """The bundles of those endpoints that offer the port, ordered by traits; what the policy leaves out is in none.
 
-        No two endpoints of one network have the same address and port.
+        No two endpoints are equal, and no two of one network have the same address and port.
         """
         if policy != self._policy:
             self._policy = policy
-            for table in (self._endpoints, self._encoded, self._groups, self._bundles):
+            for table in (self._endpoints, self._groups, self._bundles):
                 table.clear()
-        before, self._endpoints = self._endpoints, {id(each): each for each in endpoints}
-        touched = {self._leave(before[each], each) for each in before.keys() - self._endpoints.keys()}
-        touched |= {self._come(self._endpoints[each], each) for each in self._endpoints.keys() - before.keys()}
+        before, self._endpoints = self._endpoints, dict(zip(map(id, endpoints), endpoints, strict=True))
+        touched = {self._leave(before[each]) for each in before.keys() - self._endpoints.keys()}
+        touched |= {self._come(self._endpoints[each]) for each in self._endpoints.keys() - before.keys()}
         if len({traits.network for traits in self._groups}) > 1:
-            groups = self._shadowed(self._groups)
-            self._bundles = {traits: self._bundle(traits, groups[traits]) for traits in sorted(groups)}
-        else:
-            self._renew(touched)
+            return tuple(
+                [Bundle(traits, group) for traits, group in sorted(self._shadowed().items(), key=itemgetter(0))]
+            )
+        self._renew(touched)
         return tuple(self._bundles.values())
 
-    def _leave(self, endpoint: Endpoint, name: int) -> Traits | None:
-        traits = self._traits(endpoint) if self._encoded.pop(name) else None
+    def _leave(self, endpoint: Endpoint) -> Traits | None:
+        traits = self._traits(endpoint)
         if traits is not None:
             group = self._groups[traits]
-            del group[next(position for position, each in enumerate(group) if each is endpoint)]
-            if not group:
+            group.remove(endpoint)
+            if not group.endpoints:
                 del self._groups[traits]
         return traits
 
-    def _come(self, endpoint: Endpoint, name: int) -> Traits | None:
-        body = self._encoded[name] = _encode(endpoint, self._port)
-        traits = self._traits(endpoint) if body else None
+    def _come(self, endpoint: Endpoint) -> Traits | None:
+        traits = self._traits(endpoint)
         if traits is not None:
-            insort(self._groups.setdefault(traits, []), endpoint)
+            self._groups.setdefault(traits, Group()).add(endpoint, _encode(endpoint, self._port))
         return traits
 
     def _traits(self, endpoint: Endpoint) -> Traits | None:
-        """What the views tell it by; None where the policy leaves it out."""
+        """What the views tell it by; None where it does not offer the port, or the policy leaves it out."""
         tier = self._policy.tier(endpoint) if self._policy.failover else 0
-        if tier is None:
+        if tier is None or endpoint.target(self._port) is None:
             return None
         node = endpoint.node if self._policy.distribution is Distribution.PREFER_SAME_NODE else ""
         return Traits(endpoint.locality, endpoint.network, endpoint.demoted, node, tier)
@@ -121,39 +144,32 @@ class PortBundles:
         """Make the bundles of these groups anew."""
         known = self._bundles.keys() == self._groups.keys()
         for traits in touched:
-            if traits is not None and traits in self._groups:
-                self._bundles[traits] = self._bundle(traits, self._groups[traits])
+            group = self._groups.get(traits) if traits is not None else None
+            if traits is not None and group is not None:
+                self._bundles[traits] = Bundle(traits, group)
         if not known:
             self._bundles = {traits: self._bundles[traits] for traits in sorted(self._groups)}
 
-    def _shadowed(self, groups: Mapping[Traits, Sequence[Endpoint]]) -> dict[Traits, list[Endpoint]]:
+    def _shadowed(self) -> dict[Traits, Group]:
         """The groups divided by which networks, before their own, use the same address and port."""
         users: dict[tuple[str, int | None], set[str]] = {}
-        for endpoints in groups.values():
-            for each in endpoints:
+        for group in self._groups.values():
+            for each in group.endpoints:
                 for address in (each.address, *each.additional_addresses):
                     users.setdefault((address, each.target(self._port)), set()).add(each.network)
-        divided: dict[Traits, list[Endpoint]] = {}
-        for traits, endpoints in groups.items():
-            for each in endpoints:
+        divided: dict[Traits, Group] = {}
+        for traits, group in self._groups.items():
+            for each, body in zip(group.endpoints, group.bodies, strict=True):
                 addresses = (each.address, *each.additional_addresses)
                 others = set().union(*(users[address, each.target(self._port)] for address in addresses))
                 shadows = tuple(sorted(other for other in others if other < each.network))
-                divided.setdefault(traits._replace(shadows=shadows), []).append(each)
+                divided.setdefault(traits._replace(shadows=shadows), Group()).add(each, body)
         return divided
-
-    def _bundle(self, traits: Traits, endpoints: list[Endpoint]) -> Bundle:
-        before = self._bundles.get(traits)
-        if before is not None and before.endpoints == tuple(endpoints):
-            return before
-        return Bundle(traits, endpoints, [self._encoded[id(each)] for each in endpoints])
 
 
 def _encode(endpoint: Endpoint, port: int) -> bytes:
-    """An LbEndpoint, as a field of its LocalityLbEndpoints; empty where the endpoint does not offer the port."""
-    target = endpoint.target(port)
-    if target is None:
-        return b""
+    """An LbEndpoint, as a field of its LocalityLbEndpoints, of an endpoint that offers the port."""
+    target = endpoint.target(port) or 0
     return encode_endpoint(endpoint.address, target, endpoint.weight, endpoint.health, endpoint.additional_addresses)
 
 
