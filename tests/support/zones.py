@@ -29,16 +29,23 @@ UNREADY = {"ready": False, "serving": False, "terminating": False}
 
 @dataclass(frozen=True, slots=True)
 class Zone:
-    """``count`` pods in a zone of a region, all in one cluster; ``number`` makes their addresses."""
+    """``count`` pods in a zone of a region, all in one cluster.
+
+    Their addresses are ``198.18.<number>.1`` and so on; or, where somebody else answers for them, ``<subnet>.<number>``
+    and so on.
+    """
 
     name: str
     region: str
     cluster: str
     count: int
     number: int
+    subnet: str = ""
 
     @property
     def addresses(self) -> list[str]:
+        if self.subnet:
+            return [f"{self.subnet}.{self.number + pod}" for pod in range(self.count)]
         return [f"198.18.{self.number}.{pod}" for pod in range(1, self.count + 1)]
 
 
@@ -48,7 +55,7 @@ class ZonedFleet:
     def __init__(self, folder: Path, zones: Sequence[Zone], service: Mapping[str, Any], *, grpc: bool = False) -> None:
         """``service`` has what its Service says beside the ports: ``annotations``, and ``spec`` for the rest."""
         self.zones = {zone.name: zone for zone in zones}
-        self._folder = folder
+        self.folder = folder
         self._grpc = grpc
         self._servers: dict[str, tuple[asyncio.Server, set[asyncio.Transport]]] = {}
         """By address, with their open connections."""
@@ -67,7 +74,7 @@ class ZonedFleet:
     @property
     def flags(self) -> list[str]:
         """What ``serve`` is told."""
-        return [f"--manifests={cluster}={self._folder / cluster}" for cluster in self.clusters]
+        return [f"--manifests={cluster}={self.folder / cluster}" for cluster in self.clusters]
 
     @property
     def running(self) -> frozenset[str]:
@@ -99,7 +106,7 @@ class ZonedFleet:
 
     async def __aenter__(self) -> ZonedFleet:
         loop = asyncio.get_running_loop()
-        for zone in self.zones.values():
+        for zone in (each for each in self.zones.values() if not each.subnet):
             for address in zone.addresses:
                 open_: set[asyncio.Transport] = set()
                 server = await loop.create_server(partial(_Answering, open_), address, HTTP_PORT)
@@ -114,7 +121,7 @@ class ZonedFleet:
             await self.stop(address)
 
     def _write(self, cluster: str, name: str, document: Mapping[str, Any]) -> None:
-        path = self._folder / cluster / f"{name}.json"
+        path = self.folder / cluster / f"{name}.json"
         fresh = path.with_name(f".{name}.new")
         fresh.write_text(json.dumps(document))
         os.replace(fresh, path)
