@@ -8,6 +8,7 @@
 ``families``   a Pod with an IPv4 and an IPv6 address is one endpoint
 ``conflicts``  what the clusters agree on, and whose word counts where they do not (KEP-1645)
 ``merge``      the parts of all clusters as one service
+``gateways``   where clients of other networks enter a network
 ``export``     which services are in the list at all
 ``refused``    what is exported and can be no service of several clusters
 ``explain``    one service once more, and what the rules did to each of its endpoints

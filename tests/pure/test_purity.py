@@ -22,6 +22,7 @@ PURE = (
     "xds",
     "coalesce.py",
     "documents.py",
+    "networks.py",
     "liveness/conditions.py",
     "liveness/damping.py",
     "liveness/plan.py",

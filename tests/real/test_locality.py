@@ -69,6 +69,7 @@ VECTORS = (
 )
 
 
+@pytest.mark.timeout(300)
 async def test_shares_of_zones_are_those_of_the_formula_for_envoy_and_for_grpc(tmp_path: Path) -> None:
     fleet = ZonedFleet(tmp_path / "clusters", SPLIT_ZONES, WEIGHTED, grpc=True)
     async with (
