@@ -23,6 +23,10 @@ only draining endpoints are left, and they take the requests. The default of 50 
 endpoints during every larger roll-out.
 """
 
+MAX_RETRIES = 2**32 - 1
+"""How many retries may run at once. Envoy's default of 3 would refuse the others when an endpoint dies under load. Each
+request is retried twice at most, and only when it cannot have reached the application (``registry.views.rds``)."""
+
 HTTP_PROTOCOL_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
@@ -43,6 +47,7 @@ def encode_cluster(
         lb_policy=cluster_pb2.Cluster.RING_HASH if sticky else cluster_pb2.Cluster.ROUND_ROBIN,
     )
     message.common_lb_config.healthy_panic_threshold.value = PANIC_PERCENT
+    message.circuit_breakers.thresholds.add().max_retries.value = MAX_RETRIES
     if policy.distribution is Distribution.WEIGHTED:
         message.common_lb_config.locality_weighted_lb_config.SetInParent()
     if speaks_http2(port):

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from envoy.config.route.v3 import route_components_pb2, route_pb2
 from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2
+from envoy.extensions.retry.priority.previous_priorities.v3 import previous_priorities_config_pb2
 
 from registry.model.facts import Protocol, ServicePort
 from registry.model.names import ServiceKey
@@ -17,6 +18,10 @@ RETRY_ON = "connect-failure,refused-stream,reset-before-request"
 """Retried are only requests that cannot have reached the application."""
 
 RETRIES = 2
+ATTEMPTS_PER_PRIORITY = 2
+"""The first retry goes to another endpoint as near as the first, the second one to the next priority: so a zone that is
+gone, and of which nobody has said so yet, costs no request."""
+
 HOST_SELECTION_ATTEMPTS = 5
 
 
@@ -117,6 +122,10 @@ def _retry_policy() -> route_components_pb2.RetryPolicy:
     policy.retry_host_predicate.add(
         name="envoy.retry_host_predicates.previous_hosts",
         typed_config=packed(previous_hosts_pb2.PreviousHostsPredicate()),
+    )
+    policy.retry_priority.name = "envoy.retry_priorities.previous_priorities"
+    policy.retry_priority.typed_config.CopyFrom(
+        packed(previous_priorities_config_pb2.PreviousPrioritiesConfig(update_frequency=ATTEMPTS_PER_PRIORITY))
     )
     return policy
 
