@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from registry.model.facts import Labels, ServicePort
@@ -27,7 +27,7 @@ from registry.views.resources import (
     sticky,
 )
 from registry.xds.resources import Resource, ResourceChange
-from registry.xds.store import Finder
+from registry.xds.store import Finder, Forgetter
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class Store(Protocol):
 
     def apply(self, changes: Iterable[ResourceChange]) -> None: ...
 
-    def on_demand(self, type_url: str, find: Finder, forget: Callable[[str], None] | None = None) -> None: ...
+    def on_demand(self, type_url: str, find: Finder, forget: Forgetter | None = None) -> None: ...
 
     def viewed(self, type_url: str) -> bool: ...
 
@@ -182,10 +182,14 @@ class Publisher:
             self._pictures[service.key] = picture
         return picture.resource(named[1], _place(group))
 
-    def _forget_assignment(self, name: str) -> None:
-        """Nobody subscribes to it any more."""
+    def _forget_assignment(self, group: Hashable, name: str) -> None:
+        """Nobody at that place subscribes to it any more."""
         named = self._names.parse_cluster(name)
-        if named is not None and named[0] in self._pictures and not self._viewed(self._services[named[0]]):
+        picture = self._pictures.get(named[0]) if named is not None else None
+        if named is None or picture is None:
+            return
+        picture.assignments.forget(named[1], _place(group))
+        if not self._viewed(self._services[named[0]]):
             del self._pictures[named[0]]
 
     def _viewed(self, service: MergedService) -> list[tuple[int, str, Collection[Hashable]]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from bisect import bisect, bisect_left
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
-from operator import itemgetter
 from typing import NamedTuple
 
 from envoy.config.core.v3 import health_check_pb2
@@ -20,7 +19,7 @@ from registry.views.policy import NO_POLICY, Distribution, TrafficPolicy
 from registry.views.rendered import serialized
 
 HEALTH = {Health.HEALTHY: health_check_pb2.HEALTHY, Health.DRAINING: health_check_pb2.DRAINING}
-DIGEST_BYTES = 16
+DIGEST_BYTES = 8
 
 
 class Traits(NamedTuple):
@@ -39,28 +38,30 @@ class Traits(NamedTuple):
 
 
 class Group:
-    """Endpoints alike in their traits, in their order, each with its bytes; they may come and go.
+    """Endpoints alike in their traits, in their order, each with its bytes and their hash; they may come and go.
 
     ``ready`` is how many of them are healthy, ``weight`` the sum of all their weights, ``ready_weight`` that of the
     healthy ones.
     """
 
-    __slots__ = ("bodies", "endpoints", "ready", "ready_weight", "weight")
+    __slots__ = ("bodies", "digests", "endpoints", "ready", "ready_weight", "weight")
 
     def __init__(self) -> None:
         self.endpoints: list[Endpoint] = []
         self.bodies: list[bytes] = []
+        self.digests: list[bytes] = []
         self.ready = self.ready_weight = self.weight = 0
 
     def add(self, endpoint: Endpoint, body: bytes) -> None:
         position = bisect(self.endpoints, endpoint)
         self.endpoints.insert(position, endpoint)
         self.bodies.insert(position, body)
+        self.digests.insert(position, blake2b(body, digest_size=DIGEST_BYTES).digest())
         self._count(endpoint, 1)
 
     def remove(self, endpoint: Endpoint) -> None:
         position = bisect_left(self.endpoints, endpoint)
-        del self.endpoints[position], self.bodies[position]
+        del self.endpoints[position], self.bodies[position], self.digests[position]
         self._count(endpoint, -1)
 
     def _count(self, endpoint: Endpoint, sign: int) -> None:
@@ -71,15 +72,21 @@ class Group:
 
 
 class Bundle:
-    """A group as it is now. ``body`` has its endpoints as fields of a LocalityLbEndpoints, ``digest`` is its hash."""
+    """A group as it is now. ``body`` has its endpoints as fields of a LocalityLbEndpoints, ``digest`` their hashes.
 
-    __slots__ = ("body", "digest", "endpoints", "ready", "ready_weight", "traits", "weight")
+    The hashes stand one after another, so that a version is the same however endpoints are divided into bundles.
+
+    ``pieces`` is for whoever puts assignments together: by priority, what stands around the body.
+    """
+
+    __slots__ = ("body", "digest", "endpoints", "pieces", "ready", "ready_weight", "traits", "weight")
 
     def __init__(self, traits: Traits, group: Group) -> None:
         self.traits = traits
         self.endpoints = tuple(group.endpoints)
         self.body = b"".join(group.bodies)
-        self.digest = blake2b(self.body, digest_size=DIGEST_BYTES).digest()
+        self.digest = b"".join(group.digests)
+        self.pieces: dict[int, tuple[tuple[bytes, ...], bytes]] = {}
         self.ready, self.ready_weight, self.weight = group.ready, group.ready_weight, group.weight
 
 
@@ -111,9 +118,9 @@ class PortBundles:
         touched = {self._leave(before[each]) for each in before.keys() - self._endpoints.keys()}
         touched |= {self._come(self._endpoints[each]) for each in self._endpoints.keys() - before.keys()}
         if len({traits.network for traits in self._groups}) > 1:
-            return tuple(
-                [Bundle(traits, group) for traits, group in sorted(self._shadowed().items(), key=itemgetter(0))]
-            )
+            self._bundles.clear()
+            divided = self._shadowed()
+            return tuple([Bundle(traits, divided[traits]) for traits in sorted(divided)])
         self._renew(touched)
         return tuple(self._bundles.values())
 
@@ -141,9 +148,9 @@ class PortBundles:
         return Traits(endpoint.locality, endpoint.network, endpoint.demoted, node, tier)
 
     def _renew(self, touched: Iterable[Traits | None]) -> None:
-        """Make the bundles of these groups anew."""
+        """Make the bundles of these groups anew, and those that are not there."""
         known = self._bundles.keys() == self._groups.keys()
-        for traits in touched:
+        for traits in {*touched, *(self._groups.keys() - self._bundles.keys())}:
             group = self._groups.get(traits) if traits is not None else None
             if traits is not None and group is not None:
                 self._bundles[traits] = Bundle(traits, group)

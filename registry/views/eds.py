@@ -12,11 +12,12 @@ from registry.model.gateways import Gateways
 from registry.model.names import Locality, ServiceKey
 from registry.model.services import Endpoint, MergedService
 from registry.views.bundles import Bundle, PortBundles, encode_endpoint
+from registry.views.layouts import Layouts
 from registry.views.names import Names
 from registry.views.order import Arrangement, Slot, arrange
 from registry.views.place import NOWHERE, Place
 from registry.views.policy import NO_POLICY, Distribution, TrafficPolicy
-from registry.views.rendered import length_delimited, serialized
+from registry.views.rendered import delimiter, serialized
 
 ENDPOINTS = endpoint_pb2.ClusterLoadAssignment.ENDPOINTS_FIELD_NUMBER
 VERSION_BYTES = 8
@@ -25,6 +26,7 @@ OVERPROVISIONING_PERCENT = 10_000
 they are: what overflows was reckoned before (``registry.views.order``)."""
 
 NO_GATEWAYS: Gateways = {}
+NOTHING_SHOWN = (None, None)
 
 
 class Assignment:
@@ -55,16 +57,21 @@ class ServiceAssignments:
         self._gateways = NO_GATEWAYS
         self._expected: dict[Locality, int] = {}
         self._bundles: dict[int, tuple[Bundle, ...]] = {}
-        self._shown: dict[tuple[int, Arrangement], Assignment] = {}
+        self._layouts: dict[int, Layouts] = {}
+        self._shown: dict[tuple[int, int], tuple[Arrangement, Assignment]] = {}
+        """By port and the ``id`` of an arrangement, which is kept beside."""
 
     def update(self, service: MergedService, policy: TrafficPolicy, gateways: Gateways = NO_GATEWAYS) -> None:
         """From now on show ``service`` in this state."""
+        if (policy, gateways) != (self._policy, self._gateways):
+            self._layouts.clear()
         self._service, self._policy, self._gateways = service, policy, gateways
         self._expected = {each.locality: each.endpoints for each in service.expected}
         self._bundles.clear()
         self._shown.clear()
         for port in self._ports.keys() - {port.port for port in service.ports}:
             del self._ports[port]
+            self._layouts.pop(port, None)
 
     def bundles(self, port: int) -> tuple[Bundle, ...]:
         """The endpoints that offer ``port``, as the views order them."""
@@ -72,11 +79,21 @@ class ServiceAssignments:
         if found is None:
             encoder = self._ports.setdefault(port, PortBundles(port))
             found = self._bundles[port] = encoder.update(self._service.endpoints, self._policy)
+            self._layouts.setdefault(port, Layouts()).update(found)
         return found
+
+    def forget(self, port: int, place: Place) -> None:
+        """Nobody at ``place`` looks at ``port`` any more."""
+        if port in self._layouts:
+            self._layouts[port].forget(place)
 
     def arrangement(self, port: int, place: Place) -> Arrangement:
         """The order of the port's bundles for clients at ``place``."""
-        return arrange(self.bundles(port), place, self._policy, self._should_have(port), self._gateways)
+        bundles = self.bundles(port)
+        expected = self._should_have(port)
+        return self._layouts[port].of(
+            place, lambda place: arrange(bundles, place, self._policy, expected, self._gateways)
+        )
 
     def _should_have(self, port: int) -> dict[Locality, int]:
         """How many endpoints of the port each locality should have: none where its cluster does not expose it."""
@@ -88,21 +105,24 @@ class ServiceAssignments:
     def show(self, port: int, place: Place) -> Assignment:
         """What clients at ``place`` are shown of ``port``: empty of endpoints, but there, when nobody offers it."""
         arrangement = self.arrangement(port, place)
-        shown = self._shown.get((port, arrangement))
+        _, shown = self._shown.get((port, id(arrangement)), NOTHING_SHOWN)
         if shown is None:
             shown = self._assignment(port, arrangement)
-            self._shown[port, arrangement] = shown
+            self._shown[port, id(arrangement)] = (arrangement, shown)
         return shown
 
     def _assignment(self, port: int, arrangement: Arrangement) -> Assignment:
         bundles = self.bundles(port)
-        head = _head(self._names.cluster(self._key, port))
-        tail = _policy(arrangement, self._policy)
-        slots = [(*_around(slot.locality, slot.weight, slot.priority), slot) for slot in arrangement.slots]
-        digest = blake2b(head + tail, digest_size=VERSION_BYTES)
-        for before, after, slot in slots:
-            digest.update(b"".join((before, after, *[bundles[each].digest for each in slot.bundles], _gateways(slot))))
-        return Assignment(partial(_encode, head, slots, bundles, tail), digest.hexdigest())
+        parts = [_head(self._names.cluster(self._key, port))]
+        digests = [parts[0]]
+        for slot in arrangement.slots:
+            pieces, digest = _pieces(slot, bundles)
+            parts += pieces
+            digests.append(digest)
+        parts.append(_policy(arrangement, self._policy))
+        digests.append(parts[-1])
+        version = blake2b(b"".join(digests), digest_size=VERSION_BYTES).hexdigest()
+        return Assignment(partial(b"".join, parts), version)
 
 
 def encode_assignment(
@@ -125,12 +145,29 @@ def ranks(endpoints: Sequence[Endpoint]) -> tuple[Sequence[Endpoint], ...]:
     return ([each for each in endpoints if not each.demoted], doubted) if doubted else (endpoints,)
 
 
-def _encode(head: bytes, slots: Sequence[tuple[bytes, bytes, Slot]], bundles: Sequence[Bundle], tail: bytes) -> bytes:
-    parts = [head]
-    for before, after, slot in slots:
-        bodies = [bundles[each].body for each in slot.bundles]
-        parts.append(length_delimited(ENDPOINTS, b"".join((before, *bodies, _gateways(slot), after))))
-    return b"".join((*parts, tail))
+Pieces = tuple[tuple[bytes, ...], bytes]
+"""The bytes of a LocalityLbEndpoints in pieces, and what stands for them in the version."""
+
+
+def _pieces(slot: Slot, bundles: Sequence[Bundle]) -> Pieces:
+    """A slot's bytes. That of a single bundle with its own weight is the same for all views that give it a priority."""
+    if len(slot.bundles) > 1 or slot.gateways:
+        return _make_pieces(slot, [bundles[each] for each in slot.bundles])
+    bundle = bundles[slot.bundles[0]]
+    if slot.weight != bundle.weight:
+        return _make_pieces(slot, [bundle])
+    found = bundle.pieces.get(slot.priority)
+    if found is None:
+        found = bundle.pieces[slot.priority] = _make_pieces(slot, [bundle])
+    return found
+
+
+def _make_pieces(slot: Slot, bundles: Sequence[Bundle]) -> Pieces:
+    before, after = _around(slot.locality, slot.weight, slot.priority)
+    gateways = _gateways(slot)
+    size = len(before) + sum([len(bundle.body) for bundle in bundles]) + len(gateways) + len(after)
+    pieces = (delimiter(ENDPOINTS, size), before, *[bundle.body for bundle in bundles], gateways, after)
+    return pieces, b"".join((before, *[bundle.digest for bundle in bundles], gateways, after))
 
 
 @lru_cache(maxsize=1 << 12)

@@ -74,10 +74,14 @@ class Slot(NamedTuple):
 
 
 class Arrangement(NamedTuple):
-    """What a client is shown. ``unreachable`` are networks that have endpoints and no gateway for this client."""
+    """What a client is shown. ``unreachable`` are networks that have endpoints and no gateway for this client.
+
+    ``is_plain``: there are no gateways, and weights are those of the endpoints.
+    """
 
     slots: tuple[Slot, ...]
     unreachable: tuple[str, ...] = ()
+    is_plain: bool = False
 
 
 def arrange(
@@ -94,7 +98,7 @@ def arrange(
     if policy.distribution is not Distribution.WEIGHTED and all(
         reaches(place, each.traits.network) for each in bundles
     ):
-        return Arrangement(_by_rank(bundles, place, policy))
+        return Arrangement(_by_rank(bundles, place, policy), is_plain=True)
     entries: list[Entry] = []
     remote: dict[str, list[Bundle]] = {}
     for position, bundle in enumerate(bundles):

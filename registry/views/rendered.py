@@ -33,12 +33,14 @@ def packed(message: Message) -> any_pb2.Any:
     return any_pb2.Any(type_url=f"type.googleapis.com/{message.DESCRIPTOR.full_name}", value=serialized(message))
 
 
-def length_delimited(number: int, body: bytes) -> bytes:
-    """``body`` as field ``number`` of the message around it (protobuf.dev, "Encoding"); ``number`` is below 16."""
+def delimiter(number: int, length: int) -> bytes:
+    """What stands before ``length`` bytes that are field ``number`` of a message (protobuf.dev, "Encoding").
+
+    ``number`` is below 16.
+    """
     out = bytearray((number << 3 | 2,))
-    length = len(body)
     while length > 0x7F:
         out.append(length & 0x7F | 0x80)
         length >>= 7
     out.append(length)
-    return bytes(out) + body
+    return bytes(out)

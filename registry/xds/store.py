@@ -18,6 +18,8 @@ from registry.xds.resources import Entry, Resource, ResourceChange, SharedRespon
 Finder = Callable[[str, Hashable, str], Resource | None]
 """From type URL, group and name to a resource that is not stored; None: there is none of that name."""
 
+Forgetter = Callable[[Hashable, str], None]
+
 
 class Watcher(Protocol):
     """One subscription to a partition of the store. Both calls return at once and change no resource."""
@@ -37,7 +39,7 @@ class Demand:
 
     __slots__ = ("find", "forget", "viewers")
 
-    def __init__(self, find: Finder, forget: Callable[[str], None] | None) -> None:
+    def __init__(self, find: Finder, forget: Forgetter | None) -> None:
         self.find = find
         self.forget = forget
         self.viewers: dict[str, set[Hashable]] = {}
@@ -52,8 +54,8 @@ class Demand:
         groups.discard(group)
         if not groups:
             del self.viewers[name]
-            if self.forget is not None:
-                self.forget(name)
+        if self.forget is not None:
+            self.forget(group, name)
 
 
 class Partition:
@@ -168,12 +170,12 @@ class ResourceStore:
         self._responses: dict[str, SharedResponses] = {}
         self._demands: dict[str, Demand] = {}
 
-    def on_demand(self, type_url: str, find: Finder, forget: Callable[[str], None] | None = None) -> None:
+    def on_demand(self, type_url: str, find: Finder, forget: Forgetter | None = None) -> None:
         """Ask ``find`` for names of this type that are not stored, when somebody wants them.
 
         What it finds must be ``on_demand`` resources, and is kept while it is subscribed to. When such a resource
         changes, comes or goes for one of its ``viewers``, ``apply`` has to be told; else it need not be. ``forget`` is
-        called when nobody in any group subscribes to a name any more. To be said before anybody subscribes.
+        called when nobody in a group subscribes to a name any more. To be said before anybody subscribes.
         """
         self._demands[type_url] = Demand(find, forget)
 

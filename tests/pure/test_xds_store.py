@@ -129,7 +129,7 @@ def test_what_is_not_stored_is_found_when_asked_for_and_kept_while_it_is_watched
         return resource(EDS, name, on_demand=True) if name == "a" else None
 
     forgotten: list[str] = []
-    store.on_demand(EDS.url, find, forgotten.append)
+    store.on_demand(EDS.url, find, lambda _, name: forgotten.append(name))
     partition, watcher = store.partition(EDS.url), Recorder(store)
     assert store.get(EDS.url, "b") is None
     assert store.get(EDS.url, "a") is not store.get(EDS.url, "a")

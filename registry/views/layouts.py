@@ -1,0 +1,69 @@
+"""The arrangements of one port for all places from which it is looked at, kept while only endpoints come and go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from registry.views.bundles import Bundle, Traits
+from registry.views.order import Arrangement, Slot
+from registry.views.place import Place
+
+
+class Layouts:
+    """As long as the bundles have the same traits, a place has the same arrangement of them, but for its weights.
+
+    So a change of endpoints arranges nothing: it weighs anew, once for all places that have the same layout. That does
+    not hold where weights are shares, or a gateway's: such arrangements are made each time.
+    """
+
+    def __init__(self) -> None:
+        self._traits: tuple[Traits, ...] = ()
+        self._bundles: Sequence[Bundle] = ()
+        self._layouts: dict[Place, Arrangement] = {}
+        self._shared: dict[Arrangement, Arrangement] = {}
+        self._weighed: dict[int, Arrangement] = {}
+        """By the ``id`` of a layout, which is kept above."""
+        self._passing: dict[Arrangement, Arrangement] = {}
+        """Equal arrangements as one object, of those that are made each time."""
+
+    def update(self, bundles: Sequence[Bundle]) -> None:
+        """The bundles are these now."""
+        traits = tuple([bundle.traits for bundle in bundles])
+        if traits != self._traits:
+            self.clear()
+            self._traits = traits
+        self._bundles = bundles
+        self._weighed.clear()
+        self._passing.clear()
+
+    def clear(self) -> None:
+        """The policy or the gateways are other ones."""
+        for table in (self._layouts, self._shared, self._weighed, self._passing):
+            table.clear()
+
+    def forget(self, place: Place) -> None:
+        """Nobody looks from there any more."""
+        self._layouts.pop(place, None)
+
+    def of(self, place: Place, arrange: Callable[[Place], Arrangement]) -> Arrangement:
+        """The arrangement for ``place``, one object for all places that have the same; ``arrange`` makes one."""
+        layout = self._layouts.get(place)
+        if layout is None:
+            made = arrange(place)
+            if not made.is_plain:
+                return self._passing.setdefault(made, made)
+            layout = self._layouts[place] = self._shared.setdefault(made, made)
+        weighed = self._weighed.get(id(layout))
+        if weighed is None:
+            weighed = self._weighed[id(layout)] = layout._replace(slots=self._weigh(layout.slots))
+        return weighed
+
+    def _weigh(self, slots: Sequence[Slot]) -> tuple[Slot, ...]:
+        bundles = self._bundles
+        weights = [sum([bundles[each].weight for each in slot.bundles]) for slot in slots]
+        return tuple(
+            [
+                slot if slot.weight == weight else slot._replace(weight=weight)
+                for slot, weight in zip(slots, weights, strict=True)
+            ]
+        )

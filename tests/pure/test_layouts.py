@@ -1,0 +1,121 @@
+"""What is kept between changes changes nothing: a view's bytes are those made from nothing, whatever came before."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+
+from hypothesis import given
+from hypothesis import strategies as st
+from support.facts import ECHO
+
+from registry.index.merge import distinct_endpoints
+from registry.model.facts import ServicePort
+from registry.model.names import ClusterId, Locality
+from registry.model.services import Endpoint, Expected, Health, MergedService, TargetPort
+from registry.views.eds import ServiceAssignments, encode_assignment
+from registry.views.names import Names
+from registry.views.order import Gateway, Gateways
+from registry.views.place import NOWHERE, Place
+from registry.views.policy import Distribution, Fallback, Selector, TrafficPolicy
+
+NAMES = Names()
+ZONES = [Locality("eu", "eu-1", "a"), Locality("eu", "eu-2", "a"), Locality("us", "us-1", "b")]
+PLACES = [
+    NOWHERE,
+    Place("eu", "eu-1", "a", "net-a", "node-1"),
+    Place("eu", "eu-1", "a", "net-a", "node-2"),
+    Place("us", "us-1", "b", "net-b"),
+    Place("asia", "asia-1"),
+]
+POLICIES = [TrafficPolicy(each) for each in Distribution] + [
+    TrafficPolicy(Distribution.PREFER_SAME_ZONE, (Selector(cluster="b"),), Fallback.NONE),
+]
+GATEWAYS: list[Gateways] = [{}, {"net-b": [Gateway("203.0.113.1", 15443, Locality("us"))]}]
+
+endpoints = st.builds(
+    Endpoint,
+    st.sampled_from(ZONES),
+    st.sampled_from([f"10.0.0.{number}" for number in range(1, 9)]),
+    st.sampled_from([(TargetPort(80, 8080),), (TargetPort(80, 8080), TargetPort(81, 8081))]),
+    st.just(ClusterId("a")),
+    st.sampled_from(Health),
+    node=st.sampled_from(["node-1", "node-2"]),
+    network=st.sampled_from(["", "net-a", "net-a", "net-b"]),
+    demoted=st.booleans(),
+    weight=st.integers(1, 3),
+    pod=st.just(""),
+    labels=st.just(()),
+    service_account=st.just(""),
+    hostname=st.just(""),
+    additional_addresses=st.just(()),
+)
+pools = st.lists(endpoints, min_size=4, max_size=16)
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[MergedService]:
+    """States of one service, which have many endpoints in common, as the same objects."""
+    pool = draw(pools)
+    expected = tuple(Expected(zone, draw(st.integers(0, 6))) for zone in sorted(ZONES))
+    return [
+        MergedService(
+            ECHO,
+            (ServicePort(80, "http"), ServicePort(81, "admin")),
+            distinct_endpoints(draw(st.lists(st.sampled_from(pool), unique_by=id))),
+            (ClusterId("a"),),
+            expected=expected,
+        )
+        for _ in range(draw(st.integers(1, 4)))
+    ]
+
+
+@given(histories(), st.data())
+def test_a_view_is_what_it_would_be_made_from_nothing(history: list[MergedService], data: st.DataObject) -> None:
+    assignments = ServiceAssignments(ECHO, NAMES)
+    policy, gateways = POLICIES[0], GATEWAYS[0]
+    for service in history:
+        if data.draw(st.booleans(), "other policy"):
+            policy, gateways = data.draw(st.sampled_from(POLICIES)), data.draw(st.sampled_from(GATEWAYS))
+        assignments.update(service, policy, gateways)
+        for place in data.draw(st.lists(st.sampled_from(PLACES), unique=True)):
+            for port in (80, 81):
+                shown = assignments.show(port, place)
+                assert shown.encode() == encode_assignment(service, port, NAMES, place, policy, gateways)
+
+
+@given(histories())
+def test_the_version_is_that_of_the_bytes(history: list[MergedService]) -> None:
+    versions: dict[str, bytes] = {}
+    bodies: dict[bytes, str] = {}
+    for policy in POLICIES:
+        assignments = ServiceAssignments(ECHO, NAMES)
+        for service in history:
+            assignments.update(service, policy)
+            for place in PLACES:
+                shown = assignments.show(80, place)
+                body = shown.encode()
+                assert versions.setdefault(shown.version, body) == body
+                assert bodies.setdefault(body, shown.version) == shown.version
+
+
+def test_places_that_are_shown_the_same_share_one_assignment() -> None:
+    assignments = ServiceAssignments(ECHO, NAMES)
+    members = tuple(
+        Endpoint(zone, f"10.0.0.{number}", (TargetPort(80, 1),), ClusterId("a")) for number, zone in enumerate(ZONES)
+    )
+    service = MergedService(ECHO, (ServicePort(80, "http"),), members, (ClusterId("a"),))
+    assignments.update(service, TrafficPolicy(Distribution.PREFER_SAME_ZONE))
+    here = assignments.show(80, Place("eu", "eu-1", "a", "", "node-1"))
+    assert assignments.show(80, Place("eu", "eu-1", "a", "", "node-2")) is here
+    assert assignments.show(80, Place("eu", "eu-2")) is not here
+
+
+def test_what_was_shown_before_is_not_kept() -> None:
+    assignments = ServiceAssignments(ECHO, NAMES)
+    service = MergedService(ECHO, (ServicePort(80, "http"),), (), (ClusterId("a"),))
+    assignments.update(service, POLICIES[0])
+    before = weakref.ref(assignments.show(80, NOWHERE).encode)
+    assignments.update(service, POLICIES[0])
+    gc.collect()
+    assert before() is None
