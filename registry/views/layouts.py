@@ -60,10 +60,11 @@ class Layouts:
 
     def _weigh(self, slots: Sequence[Slot]) -> tuple[Slot, ...]:
         bundles = self._bundles
-        weights = [sum([bundles[each].weight for each in slot.bundles]) for slot in slots]
         return tuple(
             [
-                slot if slot.weight == weight else slot._replace(weight=weight)
-                for slot, weight in zip(slots, weights, strict=True)
+                slot
+                if len(slot.bundles) == 1 and bundles[slot.bundles[0]].weight == slot.weight
+                else slot._replace(weight=sum([bundles[each].weight for each in slot.bundles]))
+                for slot in slots
             ]
         )
