@@ -16,8 +16,8 @@ from registry.servers.reports import NetworkReport
 NO_GATEWAY = "NoGateway"
 GATEWAY_KNOWN = "GatewayKnown"
 NOT_USABLE = "NotUsable"
-_network_of = itemgetter(Endpoint._fields.index("network"))
-_UNNAMED = {""}
+_network = itemgetter(Endpoint._fields.index("network"))
+_presence = itemgetter(*map(Endpoint._fields.index, ("cluster", "network")))
 
 
 class Believers(Protocol):
@@ -136,9 +136,10 @@ class Networks:
 
 
 def _presences(endpoints: Sequence[Endpoint]) -> frozenset[Presence]:
-    if not set(map(_network_of, endpoints)) - _UNNAMED:
+    if not any(set(map(_network, endpoints))):
         return frozenset()
-    return frozenset(Presence(each.cluster, each.network) for each in endpoints if each.network)
+    found = set(map(_presence, endpoints))
+    return frozenset(Presence(cluster, network) for cluster, network in found if network)
 
 
 def _written(gateway: tuple[str, int, object]) -> str:

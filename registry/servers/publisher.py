@@ -87,11 +87,14 @@ class Publisher:
         self._store.apply(batch)
 
     def set_gateways(self, gateways: Gateways) -> None:
-        """The gateways between networks are these now: show everything that is looked at anew."""
-        if gateways == self._gateways:
+        """The gateways between networks are these now: show what is looked at anew, where it is on one with others."""
+        before, self._gateways = self._gateways, gateways
+        changed = {each for each in before.keys() | gateways.keys() if before.get(each) != gateways.get(each)}
+        if not changed:
             return
-        self._gateways = gateways
-        self._store.apply([each for key in tuple(self._pictures) for each in self._shown_anew(self._services[key])])
+        viewed = (self._services[key] for key in tuple(self._pictures))
+        there = [each for each in viewed if not changed.isdisjoint(end.network for end in each.endpoints)]
+        self._store.apply([change for service in there for change in self._shown_anew(service)])
 
     def problems(self) -> Mapping[ServiceKey, tuple[str, ...]]:
         """What was not understood of services' traffic policies, where there is anything."""

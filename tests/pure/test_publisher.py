@@ -181,12 +181,17 @@ def test_a_gateway_is_shown_at_once_to_those_who_need_it() -> None:
     assert rig.shown() == {}
 
 
-def test_the_same_gateways_again_render_nothing() -> None:
+def test_gateways_that_are_the_same_or_of_networks_it_is_not_on_render_nothing() -> None:
     rig = NetworkRig()
-    rig.publisher.set_gateways({"net-a": (Gateway("203.0.113.1", 15443),)})
-    before = len(rig.store.batches)
-    rig.publisher.set_gateways({"net-a": (Gateway("203.0.113.1", 15443),)})
-    assert len(rig.store.batches) == before
+    here, there = (Gateway("203.0.113.1", 15443),), (Gateway("203.0.113.2", 15443),)
+    rig.publisher.set_gateways({"net-a": here})
+    before = sum(map(len, rig.store.batches))
+    rig.publisher.set_gateways({"net-a": here})
+    rig.publisher.set_gateways({"net-a": here, "net-b": there})
+    assert sum(map(len, rig.store.batches)) == before
+    rig.index.set_network(A, "net-b")
+    rig.publisher.publish(rig.index.commit())
+    assert rig.shown() == {"203.0.113.2": 15443}
 
 
 def test_a_gateway_leaves_with_the_last_ready_endpoint_behind_it() -> None:
