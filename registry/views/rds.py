@@ -20,7 +20,7 @@ RETRY_ON = "connect-failure,refused-stream,reset-before-request"
 RETRIES = 2
 ATTEMPTS_PER_PRIORITY = 2
 """The first retry goes to another endpoint as near as the first, the second one to the next priority: so a zone that is
-gone, and of which nobody has said so yet, costs no request."""
+gone, and of which nobody has said so yet, loses only requests that it was answering."""
 
 HOST_SELECTION_ATTEMPTS = 5
 

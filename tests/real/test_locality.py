@@ -26,6 +26,7 @@ HERE = ("--cluster", "a", "--region", "eu", "--zone", "eu-1")
 REQUESTS = 10_000
 WARM_UP = 500
 POINTS = 2.0
+WORKERS = 16
 WEIGHTED = {"annotations": {"mesh-registry.io/traffic-distribution": "WeightedByLocality"}}
 SAME_ZONE = {"spec": {"trafficDistribution": "PreferSameZone"}}
 
@@ -209,7 +210,9 @@ async def test_traffic_stays_in_the_zone_then_in_the_region_and_no_request_is_lo
 
 
 @pytest.mark.parametrize("dying", [1, 3], ids=["one", "all"])
-async def test_pods_of_a_zone_that_die_before_anybody_says_so_cost_no_request(tmp_path: Path, dying: int) -> None:
+async def test_pods_that_die_before_anybody_says_so_lose_only_what_they_were_answering(
+    tmp_path: Path, dying: int
+) -> None:
     fleet = ZonedFleet(tmp_path / "clusters", FAILOVER_ZONES, SAME_ZONE)
     async with (
         fleet,
@@ -223,15 +226,19 @@ async def test_pods_of_a_zone_that_die_before_anybody_says_so_cost_no_request(tm
             assert answer in {*zone_1, *zone_2}, answer
             return answer
 
-        async with constant_load(one, workers=16) as load:
+        async with constant_load(one, workers=WORKERS) as load:
             await until(lambda: set(load.answers) == set(zone_1), "all of the zone have answered")
             for address in zone_1[:dying]:
                 await fleet.stop(address)
+            lost = 0
             for _ in range(2):  # what was on its way is in the first
+                lost = len(load.failures)
                 load.answers.clear()
                 await until(lambda: load.answers.total() >= 500, "500 more requests")
             assert set(load.answers) == set(zone_1[dying:] or zone_2)
-        assert load.failures == []
+        # A request that was sent may have been carried out, so it is not sent again (registry.views.rds).
+        assert [each for each in load.failures if "connection termination" not in each] == []
+        assert len(load.failures) == lost <= WORKERS * dying
 
 
 async def has(envoy: RunningEnvoy, addresses: set[str]) -> bool:
