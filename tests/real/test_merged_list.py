@@ -24,7 +24,7 @@ async def test_pods_of_both_clusters_are_one_list(planes: Planes, tmp_path: Path
                 assert endpoint["locality"]["zone"] == endpoint["node"]
                 assert endpoint["serviceAccount"] == "echo"
                 assert endpoint["labels"]["app"] == NAME
-                assert endpoint["ports"] == [{"port": 80, "target": 8080}]
+                assert endpoint["ports"] == [{"port": 80, "target": 8080, "protocol": "TCP"}]
 
 
 async def test_list_follows_readiness_deletion_and_scale(planes: Planes, tmp_path: Path) -> None:

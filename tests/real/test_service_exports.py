@@ -10,13 +10,12 @@ from typing import Any
 import pytest_asyncio
 import yaml
 from support.controlplane import ControlPlane
-from support.kube_api import CORE, CRDS, DISCOVERY, ApiError, install_crds
-from support.missing import tool
+from support.kube_api import CORE, DISCOVERY
+from support.mcs import service_exports
 from support.processes import until
 from support.registry import RunningRegistry
 from support.scene import Planes
 
-CRD = "serviceexports.multicluster.x-k8s.io"
 MCS = "/apis/multicluster.x-k8s.io/v1beta1"
 MANAGER = "mesh-registry-exports"
 
@@ -24,15 +23,8 @@ MANAGER = "mesh-registry-exports"
 @pytest_asyncio.fixture
 async def exporting(planes: Planes) -> AsyncIterator[Planes]:
     """Both control planes know ServiceExports."""
-    crds = tool("mcs-crds")
-    try:
-        for plane in planes.both:
-            await install_crds(plane.api, crds, (CRD,))
+    async with service_exports(*planes.both):
         yield planes
-    finally:
-        for plane in planes.both:
-            await plane.api.delete(f"{CRDS}/{CRD}")
-            await until(lambda plane=plane: gone(plane, f"{CRDS}/{CRD}"), "the CRD is gone")
 
 
 @asynccontextmanager
@@ -93,14 +85,6 @@ async def conditions(plane: ControlPlane, namespace: str, name: str) -> dict[str
     found = await plane.api.get(exports_path(namespace, name))
     said = found.get("status", {}).get("conditions") or []
     return {each["type"]: (each["status"], each["reason"]) for each in said}
-
-
-async def gone(plane: ControlPlane, path: str) -> bool:
-    try:
-        await plane.api.get(path)
-    except ApiError as error:
-        return error.status == 404
-    return False
 
 
 CONFLICT = {"Valid": ("True", "Valid"), "Ready": ("True", "Exported"), "Conflict": ("True", "PortConflict")}

@@ -324,6 +324,13 @@ _STRUCTS: Mapping[Kind, type[_Object]] = {
     Kind.SERVICE_EXPORT: _ServiceExport,
 }
 _DECODERS = {kind: msgspec.json.Decoder(struct) for kind, struct in _STRUCTS.items()}
+
+
+def struct_of(kind: Kind) -> type[_Object]:
+    """What is read of an object of ``kind``, as a type."""
+    return _STRUCTS[kind]
+
+
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What msgspec raises on bytes that are not what they should be, down to nesting too deep to follow."""
 
