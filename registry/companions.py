@@ -14,7 +14,7 @@ from typing import Protocol, cast
 
 from registry.index import Index
 from registry.liveness.plan import ProbePlan
-from registry.liveness.probes import Prober
+from registry.liveness.probes import Ask, Prober
 from registry.liveness.sample import Target, sample
 from registry.liveness.watch import LivenessWatch
 from registry.membership.spec import MemberSpec, Remembered
@@ -55,12 +55,19 @@ class Standings:
     """Has each member watched, and probed as its spec says, or else as ``probe`` says."""
 
     def __init__(
-        self, watch: LivenessWatch, index: Index, roll: Callable[[], Roll], probe: ProbePlan | None = None
+        self,
+        watch: LivenessWatch,
+        index: Index,
+        roll: Callable[[], Roll],
+        probe: ProbePlan | None = None,
+        ask: Ask | None = None,
     ) -> None:
+        """``ask`` takes the place of real probes."""
         self._watch = watch
         self._index = index
         self._roll = roll
         self._probe = probe
+        self._ask = ask
         self._plans: dict[ClusterId, ProbePlan | None] = {}
         self.remembered: Mapping[ClusterId, Standing] = {}
         """The standings before a restart."""
@@ -93,7 +100,7 @@ class Standings:
     def _prober(self, cluster: ClusterId, plan: ProbePlan | None) -> Prober | None:
         if plan is None:
             return None
-        return Prober(plan, partial(self._sample, cluster, plan.endpoints), random.random)
+        return Prober(plan, partial(self._sample, cluster, plan.endpoints), random.random, self._ask)
 
     def _sample(self, cluster: ClusterId, count: int, turn: int) -> tuple[Target, ...]:
         slices = self._index.held_facts(cluster, Kind.ENDPOINT_SLICE).values()
@@ -128,18 +135,22 @@ class Memory:
     async def start(self) -> Mapping[ClusterId, Standing]:
         """Read what an earlier run wrote, before there are members, and begin to write; returns the standings."""
         loaded = await asyncio.to_thread(load, self._path, self._domain)
-        self._remembered = {each.cluster: each for each in loaded.clusters}
         if loaded.writable:
             self.writer = SnapshotWriter(
                 self._path,
                 self._domain,
-                self._clusters,
+                self.clusters,
                 clock=time.monotonic,
                 wall_clock=time.time,
                 rules=self._rules,
             )
             self.writer.start()
-        return {each.cluster: each.standing for each in loaded.clusters}
+        return self.begin(loaded.clusters)
+
+    def begin(self, remembered: Iterable[ClusterFacts]) -> Mapping[ClusterId, Standing]:
+        """Give members what these say, before there are any; returns the standings."""
+        self._remembered = {each.cluster: each for each in remembered}
+        return {name: each.standing for name, each in self._remembered.items()}
 
     def specs(self) -> Sequence[MemberSpec]:
         """The members that an earlier run knew and nobody has named yet."""
@@ -169,6 +180,8 @@ class Memory:
             self.writer.changed()
 
     def joined(self, cluster: ClusterId) -> None:
+        if self._roll().known:
+            self._remembered.clear()
         found = self._remembered.pop(cluster, None)
         if found is None:
             return
@@ -187,7 +200,7 @@ class Memory:
         self._remembered.pop(cluster, None)
         self.changed_somewhere()
 
-    def _clusters(self) -> Iterator[ClusterFacts]:
+    def clusters(self) -> Iterator[ClusterFacts]:
         """What there is to remember. A cluster that has shown nothing yet is not taken for an empty one."""
         for cluster in tuple(self._roll().clusters()):
             if cluster in self._index and (self._index.synced(cluster) or self._index.restored(cluster)):

@@ -112,6 +112,10 @@ class Pipeline:
         self._tell_bystanders()
         self._check_accounted()
 
+    def start_over(self, cluster: ClusterId) -> None:
+        """Forget what was said of ``cluster``, unless it is shown: it was perhaps said of another."""
+        self._index.start_over(cluster)
+
     def told(self, cluster: ClusterId, kind: Kind) -> Mapping[ObjectRef, Fact]:
         """The cluster's objects of ``kind`` as it told them last."""
         return self._index.held_facts(cluster, kind)

@@ -15,8 +15,9 @@ is of an earlier time than what was told before                         Rewound
 is not the cluster's first one yet, what is held is from the snapshot   Unverified
 ======================================================================  ===============
 
-What is held is let go when: a watch speaks of the object; the list has it again; its Pod is gone, is not ready, or is
-none of the Service's selector's; a second list, ``confirm_seconds`` later, lacks it too, and no Pod contradicts;
+What is held is let go when: a watch speaks of the object, or says that its Service is deleted; a watch or a list has it
+again, an endpoint also in another slice of its Service; its Pod is gone, is not ready, or is none of the Service's
+selector's; a second list, ``confirm_seconds`` later, lacks it too, and no Pod contradicts;
 ``hold_seconds`` are over; somebody releases it by hand. Pure: the time is passed in.
 """
 
@@ -62,12 +63,13 @@ class GuardPolicy:
 class Hold:
     """One object that a list lacks and that still counts; of an EndpointSlice, the endpoints that are lacking.
 
-    ``since`` is when the list came.
+    ``since`` is when the first list came that lacked some of it, ``grown`` the last one that lacked more.
     """
 
     fact: Fact
     reason: HoldReason
     since: float
+    grown: float
 
 
 class RemovalGuard:
@@ -101,7 +103,11 @@ class RemovalGuard:
         return self._holds.values()
 
     def hold(self, lost: Fact, reason: HoldReason, now: float) -> None:
-        """Keep ``lost``. Of a slice that is held already, what was lost before is kept with it, and as long."""
+        """Keep ``lost``. Of a slice that is held already, what was lost before is kept with it.
+
+        Together they are kept as long as what was lost first; a second list counts when it is one for what was lost
+        last.
+        """
         before = self._holds.get(lost.ref)
         since = now
         if before is not None and before.reason is not HoldReason.UNVERIFIED:
@@ -110,10 +116,27 @@ class RemovalGuard:
             here = _addresses(lost)
             earlier = tuple(each for each in before.fact.endpoints if each.address not in here)
             lost = replace(lost, endpoints=(*lost.endpoints, *earlier))
-        self._put(Hold(lost, reason, since))
+        self._put(Hold(lost, reason, since, now))
 
-    def told(self, ref: ObjectRef) -> set[ServiceKey]:
-        """A watch spoke of the object, so nothing of it is in doubt; returns the services to be joined anew."""
+    def told(self, fact: Fact) -> set[ServiceKey]:
+        """A watch told the object, so nothing of it is in doubt, nor are endpoints that it has, of another slice.
+
+        Returns the services to be joined anew.
+        """
+        if not self._holds:
+            return set()
+        released = self._drop([fact.ref])
+        if isinstance(fact, EndpointSlice):
+            here = _addresses(fact)
+            for each in tuple(self.slices(_key_of(fact))):
+                released |= self._reduce(self._holds[each.ref], _addresses(each) - here)
+        return released
+
+    def deleted(self, ref: ObjectRef) -> set[ServiceKey]:
+        """A watch said that the object is gone, of a Service with all its endpoints.
+
+        Returns the services to be joined anew.
+        """
         if not self._holds:
             return set()
         released = self._drop([ref])
@@ -121,17 +144,23 @@ class RemovalGuard:
             released |= self._drop([each.ref for each in self.slices(ServiceKey(ref.namespace, ref.name))])
         return released
 
-    def reappeared(self, facts: Callable[[ObjectRef], Fact | None]) -> set[ServiceKey]:
-        """Let go what the cluster's own objects, found by ``facts``, have again."""
+    def reappeared(
+        self,
+        facts: Callable[[ObjectRef], Fact | None],
+        slices: Callable[[ServiceKey], Iterable[EndpointSlice]],
+    ) -> set[ServiceKey]:
+        """Let go what the cluster's own objects, found by ``facts``, have again, or have as another service's;
+        ``slices`` finds those of a service."""
         touched: set[ServiceKey] = set()
         for hold in tuple(self._holds.values()):
             found = facts(hold.fact.ref)
-            if found is None:
-                continue
-            if isinstance(hold.fact, EndpointSlice) and isinstance(found, EndpointSlice):
-                touched |= self._reduce(hold, _addresses(hold.fact) - _addresses(found))
-            else:
+            if not isinstance(hold.fact, EndpointSlice):
+                touched |= self._drop([hold.fact.ref]) if found is not None else set()
+            elif isinstance(found, EndpointSlice) and _key_of(found) != _key_of(hold.fact):
                 touched |= self._drop([hold.fact.ref])
+            else:
+                here = {address for each in slices(_key_of(hold.fact)) for address in _addresses(each)}
+                touched |= self._reduce(hold, _addresses(hold.fact) - here)
         return touched
 
     def reconsider(self, witness: Witness) -> set[ServiceKey]:
@@ -150,7 +179,7 @@ class RemovalGuard:
         """
         touched: set[ServiceKey] = set()
         for hold in tuple(self._holds.values()):
-            if hold.fact.ref.kind is not kind or now < hold.since + self.policy.confirm_seconds:
+            if hold.fact.ref.kind is not kind or now < hold.grown + self.policy.confirm_seconds:
                 continue
             if isinstance(hold.fact, EndpointSlice):
                 alive = {address for address, said in witness.testimony(hold.fact) if said is Testimony.ALIVE}
@@ -176,7 +205,7 @@ class RemovalGuard:
         if now < self._asked_at + self.policy.confirm_seconds:
             return frozenset()
         due = (hold for hold in self._holds.values() if hold.reason is not HoldReason.UNVERIFIED)
-        kinds = frozenset(each.fact.ref.kind for each in due if each.since + self.policy.confirm_seconds <= now)
+        kinds = frozenset(each.fact.ref.kind for each in due if each.grown + self.policy.confirm_seconds <= now)
         if kinds:
             self._asked_at = now
         return kinds
@@ -186,9 +215,8 @@ class RemovalGuard:
         doubted = [hold for hold in self._holds.values() if hold.reason is not HoldReason.UNVERIFIED]
         if not doubted:
             return None
-        first = min(hold.since for hold in doubted)
-        ask = max(first, self._asked_at) + self.policy.confirm_seconds
-        return min(ask, first + self.policy.hold_seconds)
+        ask = max(min(hold.grown for hold in doubted), self._asked_at) + self.policy.confirm_seconds
+        return min(ask, min(hold.since for hold in doubted) + self.policy.hold_seconds)
 
     def until(self, hold: Hold) -> float | None:
         """When the hold ends by itself; None: with the cluster's first list."""

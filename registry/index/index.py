@@ -19,6 +19,7 @@ from registry.model.gateways import Gateways
 from registry.model.names import ClusterId, Kind, ObjectRef, ServiceKey
 from registry.model.services import Change, ChangeSet, MergedService
 from registry.model.standing import Standing
+from registry.model.trace import Trace
 
 NO_PARTS: Mapping[ClusterId, Contribution] = {}
 
@@ -94,6 +95,12 @@ class Index:
         self._gateways.forget(cluster)
         self.doubted.discard(cluster)
         self._stale.update((cluster, key) for key in self._keys_of(cluster))
+
+    def start_over(self, cluster: ClusterId) -> None:
+        """Forget the lists of ``cluster`` so far, if there are not yet enough of them for it to be shown."""
+        member = self._members[cluster]
+        if not member.shown:
+            self._members[cluster] = member.anew()
 
     def set_network(self, cluster: ClusterId, network: str) -> None:
         """The endpoints of ``cluster`` are on ``network`` from now on, where nothing in it says otherwise."""
@@ -283,7 +290,7 @@ def _held_service(cluster: ClusterId, key: ServiceKey, holds: Sequence[Hold], me
     first = min(holds, key=lambda hold: hold.since)
     addresses = {end.address for hold in holds if isinstance(hold.fact, EndpointSlice) for end in hold.fact.endpoints}
     if not addresses:
-        contribution = member.contribution(key)
+        contribution = member.contribution(key, trace=Trace())
         addresses = {endpoint.address for endpoint in contribution.endpoints} if contribution else set()
         addresses = addresses or {
             each for hold in holds if isinstance(hold.fact, Service) for each in hold.fact.external

@@ -54,6 +54,10 @@ class Member:
         """The Pods and Nodes that changed since a service was joined last."""
         self.restored = False
 
+    def anew(self) -> Member:
+        """The same member, of which nothing was said yet."""
+        return Member(self._cluster, self._network, self._export, self.guard.policy if self._guarded else None)
+
     @property
     def shown(self) -> bool:
         return self.restored or self.facts.synced
@@ -75,9 +79,9 @@ class Member:
             case InitDone(kind, rewound):
                 touched = self._list(kind, rewound, now)
             case Apply(fact):
-                touched = self._touched(self.facts.apply(event)) | self.guard.told(fact.ref)
+                touched = self._touched(self.facts.apply(event)) | self.guard.told(fact)
             case Delete(ref):
-                touched = self._touched(self.facts.apply(event)) | self.guard.told(ref)
+                touched = self._touched(self.facts.apply(event)) | self.guard.deleted(ref)
             case _:
                 touched = self._touched(self.facts.apply(event))
         if not self.shown:
@@ -120,17 +124,17 @@ class Member:
     ) -> Contribution | None:
         """Its part in the service, None where it has none; ``before`` is what it was the last time.
 
-        With a ``trace`` there is to be no ``before``.
+        With a ``trace`` there is to be no ``before``, and what changed since the last time is still to be joined.
         """
-        changed = (self._changed.pop(key, None) if before is not None else None) or _Names()
+        changed = (self._changed.pop(key, None) if trace is None else None) or _Names()
         service = self.admitted(key)
         if isinstance(service, Reason):
             if trace is not None:
                 for fact in self.slices(key):
                     trace.left_out(fact, service)
             return None
-        in_doubt = self.facts.get(service.ref) is None
         export = self.get(ObjectRef(Kind.SERVICE_EXPORT, *key)) if self._export.by_objects else None
+        in_doubt = any(each is not None and self.facts.get(each.ref) is None for each in (service, export))
         created = export.created if isinstance(export, ServiceExport) else ""
         return join(
             self._place(),
@@ -215,9 +219,12 @@ class Member:
             (names.pods if ref.kind is Kind.POD else names.nodes).add(ref.name)
 
     def _let_go(self) -> set[ServiceKey]:
-        """The services of Pods and Nodes that were held and are no longer."""
+        """The services of Pods, Nodes and the system namespace that were held and are no longer."""
         touched: set[ServiceKey] = set()
         for ref in self.guard.take_released():
+            if ref == SYSTEM_NAMESPACE_REF:
+                touched |= self._set_network()
+            self._pods_changed |= ref.kind is Kind.POD
             services = self.lookup.users(ref)
             self._note(ref, services)
             touched.update(services)
@@ -248,7 +255,7 @@ class Member:
         if not guarded:
             return touched
         if self.guard:
-            touched |= self.guard.reappeared(self.facts.get)
+            touched |= self.guard.reappeared(self.facts.get, self._slices)
         if lost and not self.verified:
             self._hold_all(lost, HoldReason.UNVERIFIED, now)
         elif lost and kind in BEARING:
@@ -263,7 +270,7 @@ class Member:
                 touched |= self._verify(now)
             touched |= self.guard.confirmed(kind, self._witness(), now)
             touched |= self.guard.reconsider(self._witness())
-        return touched
+        return touched | self._set_network() if kind is Kind.NAMESPACE else touched
 
     def _judge_endpoints(
         self,

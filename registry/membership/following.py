@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from registry.membership.spec import Connection, MemberSpec
 from registry.membership.standby import Relay
 from registry.model.facts import Fact
-from registry.model.names import ClusterId, Kind, ObjectRef
+from registry.model.names import BASE_KINDS, ClusterId, Kind, ObjectRef
 from registry.model.status import Sink, Source, SourceState, SourceStatus
 from registry.sources.kubernetes.reflector import Connect
 
 log = logging.getLogger(__name__)
+
+INTERNAL_ERROR = "InternalError"
 
 Admit = Callable[[str], str | None]
 """Told the UID of the cluster that was reached: None when it may be followed, else why it may not."""
@@ -32,6 +34,9 @@ class Hub(Sink, Protocol):
 
     def told(self, cluster: ClusterId, kind: Kind) -> Mapping[ObjectRef, Fact]:
         """What is held of ``cluster``, as it was said here."""
+
+    def start_over(self, cluster: ClusterId) -> None:
+        """Forget what was said of ``cluster``, unless it is shown: it was perhaps said of another."""
 
     def remove_cluster(self, cluster: ClusterId) -> None:
         """Forget ``cluster``, on its operator's word."""
@@ -88,13 +93,14 @@ class Following:
         opened = open_(self.cluster, spec.origin, connection, admit, self._held)
         self.source = opened.source
         self.connect = opened.connect
-        self.synced = False
-        """It followed every kind, once."""
+        self.listed = False
+        """It listed everything, once: there is something to lose."""
         self.settled = False
         """And what follows from that was done."""
         self._hub = hub
         self._heard = heard
         self._relay = Relay(self.cluster, self._hear)
+        self._status = SourceStatus(SourceState.CONNECTING)
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -113,7 +119,8 @@ class Following:
         return self._task
 
     def _hear(self, status: SourceStatus) -> None:
-        self.synced = self.synced or status.state is SourceState.SYNCED
+        self._status = status
+        self.listed = self.listed or status.state is SourceState.SYNCED or status.listed >= BASE_KINDS
         self._heard(self, status)
 
     def _held(self, kind: Kind) -> Mapping[ObjectRef, Fact]:
@@ -124,5 +131,8 @@ class Following:
     async def _run(self) -> None:
         try:
             await self.source.run(self._relay)
-        except Exception:
+        except Exception as error:
             log.exception("source %s failed and will not be restarted", self.cluster)
+            text = f"{error!r}: it is not followed any more; the log has the details"
+            failing = replace(self._status, state=SourceState.FAILING, reason=INTERNAL_ERROR, message=text)
+            self._relay.status(self.cluster, failing)

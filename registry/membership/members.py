@@ -161,7 +161,7 @@ class Members:
                 self._hub.status(cluster, SourceStatus(SourceState.FAILING, reason, connection.message))
             else:
                 self._not_current(member, UNUSABLE, connection.message)
-        elif current is None or not current.synced:
+        elif current is None or not current.listed:
             self._begin(member, connection)
         elif connection == current.connection:
             self._end(member.candidate)
@@ -178,6 +178,7 @@ class Members:
         if member.current is not None:
             self._end(member.current)
             self._book.start_over(cluster)
+            self._hub.start_over(cluster)
             self._hub.status(cluster, SourceStatus(SourceState.CONNECTING))
         current = member.current = self._following(member, connection, self._heard)
         for companion in self._companions:
@@ -276,7 +277,7 @@ class Members:
         """These were refused for a reason that is gone."""
         for name in sorted(names):
             member = self._members[name]
-            if member.current is not None and not member.current.synced:
+            if member.current is not None and not member.current.listed:
                 self._begin(member, member.current.connection)
 
     def _end(self, following: Following | None) -> None:

@@ -84,6 +84,8 @@ class DeltaChannel(Channel):
     def _ask(self, change: SubscriptionChange, known: Mapping[str, str]) -> None:
         """Note what has to be answered: all that was asked for, apart from what the client said it has.
 
+        What it has in another version is news to it and no more: it may be that version again when its turn comes.
+
         A subscription to the wildcard is answered in any case, so that a client with nothing to get knows it. A name
         unsubscribed under a wildcard is answered too, since the client cannot tell whether the wildcard has it.
         """
@@ -97,5 +99,7 @@ class DeltaChannel(Channel):
             entry = self._visible(name)
             if name in self._gone:
                 continue
-            if entry is None or known.get(name) != entry.version:
+            if entry is None or name not in known:
                 self._asked[name] = None
+            elif known[name] != entry.version:
+                self._fresh.add(name)

@@ -45,6 +45,7 @@ class FakeSource:
     heard_at: float | None = None
     origin: str = "fake"
     relists: list[Kind] = field(default_factory=list)
+    broken: asyncio.Event = field(default_factory=asyncio.Event)
 
     def relist(self, kinds: Iterable[Kind]) -> None:
         self.relists.extend(kinds)
@@ -52,7 +53,8 @@ class FakeSource:
     async def run(self, sink: Sink) -> None:
         self.sink = sink
         try:
-            await asyncio.Event().wait()
+            await self.broken.wait()
+            raise ZeroDivisionError("a bug")
         finally:
             self.ended = True
 
@@ -63,14 +65,20 @@ class FakeSource:
         if refusal is not None:
             self.fail("IdentityRefused", refusal)
             return
-        for event in listing(a_service(), a_slice(f"10.0.0.{self.uid}"), kinds=BASE_KINDS):
-            self.sink.event(self.cluster, event)
+        self.list_only(*BASE_KINDS)
         self.listed = True
         self.sink.status(self.cluster, SYNCED)
 
-    def fail(self, reason: str, message: str = "") -> None:
+    def list_only(self, *kinds: Kind) -> None:
+        """It may be the cluster that it is, and lists all it has of these kinds."""
         assert self.sink is not None
-        self.sink.status(self.cluster, SourceStatus(SourceState.FAILING, reason, message))
+        assert self.admit(self.uid) is None
+        for event in listing(a_service(), a_slice(f"10.0.0.{self.uid}"), kinds=kinds):
+            self.sink.event(self.cluster, event)
+
+    def fail(self, reason: str, message: str = "", listed: frozenset[Kind] = frozenset()) -> None:
+        assert self.sink is not None
+        self.sink.status(self.cluster, SourceStatus(SourceState.FAILING, reason, message, listed))
 
 
 class FakeHub:
@@ -86,6 +94,9 @@ class FakeHub:
     def add_cluster(self, cluster: ClusterId, network: str, relist: Callable[[Iterable[Kind]], None]) -> None:
         self.index.add_cluster(cluster, network)
         self.statuses[cluster] = SourceStatus(SourceState.CONNECTING)
+
+    def start_over(self, cluster: ClusterId) -> None:
+        self.index.start_over(cluster)
 
     def set_network(self, cluster: ClusterId, network: str) -> None:
         self.index.set_network(cluster, network)
@@ -282,6 +293,50 @@ def test_wrong_kubeconfig_that_never_listed_does_not_bind_the_member_to_its_clus
         await on.say(a=to("1"))
         on.running("a")[0].answer()
         assert on.hub.shown == {"10.0.0.1"}
+
+    played(story)
+
+
+def test_wrong_kubeconfig_that_listed_a_part_leaves_nothing_of_it() -> None:
+    async def story(on: Stage) -> None:
+        await on.say(a=to("2"))
+        on.running("a")[0].list_only(Kind.SERVICE, Kind.ENDPOINT_SLICE)
+        await on.say(a=to("1"))
+        on.running("a")[0].list_only(*BASE_KINDS - {Kind.SERVICE, Kind.ENDPOINT_SLICE})
+        on.hub.commit()
+        assert on.hub.shown == set(), "half of it is of the other cluster"
+        on.running("a")[0].answer()
+        assert on.hub.shown == {"10.0.0.1"}
+
+    played(story)
+
+
+def test_credentials_are_tried_beside_those_that_listed_everything_and_then_failed() -> None:
+    async def story(on: Stage) -> None:
+        await on.say(a=to("1"))
+        source = on.running("a")[0]
+        source.list_only(*BASE_KINDS)
+        source.fail("Forbidden", "watch pods", listed=BASE_KINDS)
+        assert on.hub.shown == {"10.0.0.1"}
+        await on.say(a=to("2"))
+        on.running("a")[1].answer()
+        assert on.hub.current("a") == (False, "IdentityRefused")
+        assert on.current("a") is source
+        assert not source.ended
+
+    played(story)
+
+
+def test_bug_in_a_source_is_told() -> None:
+    async def story(on: Stage) -> None:
+        await on.say(a=to("1"))
+        source = on.running("a")[0]
+        source.answer()
+        source.broken.set()
+        await a_while()
+        told = on.hub.statuses[ClusterId("a")]
+        assert (told.state, told.reason, told.listed) == (SourceState.FAILING, "InternalError", BASE_KINDS)
+        assert on.hub.left == []
 
     played(story)
 

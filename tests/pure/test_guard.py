@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 import pytest
 from support.facts import ECHO, A, B, a_service, a_slice, listing
 
-from registry.index import GuardPolicy, Index
+from registry.index import ExportMode, ExportPolicy, GuardPolicy, Index
 from registry.model.events import Apply, Delete, Init, InitApply, InitDone
-from registry.model.facts import EndpointSlice, Fact, Node, Pod, Service, SliceEndpoint
+from registry.model.facts import EndpointSlice, Fact, Namespace, Node, Pod, Service, ServiceExport, SliceEndpoint
 from registry.model.names import BASE_KINDS, ClusterId, Kind, ServiceKey
 from registry.model.services import Endpoint
 
@@ -344,3 +344,91 @@ def a_big(count: int) -> EndpointSlice:
 def of(name: str, count: int) -> tuple[str, ...]:
     """Addresses of that service and no other."""
     return tuple(f"10.1.{sum(map(ord, name)) % 250}.{number}" for number in range(1, count + 1))
+
+
+def test_a_word_about_the_service_is_none_about_its_endpoints() -> None:
+    world = World(a_service(), a_slice(*addresses(10)))
+    world.relist()
+    world.told(Apply(Service("shop", "echo", a_service().ports, labels=(("note", "x"),))))
+    assert world.doubted == set(addresses(10))
+    world.told(Delete(a_service().ref))
+    assert world.index.get(ECHO) is None
+    assert world.index.held() == ()
+
+
+def test_what_is_held_under_another_slices_name_is_believed_where_it_is_again() -> None:
+    world = World(a_service(), a_slice(*addresses(10)))
+    world.relist()
+    world.told(Apply(a_slice(*addresses(10), name="echo-2")))
+    assert (world.sure, world.index.held()) == (set(addresses(10)), ())
+    world.told(Apply(a_slice("10.0.0.1", name="echo-2")))
+    assert (world.sure, world.doubted) == ({"10.0.0.1"}, set())
+
+
+def test_what_a_list_has_under_another_slices_name_is_not_held() -> None:
+    world = World(a_service(), a_slice(*addresses(10)))
+    world.relist()
+    world.relist(a_slice(*addresses(9), name="echo-2"), after=1)
+    assert (world.sure, world.doubted) == (set(addresses(9)), {"10.0.0.10"})
+
+
+def test_a_slice_that_becomes_another_services_leaves_nothing_held_behind() -> None:
+    world = World(a_service(), a_slice(*addresses(10)), a_service("cart"))
+    world.relist(a_service("cart"), a_service())
+    world.relist(a_slice("10.0.1.1", service="cart"), after=1)
+    world.relist(after=1)
+    world.relist(after=60)
+    world.relist(after=60)
+    assert (world.index.held(), world.endpoints(), world.endpoints(ServiceKey("shop", "cart"))) == ((), (), ())
+
+
+def test_when_a_held_pod_or_node_is_let_go_its_endpoints_are_what_they_are_without_it() -> None:
+    fact, pods = podded(4)
+    ends = tuple(SliceEndpoint(each.address, node="n", pod=each.pod) for each in fact.endpoints)
+    facts = selecting(), a_slice(*ends)
+    world = World(*facts, *pods, Node("n", "region", "zone"))
+    world.relist(kinds=[Kind.POD, Kind.NODE])
+    assert {each.labels for each in world.endpoints()} == {APP}
+    world.relist(kinds=[Kind.POD, Kind.NODE], after=30)
+    assert world.endpoints() == World(*facts).endpoints()
+
+
+def test_when_a_held_namespace_is_let_go_its_network_goes_with_it() -> None:
+    labelled = Namespace("istio-system", (("topology.istio.io/network", "n"),))
+    world = World(a_service(), a_slice("10.0.0.1"), labelled)
+    world.relist(kinds=[Kind.NAMESPACE])
+    assert world.endpoints()[0].network == "n"
+    world.relist(kinds=[Kind.NAMESPACE], after=30)
+    assert world.endpoints()[0].network == ""
+
+
+def test_a_held_pod_that_a_watch_says_is_gone_takes_its_held_endpoint_with_it() -> None:
+    fact, pods = podded(10)
+    world = World(selecting(), fact, *pods)
+    world.relist(kinds=[Kind.ENDPOINT_SLICE, Kind.POD])
+    assert world.doubted == set(addresses(10))
+    world.told(Apply(pods[0]), Delete(pods[1].ref))
+    assert world.doubted == set(addresses(10)) - {"10.0.0.2"}
+
+
+def test_what_was_added_to_a_doubt_waits_for_its_own_second_list() -> None:
+    world = World(a_service(), a_slice(*addresses(20)))
+    world.relist(a_slice(*addresses(10)))
+    world.relist(a_slice(*addresses(2)), after=29)
+    world.relist(a_slice(*addresses(2)), after=1)
+    assert world.doubted >= set(addresses(8, first=3))
+    world.relist(a_slice(*addresses(2)), after=29)
+    assert (world.sure, world.doubted) == (set(addresses(2)), set())
+
+
+def test_a_service_whose_export_alone_is_in_doubt_is_in_doubt() -> None:
+    index = Index(ExportPolicy(mode=ExportMode.SERVICE_EXPORT), POLICY)
+    index.add_cluster(A)
+    for event in listing(a_service(), a_slice("10.0.0.1"), ServiceExport("shop", "echo")):
+        index.apply(A, event)
+    for event in listing(kinds=[Kind.SERVICE_EXPORT]):
+        index.apply(A, event)
+    index.commit()
+    service = index.get(ECHO)
+    assert service is not None
+    assert [each.demoted for each in service.endpoints] == [True]

@@ -258,3 +258,17 @@ def test_a_large_answer_of_endpoints_comes_in_parts() -> None:
         parts = [sorted(client.take().resources) for _ in range(2)]
         assert parts == [names[:3], names[3:]]
         assert client.pull() is None
+
+
+def test_what_a_client_had_is_not_told_again_where_it_is_so_again_before_the_answer() -> None:
+    """A restarted server is answered by its clusters one after the other, before it answers its clients."""
+    store = ResourceStore()
+    store.set(CDS.url, "a", resource(CDS, "a", "1"))
+    first = Dialogue(store, delta=True)
+    first.subscribe(CDS)
+    known = dict(first.take().versions)
+    store.set(CDS.url, "a", resource(CDS, "a", "less"))
+    again = Dialogue(store, delta=True)
+    again.subscribe(CDS, known=known)
+    store.set(CDS.url, "a", resource(CDS, "a", "1"))
+    assert again.settle() == ["CDS {} -[]"]

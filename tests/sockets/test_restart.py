@@ -51,6 +51,14 @@ class World:
 
     async def start(self) -> RunningRegistry:
         """Start the registry, on the same port each time; wait until it is ready."""
+        self.configure()
+        arguments = ("--config", str(self.folder / "registry.yaml"), "--grpc", self.address)
+        self.registry = RunningRegistry(self.folder, *arguments)
+        await self.registry.__aenter__()
+        return self.registry
+
+    def configure(self) -> None:
+        """Write the configuration, and the kubeconfigs, of the clusters there are."""
         config: dict[str, Any] = {"snapshot": {"file": "state/snapshot", "minSeconds": 0.05}}
         if self.kubeconfigs is not None:
             config["kubeconfigFolder"] = str(self.kubeconfigs)
@@ -59,10 +67,6 @@ class World:
         for name, server in self.servers.items():
             (self.folder / f"{name}.kubeconfig").write_text(kubeconfig(server.url))
         (self.folder / "registry.yaml").write_text(yaml.safe_dump(config))
-        arguments = ("--config", str(self.folder / "registry.yaml"), "--grpc", self.address)
-        self.registry = RunningRegistry(self.folder, *arguments)
-        await self.registry.__aenter__()
-        return self.registry
 
     async def kill(self) -> None:
         """``kill -9``, and no more."""
@@ -261,6 +265,26 @@ async def test_removed_member_is_not_remembered(tmp_path: Path) -> None:
         registry = await it.start()
         assert await registry.addresses("shop/echo") == addresses(1, 5)
         await it.remembered("b")
+
+
+async def test_member_that_nobody_named_after_the_restart_comes_back_as_a_new_one(tmp_path: Path) -> None:
+    async with world(tmp_path, "a", "b") as it:
+        await it.start()
+        await it.remembered("b", *addresses(2, 5))
+        await it.kill()
+        b = it.servers.pop("b")
+        registry = await it.start()
+        b.uid = "uid-made-anew"
+        await b.put(Kind.NAMESPACE, {"metadata": {"name": "kube-system", "uid": b.uid}})
+        await b.put(Kind.ENDPOINT_SLICE, a_slice(3, 2))
+        it.servers["b"] = b
+        it.configure()
+
+        async def there() -> bool:
+            return await registry.addresses("shop/echo") == addresses(1, 5) | addresses(3, 2)
+
+        await until(there, "it is listed", 10)
+        assert (await registry.get("/api/v1/guard"))["held"] == [], "what was remembered of it is forgotten"
 
 
 async def test_orderly_stop_writes_what_is_new(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ class MemoryApi:
         self.proxy_seconds: float | None = None
         self.storm: Reply | None = None
         self.compacted = 0
-        self._log: list[tuple[int, bytes]] = []
+        self._log: list[tuple[int, Kind, bytes]] = []
         self._changed = asyncio.Condition()
         self._cut = asyncio.Event()
 
@@ -85,7 +85,7 @@ class MemoryApi:
         document = a_service(name, port, str(self.version))
         event = "MODIFIED" if name in self.objects else "ADDED"
         self.objects[name] = document
-        await self._tell(an_event(event, document))
+        await self._tell(Kind.SERVICE, an_event(event, document))
 
     def betray(self, name: str, port: int = 80) -> None:
         """Put it without a word to the watches."""
@@ -95,7 +95,9 @@ class MemoryApi:
     async def delete(self, name: str) -> None:
         self.version += 1
         document = self.objects.pop(name)
-        await self._tell(an_event("DELETED", document | {"metadata": {"name": name, "namespace": "shop"}}))
+        await self._tell(
+            Kind.SERVICE, an_event("DELETED", document | {"metadata": {"name": name, "namespace": "shop"}})
+        )
 
     async def restart(self) -> None:
         """Every connection breaks."""
@@ -132,7 +134,7 @@ class MemoryApi:
         if verb == "identity":
             page = a_page([{"metadata": {"name": "kube-system", "uid": self.uid}}], kind=kind)
             return Reply(200, page)
-        items = list(self.objects.values()) if kind is Kind.SERVICE else []
+        items = self._documents(kind)
         if names:
             return Reply(200, a_page_of_names(items, version=str(self.version)))
         return Reply(200, a_page(items, version=str(self.version), kind=kind))
@@ -176,10 +178,13 @@ class MemoryApi:
                 return
             step = asyncio.ensure_future(anext(lines))
             broken = asyncio.ensure_future(cut.wait())
-            done, waiting = await asyncio.wait((step, broken), timeout=left, return_when=asyncio.FIRST_COMPLETED)
-            for each in waiting:
-                each.cancel()
-            await asyncio.gather(*waiting, return_exceptions=True)
+            try:
+                done, _ = await asyncio.wait((step, broken), timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                waiting = [each for each in (step, broken) if not each.done()]
+                for each in waiting:
+                    each.cancel()
+                await asyncio.gather(*waiting, return_exceptions=True)
             if broken in done:
                 raise TransportError(Reason.UNREACHABLE, f"{self.server}: connection reset")
             if step in done:
@@ -192,7 +197,7 @@ class MemoryApi:
         """As an API server: a version that is still to come is accepted, and nothing comes until it is there."""
         at = int(query.get("resourceVersion", self.version))
         if "sendInitialEvents" in query:
-            for document in list(self.objects.values()) if kind is Kind.SERVICE else ():
+            for document in self._documents(kind):
                 yield an_event("ADDED", document) + b"\n"
             if self.streams:
                 yield end_of_list(str(at)) + b"\n"
@@ -201,7 +206,7 @@ class MemoryApi:
             return
         bookmark_at = _now() + BOOKMARK_SECONDS
         while True:
-            for version, line in [each for each in self._log if each[0] > at and kind is Kind.SERVICE]:
+            for version, _, line in [each for each in self._log if each[0] > at and each[1] is kind]:
                 at = version
                 if not self.dead:
                     yield line + b"\n"
@@ -221,8 +226,12 @@ class MemoryApi:
             async with asyncio.timeout_at(at), self._changed:
                 await self._changed.wait()
 
-    async def _tell(self, line: bytes) -> None:
-        self._log.append((self.version, line))
+    def _documents(self, kind: Kind) -> list[dict[str, Any]]:
+        """What a list shows."""
+        return list(self.objects.values()) if kind is Kind.SERVICE else []
+
+    async def _tell(self, kind: Kind, line: bytes) -> None:
+        self._log.append((self.version, kind, line))
         async with self._changed:
             self._changed.notify_all()
 
