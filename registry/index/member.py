@@ -19,7 +19,7 @@ from registry.index.join import (
 )
 from registry.index.lookup import ServiceLookup
 from registry.index.store import Difference, FactStore
-from registry.model.events import Apply, Delete, InitDone, SourceEvent
+from registry.model.events import Apply, Delete, InitApply, InitDone, SourceEvent
 from registry.model.facts import NETWORK_LABEL, EndpointSlice, Fact, Namespace, Node, Pod, Service, ServiceExport
 from registry.model.names import ClusterId, Kind, ObjectRef, ServiceKey
 from registry.model.reasons import Reason
@@ -74,6 +74,9 @@ class Member:
 
     def apply(self, event: SourceEvent, now: float) -> set[ServiceKey]:
         """Take in one event; returns the services that have to be joined anew."""
+        if isinstance(event, InitApply):
+            self.facts.take(event.fact)
+            return set()
         was_shown = self.shown
         match event:
             case InitDone(kind, rewound):

@@ -76,14 +76,7 @@ class FactStore:
                     self._lists[ref.kind].fresh[ref] = fact
                 yield from self._put(ref, fact)
             case InitApply(fact):
-                ref = fact.ref
-                held = self._held[ref.kind].get(ref)
-                listing = self._list_of(ref.kind)
-                if held is not None and _alike(held, fact):
-                    listing.same.add(id(held))
-                    listing.fresh.pop(ref, None)
-                else:
-                    listing.fresh[ref] = fact
+                self.take(fact)
             case Init(kind):
                 self._lists[kind] = _Listing()
             case InitKeep(ref):
@@ -97,6 +90,17 @@ class FactStore:
                 if ref.kind in self._lists:
                     self._lists[ref.kind].fresh.pop(ref, None)
                 yield from self._put(ref, None)
+
+    def take(self, fact: Fact) -> None:
+        """``apply`` of an InitApply, which changes nothing yet."""
+        ref = fact.ref
+        held = self._held[ref.kind].get(ref)
+        listing = self._list_of(ref.kind)
+        if held is not None and _alike(held, fact):
+            listing.same.add(id(held))
+            listing.fresh.pop(ref, None)
+        else:
+            listing.fresh[ref] = fact
 
     def compare(self, kind: Kind) -> list[Difference]:
         """What ``swap`` would change."""
