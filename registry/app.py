@@ -85,7 +85,9 @@ class Registry:
         clock = asyncio.get_running_loop().time
         self._index = Index(self._export, config.guard.policy(), clock, config.network_rules())
         self._store = ResourceStore()
-        options = SessionOptions(identifier="mesh-registry", max_names=config.limits.subscriptions, group=self._group)
+        options = SessionOptions(
+            identifier="mesh-registry", max_names=config.limits.subscriptions, group=self._group, clock=time.time
+        )
         self._xds = XdsServer(self._store, time.time, options)
         self._lookup = LookupServer(self._index.get, self._names)
         services = (*self._xds.services(), self._lookup.service())

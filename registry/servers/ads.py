@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from registry.rpc.seam import CallInfo, Code, RpcError, Service, Stream, StreamHandler, StreamMethod
 from registry.xds.errors import InvalidRequestError, TooManyNamesError
 from registry.xds.session import DeltaSession, SessionOptions, SotwSession
-from registry.xds.status import Node, TypeStatus
+from registry.xds.status import Node, SentResource, TypeStatus
 from registry.xds.store import ResourceStore
-from registry.xds.types import ADS_DELTA_METHOD, ADS_SERVICE, ADS_SOTW_METHOD, MAKE_ORDER, ResourceType
+from registry.xds.types import ADS_DELTA_METHOD, ADS_SERVICE, ADS_SOTW_METHOD, EDS, MAKE_ORDER, ResourceType
 
 AnySession = SotwSession | DeltaSession
 OPTIONS = SessionOptions(identifier="mesh-registry")
@@ -98,6 +98,16 @@ class XdsServer:
     def clients(self) -> tuple[ClientStatus, ...]:
         """The open streams, oldest first."""
         return tuple(stream.status() for stream in self._streams)
+
+    def find(self, node_id: str) -> tuple[ClientStatus, Callable[[str, str], SentResource]] | None:
+        """The newest stream of that node that asked for endpoints, or else its newest; None: it has none.
+
+        With it what tells, of type URL and name, how far the client is with a resource.
+        """
+        streams = [(stream, stream.status()) for stream in self._streams]
+        own = [each for each in streams if each[1].node.id == node_id]
+        own.sort(key=lambda each: any(kind.type_url == EDS.url for kind in each[1].types))
+        return (own[-1][1], own[-1][0].session.sent) if own else None
 
     def _method(self, service: str, types: Sequence[ResourceType], session: SessionFactory) -> StreamMethod:
         def opened(stream: Stream, call: CallInfo) -> StreamHandler:

@@ -53,7 +53,7 @@ def _condition_document(dated: Dated) -> Document:
         "status": condition.status,
         "reason": condition.reason,
         "message": condition.message,
-        "since": _time(dated.since),
+        "since": time_text(dated.since),
     }
 
 
@@ -64,13 +64,14 @@ def held_document(held: HeldReport) -> Document:
         "namespace": held.service.namespace,
         "name": held.service.name,
         "reason": held.reason,
-        "since": _time(held.since),
-        "until": None if held.until is None else _time(held.until),
+        "since": time_text(held.since),
+        "until": None if held.until is None else time_text(held.until),
         "endpoints": list(held.endpoints),
     }
 
 
-def _time(seconds: float) -> str:
+def time_text(seconds: float) -> str:
+    """As people and programs read it."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
 
 
@@ -82,7 +83,7 @@ def client_document(client: ClientStatus) -> Document:
         "peer": client.peer,
         "service": client.service,
         "protocol": client.protocol,
-        "connectedAt": _time(client.connected_at),
+        "connectedAt": time_text(client.connected_at),
         "node": {
             "id": node.id,
             "cluster": node.cluster,
@@ -105,7 +106,16 @@ def _type_document(status: TypeStatus) -> Document:
         "ackedVersion": status.acked_version,
         "nackedVersion": status.nacked_version,
         "error": status.nack_error,
+        "sentNonce": status.sent_nonce,
+        "sentAt": _when(status.sent_at),
+        "ackedAt": _when(status.acked_at),
+        "nackedAt": _when(status.nacked_at),
     }
+
+
+def _when(seconds: float) -> str | None:
+    """Null for what never was."""
+    return time_text(seconds) if seconds else None
 
 
 def type_state(status: TypeStatus) -> str:

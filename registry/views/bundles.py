@@ -14,7 +14,9 @@ from envoy.config.core.v3 import health_check_pb2
 from envoy.config.endpoint.v3 import endpoint_components_pb2
 
 from registry.model.names import Locality
+from registry.model.reasons import Reason
 from registry.model.services import Endpoint, Health
+from registry.model.trace import Recorder
 from registry.views.policy import NO_POLICY, Distribution, TrafficPolicy
 from registry.views.rendered import serialized
 
@@ -97,8 +99,9 @@ class PortBundles:
     endpoints that came and went, and of their bundles; the others are only counted.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, recorder: Recorder | None = None) -> None:
         self._port = port
+        self._recorder = recorder
         self._policy = NO_POLICY
         self._endpoints: dict[int, Endpoint] = {}
         """Those of the last time, by ``id``, which stays theirs as long as they are kept here."""
@@ -137,6 +140,9 @@ class PortBundles:
         traits = self._traits(endpoint)
         if traits is not None:
             self._groups.setdefault(traits, Group()).add(endpoint, _encode(endpoint, self._port))
+        elif self._recorder is not None:
+            offered = endpoint.target(self._port) is not None
+            self._recorder.note(endpoint, Reason.FAILOVER_NONE if offered else Reason.PORT_NOT_OFFERED)
         return traits
 
     def _traits(self, endpoint: Endpoint) -> Traits | None:

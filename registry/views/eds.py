@@ -11,6 +11,7 @@ from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
 from registry.model.gateways import Gateways
 from registry.model.names import Locality, ServiceKey
 from registry.model.services import Endpoint, MergedService
+from registry.model.trace import Recorder
 from registry.views.bundles import Bundle, PortBundles, encode_endpoint
 from registry.views.layouts import Layouts
 from registry.views.names import Names
@@ -48,8 +49,10 @@ class ServiceAssignments:
     itself would write them.
     """
 
-    def __init__(self, key: ServiceKey, names: Names) -> None:
+    def __init__(self, key: ServiceKey, names: Names, recorder: Callable[[int], Recorder] | None = None) -> None:
+        """``recorder`` gives, for a port, the one to be told what is decided of each endpoint."""
         self._key = key
+        self._recorder = recorder
         self._names = names
         self._ports: dict[int, PortBundles] = {}
         self._service = MergedService(key, (), (), ())
@@ -77,7 +80,9 @@ class ServiceAssignments:
         """The endpoints that offer ``port``, as the views order them."""
         found = self._bundles.get(port)
         if found is None:
-            encoder = self._ports.setdefault(port, PortBundles(port))
+            encoder = self._ports.get(port)
+            if encoder is None:
+                encoder = self._ports[port] = PortBundles(port, self._recorder(port) if self._recorder else None)
             found = self._bundles[port] = encoder.update(self._service.endpoints, self._policy)
             self._layouts.setdefault(port, Layouts()).update(found)
         return found
@@ -91,6 +96,8 @@ class ServiceAssignments:
         """The order of the port's bundles for clients at ``place``."""
         bundles = self.bundles(port)
         expected = self._should_have(port)
+        if self._recorder is not None:
+            return arrange(bundles, place, self._policy, expected, self._gateways, self._recorder(port))
         return self._layouts[port].of(
             place, lambda place: arrange(bundles, place, self._policy, expected, self._gateways)
         )

@@ -19,10 +19,13 @@ from typing import NamedTuple
 
 from registry.model.gateways import Gateway, Gateways
 from registry.model.names import ClusterId, Locality
+from registry.model.reasons import Reason
 from registry.model.services import Endpoint
+from registry.model.trace import Recorder
 from registry.views.bundles import Bundle
 from registry.views.place import Place
 from registry.views.policy import Distribution, TrafficPolicy
+from registry.views.recorded import tell, tell_gateways, tell_rank
 
 OVERFLOW = 1.4
 """A pool takes all of its traffic as long as 1 / 1.4 = 71 % of what it should have is ready: Envoy's own factor."""
@@ -90,13 +93,17 @@ def arrange(
     policy: TrafficPolicy,
     expected: Mapping[Locality, int],
     gateways: Gateways,
+    recorder: Recorder | None = None,
 ) -> Arrangement:
     """The order of ``bundles`` for a client at ``place``.
 
-    ``expected`` is how many endpoints a locality should have, also one of which nothing is ready.
+    ``expected`` is how many endpoints a locality should have, also one of which nothing is ready. A ``recorder`` is
+    told what is decided of each endpoint.
     """
-    if policy.distribution is not Distribution.WEIGHTED and all(
-        reaches(place, each.traits.network) for each in bundles
+    if (
+        recorder is None
+        and policy.distribution is not Distribution.WEIGHTED
+        and all(reaches(place, each.traits.network) for each in bundles)
     ):
         return Arrangement(_by_rank(bundles, place, policy), is_plain=True)
     entries: list[Entry] = []
@@ -108,13 +115,17 @@ def arrange(
         elif not any(reaches(place, other) for other in bundle.traits.shadows):
             rank = rank_of(bundle, place, policy)
             entries.append(Entry(rank, bundle.traits.locality, bundle.weight, bundle.ready, position))
+            tell_rank(recorder, bundle, rank, policy)
+        else:
+            tell(recorder, bundle, Reason.SHADOWED, f"network {', '.join(bundle.traits.shadows)}")
     absent = _absent(bundles, place, policy, expected) if policy.distribution is Distribution.WEIGHTED else []
     unreachable = tuple(network for network in sorted(remote) if not gateways.get(network))
     for network, behind in sorted(remote.items()):
-        entries += _through(gateways.get(network, ()), behind, place, policy, _should_be(behind, bundles, expected))
+        should = _should_be(behind, bundles, expected)
+        entries += _through(gateways.get(network, ()), behind, place, policy, should, recorder)
     entries.sort(key=lambda entry: (entry.rank, entry.locality, entry.bundle, entry.gateway or Gateway("", 0)))
     if policy.distribution is Distribution.WEIGHTED:
-        return Arrangement(_weighted(entries, absent, expected), unreachable)
+        return Arrangement(_weighted(entries, absent, expected, bundles, recorder), unreachable)
     priorities = {rank: number for number, rank in enumerate(sorted({entry.rank for entry in entries}))}
     return Arrangement(_slots([(priorities[entry.rank], entry) for entry in entries]), unreachable)
 
@@ -189,7 +200,12 @@ def _should_be(behind: Sequence[Bundle], bundles: Sequence[Bundle], expected: Ma
 
 
 def _through(
-    gateways: Sequence[Gateway], behind: Sequence[Bundle], place: Place, policy: TrafficPolicy, should: int
+    gateways: Sequence[Gateway],
+    behind: Sequence[Bundle],
+    place: Place,
+    policy: TrafficPolicy,
+    should: int,
+    recorder: Recorder | None,
 ) -> list[Entry]:
     """The gateways of a network in the place of what is behind them; none where nothing is ready there.
 
@@ -200,6 +216,7 @@ def _through(
     sure = [bundle for bundle in doubted if not bundle.traits.demoted]
     ready = sure or doubted
     total, count = sum(bundle.ready_weight for bundle in ready), len(gateways)
+    tell_gateways(recorder, behind, ready, gateways)
     if not total:
         return []
     tier = min(bundle.traits.tier for bundle in ready)
@@ -248,7 +265,13 @@ def _slots(
     )
 
 
-def _weighted(entries: Sequence[Entry], absent: Sequence[Entry], expected: Mapping[Locality, int]) -> tuple[Slot, ...]:
+def _weighted(
+    entries: Sequence[Entry],
+    absent: Sequence[Entry],
+    expected: Mapping[Locality, int],
+    bundles: Sequence[Bundle],
+    recorder: Recorder | None,
+) -> tuple[Slot, ...]:
     """Shares in the place of priorities, tier by tier; what is in doubt, and what gets no share, comes after them."""
     placed: list[tuple[int, Entry]] = []
     weights: dict[tuple[int, Locality], int] = {}
@@ -259,12 +282,23 @@ def _weighted(entries: Sequence[Entry], absent: Sequence[Entry], expected: Mappi
         first = [entry for entry in sure if shared.get(entry.locality)]
         later = [entry for entry in sure if not shared.get(entry.locality)]
         doubted = [entry for entry in entries if entry.rank.tier == tier and entry.rank.demoted]
+        _tell_shares(sure, shared, bundles, recorder)
         for members in filter(None, (first, *_by_nearness(later), *_by_nearness(doubted))):
             placed += ((priority, entry) for entry in members)
             if members is first:
                 weights |= {(priority, locality): weight for locality, weight in shared.items() if weight}
             priority += 1
     return _slots(placed, weights)
+
+
+def _tell_shares(
+    entries: Sequence[Entry], shared: Mapping[Locality, int], bundles: Sequence[Bundle], recorder: Recorder | None
+) -> None:
+    for entry in entries if recorder is not None else ():
+        if entry.bundle >= 0:
+            share = shared.get(entry.locality)
+            reason = Reason.WEIGHT_SHARE if share else Reason.NO_SHARE
+            tell(recorder, bundles[entry.bundle], reason, f"{share or 0} of {WEIGHTS} for {entry.locality}")
 
 
 def _by_nearness(entries: Sequence[Entry]) -> list[list[Entry]]:

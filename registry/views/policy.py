@@ -15,8 +15,8 @@ annotation ``mesh-registry.io/...``    value
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from fnmatch import fnmatchcase
 
@@ -106,53 +106,78 @@ class PolicyRule:
 
 @dataclass(frozen=True, slots=True)
 class ResolvedPolicy:
-    """A service's policy. ``problems`` are what of it was not understood and does not count, each with its mend."""
+    """A service's policy. ``problems`` are what of it was not understood and does not count, each with its mend.
+
+    ``origins`` says of ``distribution``, ``failover`` and ``fallback`` where each comes from, if anybody said it.
+    """
 
     policy: TrafficPolicy = TrafficPolicy()
     problems: tuple[str, ...] = ()
+    origins: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
 def resolve(service: MergedService, rules: Sequence[PolicyRule]) -> ResolvedPolicy:
     """The policy of the service; what cannot be understood leaves the weaker word in force."""
     problems: list[str] = []
     policy = TrafficPolicy()
+    origins: dict[str, str] = {}
+    for origin, said in _layers(service, rules, problems):
+        if said.distribution is not None:
+            policy = replace(policy, distribution=said.distribution)
+            origins["distribution"] = origin
+        if said.failover is not None:
+            policy = replace(policy, failover=said.failover)
+            origins["failover"] = origin
+        if said.fallback is not None:
+            policy = replace(policy, fallback=said.fallback)
+            origins["fallback"] = origin
+    return ResolvedPolicy(policy, tuple(problems), origins)
+
+
+def _layers(
+    service: MergedService, rules: Sequence[PolicyRule], problems: list[str]
+) -> Iterator[tuple[str, PolicyRule]]:
+    """What is said of the service and where, the weakest first."""
     if service.traffic_distribution:
-        policy = replace(policy, distribution=_distribution(service.traffic_distribution, policy, problems, "spec."))
-    rule = next((rule for rule in rules if rule.matches(service.key)), PolicyRule())
-    policy = TrafficPolicy(
-        rule.distribution or policy.distribution,
-        policy.failover if rule.failover is None else rule.failover,
-        rule.fallback or policy.fallback,
-    )
+        said = _distribution(service.traffic_distribution, "spec.trafficDistribution", problems)
+        yield "spec.trafficDistribution", PolicyRule(distribution=said)
+    for position, rule in enumerate(rules):
+        if rule.matches(service.key):
+            yield f"traffic[{position}] of the configuration ({rule.namespace}/{rule.name})", rule
+            break
     for name, value in service.annotations:
+        where = ANNOTATION_PREFIX + name
         match name:
             case "traffic-distribution":
-                policy = replace(policy, distribution=_distribution(value, policy, problems, ANNOTATION_PREFIX))
+                yield f"annotation {where}", PolicyRule(distribution=_distribution(value, where, problems))
             case "failover":
-                policy = replace(policy, failover=_failover(value, policy, problems))
-            case "fallback" if value in set(Fallback):
-                policy = replace(policy, fallback=Fallback(value))
+                yield f"annotation {where}", PolicyRule(failover=_failover(value, where, problems))
             case "fallback":
-                problems.append(f"{ANNOTATION_PREFIX}fallback: expected Any or None, got {value[:100]!r}")
+                yield f"annotation {where}", PolicyRule(fallback=_fallback(value, where, problems))
             case _:
                 pass
-    return ResolvedPolicy(policy, tuple(problems))
 
 
-def _distribution(value: str, policy: TrafficPolicy, problems: list[str], where: str) -> Distribution:
+def _distribution(value: str, where: str, problems: list[str]) -> Distribution | None:
     if value in set(Distribution):
         return Distribution(value)
-    name = "trafficDistribution" if where == "spec." else "traffic-distribution"
-    problems.append(f"{where}{name}: expected one of {', '.join(Distribution)}, got {value[:100]!r}")
-    return policy.distribution
+    problems.append(f"{where}: expected one of {', '.join(Distribution)}, got {value[:100]!r}")
+    return None
 
 
-def _failover(value: str, policy: TrafficPolicy, problems: list[str]) -> tuple[Selector, ...]:
+def _fallback(value: str, where: str, problems: list[str]) -> Fallback | None:
+    if value in set(Fallback):
+        return Fallback(value)
+    problems.append(f"{where}: expected Any or None, got {value[:100]!r}")
+    return None
+
+
+def _failover(value: str, where: str, problems: list[str]) -> tuple[Selector, ...] | None:
     try:
         return tuple(_selector(each) for each in _list(json.loads(value)))
     except (ValueError, RecursionError) as error:
-        problems.append(f"{ANNOTATION_PREFIX}failover: {error}")
-        return policy.failover
+        problems.append(f"{where}: {error}")
+        return None
 
 
 def _list(value: object) -> list[object]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from registry.xds.resources import Entry, SentVersions, SharedResponse
-from registry.xds.status import TypeStatus
+from registry.xds.status import SentResource, TypeStatus
 from registry.xds.store import Partition
 from registry.xds.subscription import Subscription, SubscriptionChange
 from registry.xds.types import ResourceType
@@ -45,11 +45,13 @@ class Scope(IntEnum):
 class Stream:
     """What a channel needs of its stream.
 
-    ``server`` is an encoded ``ControlPlane``; ``wake`` says that there may be something to send.
+    ``server`` is an encoded ``ControlPlane``; ``wake`` says that there may be something to send. ``clock`` is asked
+    once for each response and each answer.
     """
 
     server: bytes
     wake: Callable[[], None]
+    clock: Callable[[], float]
 
 
 class Response:
@@ -110,6 +112,7 @@ class Channel(ABC):
         self._retries: list[tuple[str, ...]] = []
         self._nonce = self._version = ""
         self._acked = self._nacked = self._error = ""
+        self._sent_at = self._acked_at = self._nacked_at = 0.0
 
     @property
     def pending(self) -> bool:
@@ -178,7 +181,14 @@ class Channel(ABC):
             nacked_version=self._nacked,
             nack_error=self._error,
             waiting=self.waiting,
+            sent_at=self._sent_at,
+            acked_at=self._acked_at,
+            nacked_at=self._nacked_at,
         )
+
+    def sent(self, name: str) -> SentResource:
+        """How far the client is with the resource of that name."""
+        return SentResource(self._subscribed(name), self._sent.get(name) or "")
 
     def _removed(self, name: str) -> None:
         """A resource the client was sent is gone."""
@@ -227,6 +237,7 @@ class Channel(ABC):
         self.waiting = False
         self.ack, self._unanswered = b"", ()
         self._nacked, self._error = self._version, error[:NACK_CHARACTERS]
+        self._nacked_at = self._stream.clock()
         if len(names) > 1:
             half = len(names) // 2
             self._retries += [names[half:], names[:half]]
@@ -237,10 +248,12 @@ class Channel(ABC):
         self.ack = b""
         self._unanswered = ()
         self._acked = self._version
+        self._acked_at = self._stream.clock()
 
     def _await_answer(self, response: SharedResponse, names: tuple[str, ...] = ()) -> bytes:
         """A response goes out; ``names`` are tried again in parts if it is rejected. Returns its bytes."""
         self._version, self._nonce, self.ack = response.version, response.nonce, response.ack
+        self._sent_at = self._stream.clock()
         self._turn = not self._turn
         self._unanswered = names
         self.waiting = True

@@ -22,7 +22,7 @@ from registry.xds.delta import DeltaChannel
 from registry.xds.errors import InvalidRequestError, TooManyNamesError
 from registry.xds.order import next_turn
 from registry.xds.sotw import PartsChannel, SotwChannel, WholeChannel
-from registry.xds.status import Node, SessionStatus, decode_node
+from registry.xds.status import Node, SentResource, SessionStatus, decode_node
 from registry.xds.store import Partition, ResourceStore
 from registry.xds.types import CDS, EDS, MAKE_ORDER, ResourceType
 
@@ -31,6 +31,10 @@ UNKNOWN_TYPE_CHARACTERS = 200
 NODE_BYTES = 1 << 20
 NODE_CHARACTERS = 64 << 10
 """What is kept of a client's node, as long as its stream lasts, may be as much. Its list of extensions is not kept."""
+
+
+def _no_clock() -> float:
+    return 0.0
 
 
 def _one_group(_node: Node, _kind: ResourceType) -> Hashable:
@@ -42,12 +46,13 @@ class SessionOptions:
     """What all sessions of a server share.
 
     ``identifier`` names the server in every response. ``max_names`` bounds the names one stream subscribes to over all
-    types. ``group`` says which group of the store a node sees, of each type.
+    types. ``group`` says which group of the store a node sees, of each type. ``clock`` gives the times in the status.
     """
 
     identifier: str = "xds"
     max_names: int = 200_000
     group: Callable[[Node, ResourceType], Hashable] = field(default=_one_group)
+    clock: Callable[[], float] = field(default=_no_clock)
 
 
 Request = TypeVar("Request", discovery_pb2.DiscoveryRequest, discovery_pb2.DeltaDiscoveryRequest)
@@ -73,7 +78,7 @@ class Session(ABC, Generic[Request, AnyChannel]):
         self._store = store
         self._types = {kind.url: kind for kind in types}
         self._options = options
-        self._stream = Stream(wire.control_plane(options.identifier), wake)
+        self._stream = Stream(wire.control_plane(options.identifier), wake, options.clock)
         self._node: Node | None = None
         self._channels: dict[str, AnyChannel] = {}
         self._ordered: tuple[AnyChannel, ...] = ()
@@ -134,6 +139,11 @@ class Session(ABC, Generic[Request, AnyChannel]):
             types=tuple(channel.status() for channel in self._ordered),
             unknown_types=tuple(self._unknown),
         )
+
+    def sent(self, type_url: str, name: str) -> SentResource:
+        """How far the client is with one resource."""
+        channel = self._channels.get(type_url)
+        return channel.sent(name) if channel is not None else SentResource()
 
     @abstractmethod
     def _decode(self, data: bytes) -> Request: ...

@@ -54,7 +54,8 @@ class TypeStatus:
 
     ``names`` counts the names subscribed to, apart from the wildcard. ``acked_version`` is of the last response the
     client accepted, ``nacked_version`` and ``nack_error`` of the last it rejected; the error stays after a later ACK.
-    ``waiting``: the last response is neither ACKed nor NACKed yet.
+    ``waiting``: the last response is neither ACKed nor NACKed yet. The times, in those of the session's clock, are when
+    the last response was made for the client, and when it last accepted one, and rejected one; 0: never.
     """
 
     type_url: str
@@ -67,11 +68,22 @@ class TypeStatus:
     nacked_version: str = ""
     nack_error: str = ""
     waiting: bool = False
+    sent_at: float = 0.0
+    acked_at: float = 0.0
+    nacked_at: float = 0.0
 
     @property
     def nacked(self) -> bool:
         """The client rejected what it was sent last."""
         return bool(self.nack_error) and not self.waiting and self.nacked_version == self.sent_version
+
+
+@dataclass(frozen=True, slots=True)
+class SentResource:
+    """One resource on one stream: whether the client subscribes to it, and the version it was sent last, or empty."""
+
+    subscribed: bool = False
+    version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
