@@ -31,6 +31,7 @@ from registry.pipeline import Pipeline
 from registry.rpc.server import ListenError, RpcServer
 from registry.rpc.tls import ServerTls, TlsError
 from registry.servers.ads import ClientStatus, XdsServer
+from registry.servers.explanation import Explanation
 from registry.servers.health import HealthServer
 from registry.servers.http import HttpServer
 from registry.servers.lookup import LookupServer
@@ -193,6 +194,27 @@ class Registry:
 
     def policy_problems(self) -> Mapping[ServiceKey, Sequence[str]]:
         return self._publisher.problems()
+
+    def explain(self, key: ServiceKey, client: str | None) -> Explanation:
+        found = self._xds.find(client) if client is not None else None
+        if client is not None and found is None:
+            raise LookupError(f"no client {client!r} is connected: `mesh-registry get clients` lists those that are")
+        explained = self._index.explain(key)
+        service = explained.service
+        now = asyncio.get_running_loop().time()
+        heard: dict[ClusterId, float | None] = {}
+        for cluster in self._members.clusters():
+            source = self._members.source(cluster)
+            at = source.heard_at if source is not None else None
+            heard[cluster] = None if at is None else max(0.0, now - at)
+        return Explanation(
+            explained,
+            self._publisher.policy(service) if service is not None else ResolvedPolicy(),
+            self._publisher.gateways,
+            heard,
+            [(name, reason, message) for name, _, reason, message in self.membership().refused],
+            found,
+        )
 
     def clients(self) -> Sequence[ClientStatus]:
         return self._xds.clients()

@@ -10,7 +10,7 @@ import click
 from registry import __version__
 from registry.errors import RegistryError
 
-COMMANDS = ("serve", "demo", "get", "serviceentry", "watch", "bootstrap", "guard")
+COMMANDS = ("serve", "demo", "get", "serviceentry", "watch", "bootstrap", "guard", "explain")
 
 
 class _Commands(click.Group):

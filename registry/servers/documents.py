@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from registry.model.conditions import Dated
 from registry.model.status import WriterStatus
 from registry.servers.ads import ClientStatus
 from registry.servers.reports import ClusterReport, HeldReport, MembershipReport, NetworkReport
+from registry.servers.times import time_text, when
 from registry.xds.status import TypeStatus
 
 Document = dict[str, object]
@@ -70,11 +69,6 @@ def held_document(held: HeldReport) -> Document:
     }
 
 
-def time_text(seconds: float) -> str:
-    """As people and programs read it."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
-
-
 def client_document(client: ClientStatus) -> Document:
     """One open xDS stream."""
     node = client.node
@@ -107,15 +101,10 @@ def _type_document(status: TypeStatus) -> Document:
         "nackedVersion": status.nacked_version,
         "error": status.nack_error,
         "sentNonce": status.sent_nonce,
-        "sentAt": _when(status.sent_at),
-        "ackedAt": _when(status.acked_at),
-        "nackedAt": _when(status.nacked_at),
+        "sentAt": when(status.sent_at),
+        "ackedAt": when(status.acked_at),
+        "nackedAt": when(status.nacked_at),
     }
-
-
-def _when(seconds: float) -> str | None:
-    """Null for what never was."""
-    return time_text(seconds) if seconds else None
 
 
 def type_state(status: TypeStatus) -> str:

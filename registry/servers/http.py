@@ -11,6 +11,7 @@ import msgspec
 from aiohttp import web
 
 from registry.errors import StartError
+from registry.index.join import canonical_address
 from registry.model.names import ClusterId, ServiceKey
 from registry.model.services import MergedService
 from registry.servers.documents import (
@@ -20,6 +21,7 @@ from registry.servers.documents import (
     membership_document,
     network_document,
 )
+from registry.servers.explanation import explanation_document, unknown_address
 from registry.servers.reports import Reports
 from registry.views.names import Names
 from registry.views.service_entry import service_entry
@@ -40,6 +42,7 @@ PATHS = {
     "/api/v1/serviceentries/{namespace}/{name}": "one of them",
     "/api/v1/clusters": "the member clusters and how each is doing; who was refused as one; the networks",
     "/api/v1/guard": "what lists lack and is kept in doubt; POST /api/v1/guard/release lets it go",
+    "/api/v1/explain/{namespace}/{name}": "why its endpoints are there, or are not; ?address=A&client=ID",
     "/api/v1/clients": "the connected xDS clients: what they were sent, ACKed and NACKed",
 }
 
@@ -94,6 +97,7 @@ class HttpServer:
             self._service_entry,
             self._clusters,
             self._guard,
+            self._explain,
             self._clients,
         )
         app.router.add_get("/", self._index)
@@ -156,6 +160,21 @@ class HttpServer:
         """``{"cluster": NAME, "service": "NS/NAME"}``, either or both; ``{"all": true}`` for everything."""
         cluster, service = _release_request(await request.text())
         return _json({"released": [held_document(each) for each in self._reports.release(cluster, service)]})
+
+    async def _explain(self, request: web.Request) -> web.Response:
+        key = ServiceKey(request.match_info["namespace"], request.match_info["name"])
+        address, client = request.query.get("address"), request.query.get("client")
+        try:
+            explanation = self._reports.explain(key, client)
+        except LookupError as error:
+            raise web.HTTPNotFound(text=str(error)) from error
+        known = explanation.service
+        if address is None and not known.endpoints and not any(each.service for each in known.clusters):
+            raise web.HTTPNotFound(text=f"no cluster has a Service {key}, or slices of one")
+        wanted = canonical_address(address) or address if address is not None else None
+        if wanted is not None and not any(each.address == wanted for each in known.endpoints):
+            raise web.HTTPNotFound(text=unknown_address(explanation, wanted))
+        return _json(explanation_document(explanation, self._names, [wanted] if wanted is not None else ()))
 
     async def _clients(self, _request: web.Request) -> web.Response:
         return _json({"clients": [client_document(client) for client in self._reports.clients()]})

@@ -100,6 +100,11 @@ class Publisher:
         """What was not understood of services' traffic policies, where there is anything."""
         return self._problems
 
+    @property
+    def gateways(self) -> Gateways:
+        """Those between networks, as clients are shown them."""
+        return self._gateways
+
     def policy(self, service: MergedService) -> ResolvedPolicy:
         """How the service's endpoints are ordered, and what of that was not understood."""
         return resolve(service, self._rules)

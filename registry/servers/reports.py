@@ -13,6 +13,7 @@ from registry.model.services import MergedService
 from registry.model.standing import Standing
 from registry.model.status import SourceStatus, WriterStatus
 from registry.servers.ads import ClientStatus
+from registry.servers.explanation import Explanation
 from registry.views.policy import ResolvedPolicy
 
 
@@ -124,6 +125,13 @@ class Reports(Protocol):
 
     def release(self, cluster: ClusterId | None, service: ServiceKey | None) -> Sequence[HeldReport]:
         """Let go what is held, of one cluster or one service or all; returns what it was."""
+
+    def explain(self, key: ServiceKey, client: str | None) -> Explanation:
+        """Why the service's endpoints are there, or are not, made by those who decide; ``client`` is a node's id.
+
+        Raises:
+            LookupError: no such client is connected.
+        """
 
     def clients(self) -> Sequence[ClientStatus]:
         """The connected xDS clients, in a stable order."""

@@ -1,0 +1,221 @@
+"""Why an endpoint is there, or is not, as a document: ``GET /api/v1/explain/{namespace}/{name}``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from registry.index import ExplainedCluster, ExplainedEndpoint, ServiceExplanation
+from registry.model.gateways import Gateways
+from registry.model.names import ClusterId
+from registry.model.reasons import Effect, Reason
+from registry.model.trace import Step
+from registry.servers.ads import ClientStatus
+from registry.servers.times import time_text, when
+from registry.views.explain import PortExplanation, Seat, Shown, explain_ports
+from registry.views.names import Names
+from registry.views.place import Place, place_of
+from registry.views.policy import ResolvedPolicy
+from registry.views.resources import ASSIGNMENT
+from registry.xds.status import SentResource, TypeStatus
+
+Document = dict[str, object]
+Sent = Callable[[str, str], SentResource]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A service, and what its explanation needs beside.
+
+    ``heard`` is how many seconds ago each member was heard of, None: never. ``refused`` are members that are not
+    followed, each with its reason and message. ``client`` is the one whose view is asked for, with what tells how far
+    it is with a resource.
+    """
+
+    service: ServiceExplanation
+    policy: ResolvedPolicy
+    gateways: Gateways
+    heard: Mapping[ClusterId, float | None]
+    refused: Sequence[tuple[str, str, str]] = ()
+    client: tuple[ClientStatus, Sent] | None = None
+
+
+def explanation_document(explanation: Explanation, names: Names, addresses: Iterable[str] = ()) -> Document:
+    """The whole, or only of the endpoints with these ``addresses``. ``client`` is null where none was asked for."""
+    explained = explanation.service
+    wanted = frozenset(addresses)
+    chosen = [each for each in explained.endpoints if not wanted or each.address in wanted]
+    view = _View.of(explanation, names)
+    policy = explanation.policy
+    return {
+        "namespace": explained.key.namespace,
+        "name": explained.key.name,
+        "host": names.host(explained.key),
+        "listed": explained.service is not None,
+        "clusters": [_cluster(each, explanation.heard.get(each.cluster)) for each in explained.clusters],
+        "refusedClusters": [
+            {"name": name, "reason": str(Reason.CLUSTER_REFUSED), "why": reason, "message": message}
+            for name, reason, message in explanation.refused
+        ],
+        "policy": {
+            "distribution": str(policy.policy.distribution),
+            "failover": len(policy.policy.failover),
+            "fallback": str(policy.policy.fallback),
+            "from": dict(policy.origins),
+            "problems": list(policy.problems),
+        },
+        "client": view.document() if view is not None else None,
+        "endpoints": [_endpoint(each, view) for each in chosen],
+    }
+
+
+def unknown_address(explanation: Explanation, address: str) -> str:
+    """What to say of an address that no slice of the service has."""
+    heard = (
+        f"{cluster} ({'never heard of' if seconds is None else f'heard of {seconds:.0f} s ago'})"
+        for cluster, seconds in sorted(explanation.heard.items())
+    )
+    asked = ", ".join(heard) or "no cluster is a member"
+    return f"no slice of {explanation.service.key} has the address {address}; asked were {asked}"
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """What one client is shown."""
+
+    client: ClientStatus
+    sent: Sent
+    place: Place
+    ports: tuple[PortExplanation, ...]
+
+    @classmethod
+    def of(cls, explanation: Explanation, names: Names) -> _View | None:
+        if explanation.client is None:
+            return None
+        client, sent = explanation.client
+        place = place_of(client.node.locality, client.node.metadata)
+        service = explanation.service.service
+        policy = explanation.policy.policy
+        ports = () if service is None else explain_ports(service, names, place, policy, explanation.gateways)
+        return cls(client, sent, place, ports)
+
+    def document(self) -> Document:
+        status = next((each for each in self.client.types if each.type_url == ASSIGNMENT), None)
+        return {
+            "id": self.client.node.id,
+            "peer": self.client.peer,
+            "protocol": self.client.protocol,
+            "connectedAt": time_text(self.client.connected_at),
+            "place": self.place._asdict(),
+            "ports": [self._port(each) for each in self.ports],
+            "answers": _answers(status) if status is not None else None,
+        }
+
+    def _port(self, port: PortExplanation) -> Document:
+        sent = self.sent(ASSIGNMENT, port.name)
+        return {
+            "port": port.port.port,
+            "protocol": str(port.port.protocol),
+            "resource": port.name,
+            "version": port.version,
+            "subscribed": sent.subscribed,
+            "sentVersion": sent.version,
+            "upToDate": bool(port.version) and sent.version == port.version,
+        }
+
+
+def _answers(status: TypeStatus) -> Document:
+    """What the client answered to its last response with assignments."""
+    return {
+        "sentNonce": status.sent_nonce,
+        "sentAt": when(status.sent_at),
+        "waiting": status.waiting,
+        "ackedAt": when(status.acked_at),
+        "nackedAt": when(status.nacked_at),
+        "error": status.nack_error,
+    }
+
+
+def _cluster(cluster: ExplainedCluster, heard: float | None) -> Document:
+    return {
+        "name": cluster.cluster,
+        "standing": str(cluster.standing),
+        "heardSecondsAgo": None if heard is None else round(heard, 1),
+        "reason": None if cluster.reason is None else str(cluster.reason),
+        "meaning": None if cluster.reason is None else cluster.reason.meaning,
+        "service": None if cluster.service is None else {"resourceVersion": cluster.service.resource_version},
+        "serviceExport": None if cluster.export is None else {"resourceVersion": cluster.export.resource_version},
+        "held": None if cluster.hold is None else str(cluster.hold.reason),
+    }
+
+
+def _endpoint(each: ExplainedEndpoint, view: _View | None) -> Document:
+    raw = each.fact.endpoints[each.position]
+    present = each.endpoint is not None
+    return {
+        "address": each.address,
+        "cluster": each.cluster,
+        "slice": {"name": each.fact.name, "resourceVersion": each.fact.resource_version, "held": each.hold is not None},
+        "conditions": {"ready": raw.ready, "serving": raw.serving, "terminating": raw.terminating},
+        "pod": None
+        if each.pod is None
+        else {
+            "name": each.pod.name,
+            "resourceVersion": each.pod.resource_version,
+            "ready": each.pod.ready,
+            "terminating": each.pod.terminating,
+        },
+        "podNamed": raw.pod,
+        "node": None
+        if each.node is None
+        else {"name": each.node.name, "region": each.node.region, "zone": each.node.zone},
+        "nodeNamed": raw.node,
+        "present": present,
+        "inDoubt": each.endpoint is not None and each.endpoint.demoted,
+        "reason": str(_telling(each.steps, present)),
+        "steps": [_step(step) for step in each.steps],
+        "views": [] if view is None else [_shown(port, each) for port in view.ports],
+    }
+
+
+def _telling(steps: Sequence[Step], present: bool) -> Reason:
+    """The one rule to name first: why it is out, or held, or simply that it is ready."""
+    if not present:
+        return steps[-1].reason
+    held = [step.reason for step in steps if step.reason.effect is Effect.HELD]
+    kept = [step.reason for step in steps if step.reason.effect is Effect.KEPT]
+    return (held or kept)[0]
+
+
+def _step(step: Step) -> Document:
+    return {
+        "reason": str(step.reason),
+        "effect": str(step.reason.effect),
+        "meaning": step.reason.meaning,
+        "detail": step.detail,
+    }
+
+
+def _shown(port: PortExplanation, each: ExplainedEndpoint) -> Document:
+    """The endpoint in the client's assignment of a port; ``shown`` is false where neither it nor a gateway is there."""
+    shown = port.endpoints.get(id(each.endpoint)) if each.endpoint is not None else None
+    shown = shown or Shown(())
+    seat = shown.seat or (shown.gateways[0][1] if shown.gateways else None)
+    return {
+        "port": port.port.port,
+        "shown": seat is not None,
+        **_seat(seat),
+        "gateways": [f"{gateway.address}:{gateway.port}" for gateway, _ in shown.gateways],
+        "steps": [_step(step) for step in shown.steps],
+    }
+
+
+def _seat(seat: Seat | None) -> Document:
+    if seat is None:
+        return {"priority": None, "locality": None, "localityWeight": None, "weight": None}
+    return {
+        "priority": seat.priority,
+        "locality": str(seat.locality),
+        "localityWeight": seat.locality_weight,
+        "weight": seat.weight,
+    }
