@@ -18,6 +18,7 @@ from registry.liveness.table import Rules
 from registry.liveness.watch import LivenessWatch
 from registry.membership.following import Admit, Held, Opened
 from registry.membership.members import Members
+from registry.membership.remembered import RememberedMembers
 from registry.membership.spec import Connection, Listener, MemberSpec
 from registry.model.events import Init, InitApply, InitDone
 from registry.model.names import ClusterId, Kind
@@ -129,7 +130,9 @@ class WholeRegistry:
         self._standings = Standings(self._watch, self.index, lambda: self.members, ask=world.ask)
         self.operator = Operator()
         self.operator.say(specs)
-        self.members = Members([self.operator], self.pipeline, self._open, [self._standings, self._memory])
+        remembered = RememberedMembers("the snapshot", self._memory.specs, lambda: self.members.hearing)
+        companions = [self._standings, self._memory]
+        self.members = Members([self.operator, remembered], self.pipeline, self._open, companions)
         self._changed = asyncio.Event()
         self._writer = asyncio.create_task(self._write())
 

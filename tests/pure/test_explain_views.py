@@ -1,0 +1,83 @@
+"""What is explained of a client's view is what the client is sent, as an independent decoder reads it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from envoy_data_plane.envoy.config.endpoint.v3 import ClusterLoadAssignment
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.worlds import KEYS, World, worlds
+
+from registry.model.facts import Protocol
+from registry.model.gateways import Gateway, Gateways
+from registry.model.names import Locality
+from registry.model.reasons import Effect, Reason, markdown
+from registry.views.eds import encode_assignment
+from registry.views.explain import explain_ports
+from registry.views.names import Names
+from registry.views.place import NOWHERE, Place
+from registry.views.policy import Distribution, Fallback, Selector, TrafficPolicy
+
+NAMES = Names()
+places = st.sampled_from([NOWHERE, Place("r1", "z1", "a", "", "n1"), Place("r2", "z2", "b", "net", "n2")])
+policies = st.builds(
+    TrafficPolicy,
+    st.sampled_from(Distribution),
+    st.sampled_from([(), (Selector(cluster="a"),), (Selector(region="r1"), Selector(zone="z2"))]),
+    st.sampled_from(Fallback),
+)
+gateways: st.SearchStrategy[Gateways] = st.sampled_from([{}, {"net": [Gateway("203.0.113.1", 15443, Locality("r2"))]}])
+
+Seats = set[tuple[str, int, int, int]]
+
+
+def decoded(body: bytes) -> Seats:
+    """Address, priority, the locality's weight and the endpoint's, of everything in the assignment."""
+    return {
+        (
+            member.endpoint.address.socket_address.address,
+            group.priority,
+            group.load_balancing_weight.value,
+            member.load_balancing_weight.value,
+        )
+        for group in ClusterLoadAssignment.parse(body).endpoints
+        for member in group.lb_endpoints
+    }
+
+
+@settings(max_examples=150, deadline=None)
+@given(worlds, places, policies, gateways)
+def test_seats_are_those_of_the_bytes(world: World, place: Place, policy: TrafficPolicy, through: Gateways) -> None:
+    index = world.index()
+    for key in KEYS:
+        service = index.explain(key).service
+        if service is None:
+            continue
+        for port in explain_ports(service, NAMES, place, policy, through):
+            if port.port.protocol is not Protocol.TCP:
+                assert not port.version
+                continue
+            seats: Seats = set()
+            for endpoint in service.endpoints:
+                shown = port.endpoints[id(endpoint)]
+                if shown.seat is not None:
+                    seat = shown.seat
+                    seats.add((endpoint.address, seat.priority, seat.locality_weight, seat.weight))
+                for gateway, seat in shown.gateways:
+                    seats.add((gateway.address, seat.priority, seat.locality_weight, seat.weight))
+                last = shown.steps[-1].reason.effect
+                assert (shown.seat is None and not shown.gateways) == (last is Effect.DROPPED)
+            body = encode_assignment(service, port.port.port, NAMES, place, policy, through)
+            assert decoded(body) == seats
+
+
+def test_every_rule_is_in_the_table_once() -> None:
+    lines = list(markdown())
+    assert len(lines) == 2 + len(set(Reason))
+    assert len({each.meaning for each in Reason}) == len(Reason)
+
+
+def test_the_table_in_the_documentation_is_the_one_in_the_code() -> None:
+    text = (Path(__file__).parents[2] / "ARCHITECTURE.md").read_text()
+    assert "\n".join(markdown()) in text
