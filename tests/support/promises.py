@@ -117,6 +117,9 @@ class Promises:
                 if remembers is None or since > now - remembers:
                     self._forgotten.add(place)
                     del seen[place]
+        if remembers is None:  # what is left has to be learnt anew before a snapshot can have it
+            for seen in self._seen.values():
+                seen.update({place: each._replace(since=now) for place, each in seen.items()})
 
     def _nothing_is_missing(self, site: Site, shown: Shown, there: Iterable[Place], now: float) -> None:
         seen = self._seen[site.work.site]
