@@ -1,0 +1,317 @@
+"""What can be said in the configuration, section by section, with the defaults."""
+
+from __future__ import annotations
+
+import dataclasses
+from ipaddress import ip_address
+
+import msgspec
+
+from registry.config.addresses import parse_address
+from registry.index.export import DEFAULT_EXCLUDED_NAMESPACES, DEFAULT_EXCLUDED_SERVICES, ExportMode, ExportPolicy
+from registry.index.gateways import NetworkRule
+from registry.index.guard import GuardPolicy
+from registry.liveness.plan import Method, ProbePlan
+from registry.liveness.sample import Target
+from registry.liveness.table import Rules
+from registry.model.gateways import Gateway
+from registry.model.names import Locality, ServiceKey
+from registry.rpc.limits import Limits
+from registry.snapshot.pace import PaceRules
+from registry.sources.kubernetes.plugin import EXEC_SECONDS
+from registry.sources.kubernetes.reflector import SourceOptions
+from registry.views.names import DEFAULT_DOMAIN
+from registry.views.policy import Distribution, Fallback, PolicyRule, Selector
+
+_LIMITS = Limits()
+_GUARD = GuardPolicy()
+_FOLLOW = SourceOptions()
+_LIVENESS = Rules()
+_PROBE = ProbePlan()
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """A mapping of the file: keys in camel case, no others allowed."""
+
+
+class ProbeConfig(Section, frozen=True):
+    """How a cluster's data plane is probed: one of ``tcp``, ``grpc`` (HOST:PORT of its east-west gateway) and
+    ``endpoints`` (so many of its endpoints, by TCP) is set.
+
+    It is down after ``down`` rounds in a row without an answer, and up after ``up`` with one.
+    """
+
+    tcp: str | None = None
+    grpc: str | None = None
+    endpoints: int | None = None
+    interval_seconds: float = _PROBE.interval
+    timeout_seconds: float = _PROBE.timeout
+    up: int = _PROBE.up
+    down: int = _PROBE.down
+
+    def plan(self) -> ProbePlan:
+        address = self.tcp or self.grpc
+        return ProbePlan(
+            method=Method.GRPC if self.grpc else Method.TCP,
+            target=Target(*parse_address(address)) if address else None,
+            endpoints=self.endpoints or 0,
+            interval=self.interval_seconds,
+            timeout=self.timeout_seconds,
+            up=self.up,
+            down=self.down,
+        )
+
+
+class ClusterConfig(Section, frozen=True):
+    """One member cluster: exactly one of ``kubeconfig``, ``manifests`` and ``in_cluster`` is set.
+
+    ``context`` is the kubeconfig's context, by default its current one. ``network`` is where its endpoints are.
+    """
+
+    name: str
+    kubeconfig: str | None = None
+    context: str | None = None
+    manifests: str | None = None
+    in_cluster: bool = False
+    network: str = ""
+    probe: ProbeConfig | None = None
+
+
+class RemoteSecretsConfig(Section, frozen=True):
+    """Member clusters from the Secrets labelled ``istio/multiCluster=true`` of a namespace in a home cluster.
+
+    The home cluster is the one of ``kubeconfig`` (and ``context``), or the one the registry runs in. With
+    ``allow_exec`` the kubeconfigs in the Secrets may run exec plugins and name files, on the registry's own machine.
+    """
+
+    kubeconfig: str | None = None
+    context: str | None = None
+    in_cluster: bool = False
+    namespace: str = "istio-system"
+    allow_exec: bool = False
+
+
+class TlsConfig(Section, frozen=True):
+    """TLS on the gRPC port: PEM files, read anew when they change.
+
+    With ``client_ca`` clients have to show a certificate of that authority.
+    """
+
+    certificate: str
+    key: str
+    client_ca: str | None = None
+
+
+class ListenConfig(Section, frozen=True):
+    """Where the registry listens: ``grpc`` HOST:PORT or ``unix:PATH``, ``http`` HOST:PORT."""
+
+    grpc: str = "127.0.0.1:15010"
+    http: str = "127.0.0.1:15014"
+    tls: TlsConfig | None = None
+
+
+class LimitsConfig(Section, frozen=True):
+    """What one client, and all of them, may use on the gRPC port: see ``registry.rpc.limits``.
+
+    ``subscriptions`` are the names that one xDS stream may ask for.
+    """
+
+    subscriptions: int = 200_000
+    connections: int = _LIMITS.connections
+    streams: int = _LIMITS.streams
+    header_list_bytes: int = _LIMITS.header_list_bytes
+    received_message_bytes: int = _LIMITS.received_message_bytes
+    sent_message_bytes: int = _LIMITS.sent_message_bytes
+    waiting_bytes: int = _LIMITS.waiting_bytes
+    stalled_seconds: float = _LIMITS.stalled_seconds
+    handshake_seconds: float = _LIMITS.handshake_seconds
+    idle_seconds: float = _LIMITS.idle_seconds
+    ping_seconds: float = _LIMITS.ping_seconds
+    ping_timeout_seconds: float = _LIMITS.ping_timeout_seconds
+    client_ping_seconds: float = _LIMITS.client_ping_seconds
+    new_streams: int = _LIMITS.new_streams
+    resets: int = _LIMITS.resets
+    control_frames: int = _LIMITS.control_frames
+    burst_seconds: int = _LIMITS.burst_seconds
+
+    def limits(self) -> Limits:
+        return Limits(**{each.name: getattr(self, each.name) for each in dataclasses.fields(Limits)})
+
+
+class ExportConfig(Section, frozen=True):
+    """Which services are in the list: see ``registry.index.export``. ``export: MODE`` is short for ``{mode: MODE}``.
+
+    ``selector`` has labels that a Service must have, in the mode of that name. With ``write_conditions``, in the mode
+    ServiceExport, what became of an export is written to its status.
+    """
+
+    mode: ExportMode = ExportMode.ALL
+    selector: dict[str, str] = msgspec.field(default_factory=dict)
+    write_conditions: bool = False
+    exclude_namespaces: tuple[str, ...] = tuple(sorted(DEFAULT_EXCLUDED_NAMESPACES))
+    exclude_services: tuple[str, ...] = tuple(sorted(map(str, DEFAULT_EXCLUDED_SERVICES)))
+
+    def policy(self) -> ExportPolicy:
+        return ExportPolicy(
+            frozenset(self.exclude_namespaces),
+            frozenset(map(ServiceKey.parse, self.exclude_services)),
+            self.mode,
+            tuple(sorted(self.selector.items())),
+        )
+
+
+class GuardConfig(Section, frozen=True):
+    """When a list that lacks much is doubted: see ``registry.index.guard``."""
+
+    share: float = _GUARD.share
+    floor: int = _GUARD.floor
+    confirm_seconds: float = _GUARD.confirm_seconds
+    hold_seconds: float = _GUARD.hold_seconds
+
+    def policy(self) -> GuardPolicy:
+        return GuardPolicy(self.share, self.floor, self.confirm_seconds, self.hold_seconds)
+
+
+class FollowConfig(Section, frozen=True):
+    """How API servers are followed: see ``registry.sources.kubernetes.reflector.SourceOptions``."""
+
+    quiet_seconds: float = _FOLLOW.quiet_seconds
+    audit_seconds: float = _FOLLOW.audit_seconds
+    stream_lists: bool = _FOLLOW.stream_lists
+
+    def options(self) -> SourceOptions:
+        return SourceOptions(self.quiet_seconds, self.audit_seconds, self.stream_lists)
+
+
+class LivenessConfig(Section, frozen=True):
+    """When a cluster is in doubt: see ``registry.liveness.table``. ``probe`` is for those without one of their own."""
+
+    stale_seconds: float = _LIVENESS.stale
+    evict_seconds: float = _LIVENESS.evict
+    grace_seconds: float = _LIVENESS.grace
+    hold_seconds: float = _LIVENESS.hold
+    probe: ProbeConfig | None = None
+
+    def rules(self) -> Rules:
+        return Rules(self.stale_seconds, self.evict_seconds, self.grace_seconds, self.hold_seconds)
+
+
+class SnapshotConfig(Section, frozen=True):
+    """Where what is known is kept across a restart; no ``file``: nowhere."""
+
+    file: str | None = None
+    min_seconds: float = PaceRules().min_seconds
+
+    def pace(self) -> PaceRules:
+        return PaceRules(self.min_seconds)
+
+
+class SelectorConfig(Section, frozen=True):
+    """Endpoints of this cluster, region and zone, with these labels; at least one is said."""
+
+    cluster: str = ""
+    region: str = ""
+    zone: str = ""
+    labels: dict[str, str] = msgspec.field(default_factory=dict)
+
+    def selector(self) -> Selector:
+        return Selector(self.cluster, self.region, self.zone, tuple(sorted(self.labels.items())))
+
+
+class TrafficConfig(Section, frozen=True):
+    """How the endpoints of some services are ordered: see ``registry.views.policy``.
+
+    The first rule whose ``namespace`` and ``name``, shell patterns, match a service counts.
+    """
+
+    namespace: str = "*"
+    name: str = "*"
+    distribution: Distribution | None = None
+    failover: tuple[SelectorConfig, ...] | None = None
+    fallback: Fallback | None = None
+
+    def rule(self) -> PolicyRule:
+        failover = None if self.failover is None else tuple(each.selector() for each in self.failover)
+        return PolicyRule(self.namespace, self.name, self.distribution, failover, self.fallback)
+
+
+class GatewayConfig(Section, frozen=True):
+    """Where clients of other networks enter a network: an IP address and a port; its region and zone where known."""
+
+    address: str
+    port: int
+    region: str = ""
+    zone: str = ""
+
+    def gateway(self) -> Gateway:
+        return Gateway(ip_address(self.address).compressed, self.port, Locality(self.region, self.zone))
+
+
+class NetworkConfig(Section, frozen=True):
+    """A network and its gateways: see ``registry.index.gateways``.
+
+    ``gateways`` are all it has, where any are said. ``gateway_port`` is the port of those that are Services.
+    """
+
+    name: str
+    gateways: tuple[GatewayConfig, ...] = ()
+    gateway_port: int | None = None
+
+    def rule(self) -> NetworkRule:
+        return NetworkRule(tuple(each.gateway() for each in self.gateways), self.gateway_port)
+
+
+class ServiceEntriesConfig(Section, frozen=True):
+    """Whether ServiceEntries are written into the member clusters that have an API server."""
+
+    write: bool = False
+
+
+class EnvoyConfig(Section, frozen=True):
+    """What sidecars are told: where ``outbound_http`` listens."""
+
+    listener: str = "127.0.0.1:15001"
+
+
+class CoalesceConfig(Section, frozen=True):
+    """How changes are gathered: sent after ``quiet_ms`` of quiet, at the latest ``max_ms`` after the first."""
+
+    quiet_ms: float = 10
+    max_ms: float = 100
+
+
+class Config(Section, frozen=True):
+    """Everything ``mesh-registry serve`` can be told. Paths are absolute or relative to the working directory.
+
+    Member clusters are those of ``clusters``, of the kubeconfigs in ``kubeconfig_folder``, and of ``remote_secrets``.
+    ``exec_seconds`` is how long an exec plugin or an identity provider may take for a token.
+    """
+
+    clusters: tuple[ClusterConfig, ...] = ()
+    kubeconfig_folder: str | None = None
+    remote_secrets: RemoteSecretsConfig | None = None
+    exec_seconds: float = EXEC_SECONDS
+    domain: str = DEFAULT_DOMAIN
+    listen: ListenConfig = ListenConfig()
+    export: ExportConfig | ExportMode = ExportConfig()
+    guard: GuardConfig = GuardConfig()
+    follow: FollowConfig = FollowConfig()
+    liveness: LivenessConfig = LivenessConfig()
+    snapshot: SnapshotConfig = SnapshotConfig()
+    service_entries: ServiceEntriesConfig = ServiceEntriesConfig()
+    envoy: EnvoyConfig = EnvoyConfig()
+    traffic: tuple[TrafficConfig, ...] = ()
+    networks: tuple[NetworkConfig, ...] = ()
+    coalesce: CoalesceConfig = CoalesceConfig()
+    limits: LimitsConfig = LimitsConfig()
+
+    def policy_rules(self) -> tuple[PolicyRule, ...]:
+        return tuple(each.rule() for each in self.traffic)
+
+    def network_rules(self) -> dict[str, NetworkRule]:
+        return {each.name: each.rule() for each in self.networks}
+
+    @property
+    def exported(self) -> ExportConfig:
+        """Which services are in the list, in the long form."""
+        return self.export if isinstance(self.export, ExportConfig) else ExportConfig(self.export)
