@@ -199,7 +199,7 @@ class PromisesMachine(RuleBasedStateMachine):
                 self.twin = None
             self._say()
             await asyncio.sleep(TOLD_SECONDS)
-            if site.member is None:
+            if site.member is None and self.opened:  # before that clients are told nothing, and keep what they have
                 self._gone(site.truth(), "was taken out with its cluster")
 
         self._run(change())
