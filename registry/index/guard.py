@@ -17,7 +17,7 @@ is not the cluster's first one yet, what is held is from the snapshot   Unverifi
 
 What is held is let go when: a watch speaks of the object, or says that its Service is deleted; a watch or a list has it
 again, an endpoint also in another slice of its Service; its Pod is gone, is not ready, or is none of the Service's
-selector's; a second list, ``confirm_seconds`` later, lacks it too, and no Pod contradicts;
+selector's; a second list, begun ``confirm_seconds`` later, lacks it too, and no Pod contradicts;
 ``hold_seconds`` are over; somebody releases it by hand. Pure: the time is passed in.
 """
 
@@ -172,14 +172,14 @@ class RemovalGuard:
                 touched |= self._reduce(hold, _addresses(hold.fact) - gone)
         return touched
 
-    def confirmed(self, kind: Kind, witness: Witness, now: float) -> set[ServiceKey]:
-        """One more list of ``kind`` lacks what is held of it; returns the services to be joined anew.
+    def confirmed(self, kind: Kind, witness: Witness, began: float) -> set[ServiceKey]:
+        """One more list of ``kind``, begun then, lacks what is held of it; returns the services to be joined anew.
 
         Endpoints whose Pods are alive stay until their time is over.
         """
         touched: set[ServiceKey] = set()
         for hold in tuple(self._holds.values()):
-            if hold.fact.ref.kind is not kind or now < hold.grown + self.policy.confirm_seconds:
+            if hold.fact.ref.kind is not kind or began < hold.grown + self.policy.confirm_seconds:
                 continue
             if isinstance(hold.fact, EndpointSlice):
                 alive = {address for address, said in witness.testimony(hold.fact) if said is Testimony.ALIVE}

@@ -19,7 +19,7 @@ from registry.index.join import (
 )
 from registry.index.lookup import ServiceLookup
 from registry.index.store import Difference, FactStore
-from registry.model.events import Apply, Delete, InitApply, InitDone, SourceEvent
+from registry.model.events import Apply, Delete, Init, InitApply, InitDone, SourceEvent
 from registry.model.facts import NETWORK_LABEL, EndpointSlice, Fact, Namespace, Node, Pod, Service, ServiceExport
 from registry.model.names import ClusterId, Kind, ObjectRef, ServiceKey
 from registry.model.reasons import Reason
@@ -50,6 +50,8 @@ class Member:
         self.guard = RemovalGuard(policy or GuardPolicy())
         self._present_network = network
         self._pods_changed = False
+        self._began: dict[Kind, float] = {}
+        """When the last list of each kind began."""
         self._changed: dict[ServiceKey, _Names] = {}
         """The Pods and Nodes that changed since a service was joined last."""
         self.restored = False
@@ -79,8 +81,11 @@ class Member:
             return set()
         was_shown = self.shown
         match event:
-            case InitDone(kind, rewound):
-                touched = self._list(kind, rewound, now)
+            case Init(kind):
+                self._began[kind] = now
+                touched = self._touched(self.facts.apply(event))
+            case InitDone():
+                touched = self._list(event, now)
             case Apply(fact):
                 touched = self._touched(self.facts.apply(event)) | self.guard.told(fact)
             case Delete(ref):
@@ -244,8 +249,9 @@ class Member:
         self._present_network = network
         return self.services()
 
-    def _list(self, kind: Kind, rewound: bool, now: float) -> set[ServiceKey]:
-        """A list of ``kind`` is complete: swap it in, and hold what of it is in doubt."""
+    def _list(self, done: InitDone, now: float) -> set[ServiceKey]:
+        """A list is complete: swap it in, and hold what of it is in doubt."""
+        kind, rewound = done.kind, done.rewound
         differences = self.facts.compare(kind)
         was_verified = self.verified
         guarded = self._guarded and self.shown
@@ -271,7 +277,8 @@ class Member:
         if self.verified and self.guard:
             if not was_verified:
                 touched |= self._verify(now)
-            touched |= self.guard.confirmed(kind, self._witness(), now)
+            if not done.retold:
+                touched |= self.guard.confirmed(kind, self._witness(), self._began[kind])
             touched |= self.guard.reconsider(self._witness())
         return touched | self._set_network() if kind is Kind.NAMESPACE else touched
 

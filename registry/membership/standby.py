@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from registry.model.conditions import Condition, ConditionType
 from registry.model.events import Apply, Delete, Init, InitApply, InitDone, InitKeep, SourceEvent
@@ -57,7 +57,7 @@ class Standby:
         for kind, held in sorted(self._kinds.items()):
             if held.listed is not None:
                 yield from _list(kind, held)
-                yield held.listed
+                yield replace(held.listed, retold=True)
             if held.coming is not None:
                 yield from _list(kind, held.coming)
 

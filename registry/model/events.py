@@ -40,11 +40,12 @@ class InitDone:
     """The list of ``kind`` is complete: swap.
 
     ``rewound``: its resourceVersion is older than one told before, so it is of an earlier time (an etcd restored from
-    a backup).
+    a backup). ``retold``: it was listed some time ago, and somebody else heard it then, with the changes since.
     """
 
     kind: Kind
     rewound: bool = False
+    retold: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -432,3 +432,27 @@ def test_a_service_whose_export_alone_is_in_doubt_is_in_doubt() -> None:
     service = index.get(ECHO)
     assert service is not None
     assert [each.demoted for each in service.endpoints] == [True]
+
+
+def test_a_list_that_was_begun_too_soon_is_no_second_one() -> None:
+    world = World(a_service(), a_slice(*addresses(2)))
+    world.relist()
+    world.now += 29
+    world.index.apply(A, Init(Kind.ENDPOINT_SLICE))
+    world.now += 20
+    world.index.apply(A, InitDone(Kind.ENDPOINT_SLICE))
+    world.index.commit()
+    assert world.doubted == set(addresses(2))
+    world.relist(after=1)
+    assert world.endpoints() == ()
+
+
+def test_a_list_that_somebody_else_heard_some_time_ago_is_no_second_one() -> None:
+    world = World(a_service(), a_slice(*addresses(2)))
+    world.relist()
+    world.now += 60
+    for event in (Init(Kind.ENDPOINT_SLICE), InitDone(Kind.ENDPOINT_SLICE, retold=True)):
+        world.index.apply(A, event)
+    world.index.commit()
+    assert world.doubted == set(addresses(2))
+    assert world.wait(0) == {Kind.ENDPOINT_SLICE}

@@ -82,7 +82,7 @@ def test_rewound_list_stays_one() -> None:
     standby = Standby()
     for event in (Init(Kind.POD), InitDone(Kind.POD, rewound=True)):
         standby.apply(event)
-    assert list(standby.replay()) == [Init(Kind.POD), InitDone(Kind.POD, rewound=True)]
+    assert list(standby.replay()) == [Init(Kind.POD), InitDone(Kind.POD, rewound=True, retold=True)]
 
 
 def test_relay_is_silent_then_heard_then_deaf() -> None:

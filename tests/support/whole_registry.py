@@ -215,6 +215,12 @@ class WholeRegistry:
             self.written = b"".join(encode(DOMAIN, self._loop.time(), self._memory.clusters()))
 
 
+def remembered_members(snapshot: bytes) -> frozenset[str]:
+    """The members that the snapshot knows, and knows which clusters they are."""
+    known = decode(snapshot, DOMAIN).clusters if snapshot else ()
+    return frozenset(each.cluster for each in known if each.uid)
+
+
 def group(node: Node, kind: ResourceType) -> Hashable:
     return place_of(node.locality, node.metadata) if kind is EDS else ""
 
