@@ -376,7 +376,7 @@ class PromisesMachine(RuleBasedStateMachine):
         if site.member is None or self.registry is None or not self.opened:
             return False
         door = self.registry.door(ClusterId(site.member))
-        return door is not None and door.api is site.api and door.followed
+        return door is not None and door.api is site.api and door.followed and not site.api.dead
 
     def _known(self, member: str) -> bool:
         """The registry knows which cluster the member is."""
