@@ -211,9 +211,12 @@ class Play:
 
     def __init__(self) -> None:
         self.server, self.listener, self.made = Server(), Listener(), ListWatch(Kind.SERVICE, zero)
+        self.opened: OpenWatch | None = None
+        self.listed: list[bytes] = []
+        self.since = self.read = 0
 
     def proceed(self, upto: int | None) -> None:
-        """Do what the machine asks for, and read ``upto`` lines of the stream it comes to."""
+        """Do what the machine asks for, and read ``upto`` lines of the stream it comes to, or is reading."""
         while not isinstance(self.made.step, OpenWatch):
             match self.made.step:
                 case Wait():
@@ -223,20 +226,24 @@ class Play:
                 case GetPage():
                     for event in self.made.page(self.server.page()):
                         self.listener.hear(event)
+        if self.made.step is not self.opened:
+            self._open(self.made.step)
+        self._take(upto)
+
+    def _open(self, step: OpenWatch) -> None:
+        self.opened, self.read = step, 0
+        self.listed = self.server.stream() if step.lists else []
+        self.since = self.server.version if step.lists else int(step.query["resourceVersion"])
         self.made.opened()
-        self._take(self._lines(self.made.step)[:upto])
 
-    def _lines(self, step: OpenWatch) -> list[bytes]:
-        if step.lists:
-            return self.server.stream()
-        return [line for version, line in self.server.log if version > int(step.query["resourceVersion"])]
-
-    def _take(self, lines: list[bytes]) -> None:
-        step = self.made.step
-        for line in lines:
+    def _take(self, upto: int | None) -> None:
+        """The next lines of the stream that is open: what it lists, then what changed since."""
+        changed = [line for version, line in self.server.log if version > self.since]
+        for line in [*self.listed, *changed][self.read :][:upto]:
+            self.read += 1
             for event in self.made.line(line):
                 self.listener.hear(event)
-            if self.made.step is not step:
+            if self.made.step is not self.opened:
                 return
 
     def held(self) -> dict[str, int]:

@@ -18,7 +18,7 @@ SCHEMAS = {
     Kind.ENDPOINT_SLICE: ("apis/discovery.k8s.io/v1", "io.k8s.api.discovery.v1.EndpointSlice"),
     Kind.SERVICE_EXPORT: ("apis/multicluster.x-k8s.io/v1beta1", "io.x-k8s.multicluster.v1beta1.ServiceExport"),
 }
-WHOLE = {"addresses", "selector", "deprecatedTopology", "loadBalancer", "conditions", "forZones", "forNodes"}
+WHOLE = {"addresses", "selector", "deprecatedTopology", "conditions", "forZones", "forNodes"}
 """Lists and maps that count as one field; of an endpoint, ``conditions`` is an object and is gone into."""
 
 
@@ -30,7 +30,7 @@ def fields(schemas: Mapping[str, Any], schema: Mapping[str, Any], at: str = "") 
     elif "properties" in schema:
         for name, each in schema["properties"].items():
             if at or name not in ("apiVersion", "kind", "metadata"):
-                whole = (name in WHOLE and resolved(schemas, each).get("type") == "array") or name == "loadBalancer"
+                whole = name in WHOLE and resolved(schemas, each).get("type") == "array"
                 path = f"{at}.{name}" if at else name
                 yield from (path,) if whole else fields(schemas, each, path)
     else:
