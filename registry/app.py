@@ -373,6 +373,7 @@ class Registry:
             objects=self._index.objects(cluster),
             writer=self._writers.status(cluster),
             export_writer=self._conditions.status(cluster),
+            drifted=source.drifted if source is not None else 0,
         )
 
 

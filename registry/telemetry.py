@@ -104,6 +104,11 @@ class _State(Collector):
         held = GaugeMetricFamily(
             f"{PREFIX}_held_endpoints", "Endpoints that a list lacks and that are kept.", labels=["cluster", "reason"]
         )
+        drift = CounterMetricFamily(
+            f"{PREFIX}_cluster_drift",
+            "Objects that were found to differ from the API server's, and mended.",
+            labels=["cluster"],
+        )
         doubted: Tally[tuple[str, str]] = Tally()
         for each in self._reports.held():
             doubted[each.cluster, each.reason] += len(each.endpoints)
@@ -111,6 +116,7 @@ class _State(Collector):
             held.add_metric([cluster, reason], count)
         for report in self._reports.clusters():
             standing.add_metric([report.cluster, report.standing], 1)
+            drift.add_metric([report.cluster], report.drifted)
             for dated in report.conditions:
                 said = dated.condition
                 conditions.add_metric([report.cluster, said.type, said.reason], said.status)
@@ -121,7 +127,7 @@ class _State(Collector):
                 objects.add_metric([report.cluster, kind], count)
             if report.writer is not None:
                 written.add_metric([report.cluster], report.writer.entries)
-        yield from (listed, failing, objects, written, standing, conditions, held)
+        yield from (listed, failing, objects, written, standing, conditions, held, drift)
 
     def _snapshot(self) -> Iterator[Metric]:
         report = self._reports.snapshot()

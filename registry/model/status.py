@@ -85,6 +85,10 @@ class Source(Protocol):
         The oldest of the kinds counts. None: not all were listed yet.
         """
 
+    @property
+    def drifted(self) -> int:
+        """How many objects, since it began, were found to differ from what the place has, and were mended."""
+
     def relist(self, kinds: Iterable[Kind]) -> None:
         """List these kinds anew soon: somebody doubts what the last list said. Returns at once."""
 

@@ -25,6 +25,7 @@ def cluster_document(report: ClusterReport) -> Document:
         "standing": str(report.standing),
         "conditions": [_condition_document(each) for each in report.conditions],
         "listed": sorted(map(str, report.status.listed)),
+        "drifted": report.drifted,
         "objects": {str(kind): count for kind, count in sorted(report.objects.items())},
         "serviceEntries": None if report.writer is None else _writer_document(report.writer),
         "exportConditions": None if report.export_writer is None else _writer_document(report.export_writer),

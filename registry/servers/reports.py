@@ -23,7 +23,8 @@ class ClusterReport:
 
     ``named_by`` is where it is said that it is a member. ``objects`` counts the facts held by kind; ``writer`` is None
     where no ServiceEntries are written into the cluster, ``export_writer`` where no conditions of ServiceExports are.
-    ``conditions`` are dated in seconds since the epoch.
+    ``conditions`` are dated in seconds since the epoch. ``drifted`` counts the objects that differed from the cluster's
+    and were mended, since it is followed as it is now.
     """
 
     cluster: ClusterId
@@ -36,6 +37,7 @@ class ClusterReport:
     export_writer: WriterStatus | None = None
     standing: Standing = Standing.CURRENT
     conditions: Sequence[Dated] = ()
+    drifted: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import aiohttp
 import pytest
 import pytest_asyncio
 from support.fake_apiserver import FakeApiServer, kubeconfig, refuse
@@ -13,6 +14,7 @@ from support.fleet import LISTEN, a_cluster, a_slice_of, config_of, fleet, repla
 from support.processes import until
 
 from registry.config import ClusterConfig, Config, load
+from registry.config.sections import FollowConfig
 from registry.model.conditions import ConditionType
 from registry.model.names import Kind
 
@@ -287,3 +289,18 @@ async def test_kubeconfigs_of_flags_are_followed_too(tmp_path: Path, a: FakeApiS
         await until(lambda: watches_with(a, "Bearer renewed"), "the newest are used")
         assert on.states() == {"a": "Synced", "b": "Failing KubeconfigInvalid"}
         assert len(on.client.responses) == 1
+
+
+async def test_what_no_watch_told_is_found_mended_and_counted(folder: Path, a: FakeApiServer) -> None:
+    (folder / "a.yaml").write_text(config_of(a))
+    config = Config(kubeconfig_folder=str(folder), listen=LISTEN, follow=FollowConfig(audit_seconds=0.5))
+    async with fleet(config) as on:
+        await on.has(A1, A2)
+        assert on.report("a").drifted == 0
+        a.betray(Kind.ENDPOINT_SLICE, a_slice_of(A1, A2, C1))
+        await on.has(A1, A2, C1)
+        assert on.report("a").drifted == 1
+        async with aiohttp.ClientSession() as session:
+            text = await (await session.get(f"http://{on.registry.http_address}/metrics")).text()
+        assert 'mesh_registry_cluster_drift_total{cluster="a"} 1.0' in text
+        assert not on.client.wrong

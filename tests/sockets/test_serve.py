@@ -195,6 +195,7 @@ async def test_metrics_count_what_there_is(running: RunningRegistry) -> None:
         "mesh_registry_services 1.0",
         'mesh_registry_endpoints{cluster="a",health="HEALTHY"} 2.0',
         'mesh_registry_cluster_listed{cluster="b"} 1.0',
+        'mesh_registry_cluster_drift_total{cluster="a"} 0.0',
         'mesh_registry_cluster_objects{cluster="a",kind="Pod"} 2.0',
         "mesh_registry_xds_clients 0.0",
     ):

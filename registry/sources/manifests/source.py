@@ -71,6 +71,11 @@ class ManifestsSource:
     def heard_at(self) -> float | None:
         return self._heard_at
 
+    @property
+    def drifted(self) -> int:
+        """Each look reads all there is."""
+        return 0
+
     def relist(self, kinds: Iterable[Kind]) -> None:
         self._relist = self._relist or any(kinds)
 
