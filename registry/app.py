@@ -354,10 +354,10 @@ class Registry:
         return place
 
     def _may_write(self) -> bool:
-        """Every member is known and was listed, so that no entry is written too short."""
+        """Every member is known, and what it listed is in the merged list, so that no entry is written too short."""
         clusters = self._members.clusters()
         return self._members.known and all(
-            self._index.synced(each) or self._members.duplicate(each) for each in clusters
+            self._index.merged(each) or self._members.duplicate(each) for each in clusters
         )
 
     def _cluster_report(self, cluster: ClusterId) -> ClusterReport:

@@ -209,7 +209,10 @@ class Pipeline:
         self._coalescer.sent()
         began = self._clock.time()
         doubted = set(self._index.doubted)
+        waiting = self._index.waiting
         changes = self._index.commit()
+        if self._index.waiting != waiting:
+            self._tell_bystanders()
         self._tell_observers()
         if doubted:
             self._tell_doubts(doubted)

@@ -75,6 +75,8 @@ class Index:
 
         self._unsettled: set[ClusterId] = set()
         """Clusters of which something is held, and which said something since the last commit."""
+        self._new: set[ClusterId] = set()
+        """Clusters that had not listed everything when the last commit came."""
         self.doubted: set[ClusterId] = set()
         """Clusters of which something is held, or was at the last commit."""
 
@@ -87,6 +89,7 @@ class Index:
         if cluster in self._members:
             raise ValueError(f"cluster {cluster} is a member already")
         self._members[cluster] = Member(cluster, network, self._export, self._guard)
+        self._new.add(cluster)
 
     def remove_cluster(self, cluster: ClusterId) -> None:
         """Forget ``cluster``: the next commit is without all it said."""
@@ -94,6 +97,7 @@ class Index:
         self._standing.pop(cluster, None)
         self._gateways.forget(cluster)
         self.doubted.discard(cluster)
+        self._new.discard(cluster)
         self._stale.update((cluster, key) for key in self._keys_of(cluster))
 
     def start_over(self, cluster: ClusterId) -> None:
@@ -153,6 +157,7 @@ class Index:
             self._set_contribution(key, cluster, self._join(cluster, key))
             member = self._members.get(cluster)
             self._gateways.put(cluster, key, None if member is None else member.gateway(key))
+        self._new = {cluster for cluster in self._new if not self._members[cluster].facts.synced}
         touched = self._unmerged.union(key for _, key in self._stale)
         self._stale.clear()
         self._unmerged.clear()
@@ -233,6 +238,15 @@ class Index:
     def synced(self, cluster: ClusterId) -> bool:
         """Every kind of the cluster was listed once."""
         return self._members[cluster].facts.synced
+
+    def merged(self, cluster: ClusterId) -> bool:
+        """What the cluster listed at first is in the merged list: it was synced when the last commit came."""
+        return cluster not in self._new
+
+    @property
+    def waiting(self) -> int:
+        """How many clusters are not in the merged list yet."""
+        return len(self._new)
 
     def restored(self, cluster: ClusterId) -> bool:
         """What is shown of the cluster is still from a snapshot."""

@@ -324,3 +324,15 @@ def test_change_sets_say_before_and_after_in_the_order_of_keys() -> None:
         ("b", False, False),
         ("c", True, False),
     ]
+
+
+def test_a_cluster_is_in_the_merged_list_with_the_commit_after_its_last_first_list() -> None:
+    index = Index()
+    index.add_cluster(A)
+    for event in listing(a_service(), a_slice("10.0.0.1")):
+        assert not index.merged(A)
+        index.apply(A, event)
+    assert index.synced(A)
+    assert not index.merged(A), "nobody can see it yet"
+    index.commit()
+    assert index.merged(A)
