@@ -53,6 +53,11 @@ the longest wait."""
 EVERY_LOSS = GuardPolicy(share=0.0, floor=0)
 EXAMPLES = os.environ.get("REGISTRY_PROMISES_EXAMPLES", "")
 
+TWIN = "0-twin"
+"""Before every other name, so that its endpoints would be those that are shown."""
+
+ACTIONS = ("label", "take", "move", "add", "add bare", "unready", "ready", "select", "empty", "delete")
+
 names = st.sampled_from("abc")
 services = st.sampled_from(SERVICES)
 
@@ -84,22 +89,11 @@ class PromisesMachine(RuleBasedStateMachine):
     @rule(
         name=names,
         service=services,
-        action=st.sampled_from(["add", "add bare", "take", "empty", "delete", "unready", "ready", "move", "select"]),
+        action=st.sampled_from(ACTIONS),
         count=st.integers(1, 5),
     )
     def work(self, name: str, service: str, action: str, count: int) -> None:
-        self._run(self._told(self.sites[name], lambda site: _work(site.work, service, action, count)))
-
-    @rule(name=names, service=services, note=st.sampled_from("xyz"))
-    def label(self, name: str, service: str, note: str) -> None:
-        """Nothing that matters changes."""
-
-        async def label(site: Site) -> None:
-            if service in site.work.services():
-                await site.work.write_service(service, note=note)
-            await site.work.label_node(0, f"z{note}")
-
-        self._run(self._told(self.sites[name], label))
+        self._run(self._told(self.sites[name], service, action, count))
 
     @rule(seconds=st.sampled_from([0.03, 1.5, 8, 31, 100, 260, 800]))
     def wait(self, seconds: float) -> None:
@@ -166,6 +160,22 @@ class PromisesMachine(RuleBasedStateMachine):
 
         self._run(lie())
 
+    @rule(name=names, about=services, kind=st.sampled_from([Kind.SERVICE, Kind.ENDPOINT_SLICE]), data=st.data())
+    def lie_meanwhile(self, name: str, about: str, kind: Kind, data: st.DataObject) -> None:
+        """There is work in the cluster while what a list lacked is in doubt."""
+        self.lie(name, {kind}, {about}, False, LIE_SECONDS)
+        self.wait(1.5)
+        for action in data.draw(st.lists(st.sampled_from(ACTIONS), min_size=1, max_size=3)):
+            self.work(name, about, action, data.draw(st.integers(1, 3)))
+
+    @rule(name=names, seconds=st.sampled_from([260, 800]), gateway=st.booleans())
+    def lose(self, name: str, seconds: float, gateway: bool) -> None:
+        """Nothing is heard of a cluster for long, or nothing at all."""
+        self.break_api(name, "down")
+        if gateway:
+            self.gateway(name, False)
+        self.wait(seconds)
+
     @rule(name=names)
     def back_up(self, name: str) -> None:
         self.backups[name] = self.sites[name].api.backup()
@@ -175,10 +185,13 @@ class PromisesMachine(RuleBasedStateMachine):
         async def restore() -> None:
             if name in self.backups:
                 site = self.sites[name]
+                before, followed = site.truth(), self._followed(site) and site.trouble_since is None
                 self._in_trouble(site)
-                before = site.truth()
                 await site.api.restore(self.backups[name])
                 site.reborn |= site.truth() ^ before
+                if followed:
+                    await asyncio.sleep(8)
+                    self._there(before - site.truth(), "is not in the backup")
 
         self._run(restore())
 
@@ -274,12 +287,15 @@ class PromisesMachine(RuleBasedStateMachine):
             await work.begin()
             await work.write_service("echo", colour="red")
             await work.add("echo", 2 * number, podded=name != "b")
-            self.sites[name] = Site(api, work, name if name in "ab" else None)
+            if name == "a":
+                await work.write_service("cart", colour="red")
+                await work.add("cart", 2, podded=False)
+            self.sites[name] = Site(api, work, name)
         self.foreign = self.sites.pop("z").api
         self.promises = {who: Promises(who, self.sites.values()) for who in ("xDS", "lookup")}
         self.xds = DeltaClient(lambda: self._looked("xDS"))
         self.lookup = LookupClient(SERVICES, lambda: self._looked("lookup"))
-        for name in "ab":
+        for name in self.sites:
             self._give_credential(name, "good")
         await self._restart(False)
         await self._settle()
@@ -357,15 +373,20 @@ class PromisesMachine(RuleBasedStateMachine):
         other = sorted(named for named in ours | theirs if ours.get(named) != theirs.get(named))
         return [f"{name}: {ours.get((kind, name))!r}, fresh: {theirs.get((kind, name))!r}" for kind, name in other]
 
-    async def _told(self, site: Site, work: Callable[[Site], Coroutine[Any, Any, None]]) -> None:
+    async def _told(self, site: Site, service: str, action: str, count: int) -> None:
         """Work in a cluster; where every watch is open, what is deleted is gone from every client soon."""
         before, followed = site.truth(), self._followed(site)
-        await work(site)
+        await _work(site.work, service, action, count)
         after = site.truth()
         site.reborn |= before - after
         await asyncio.sleep(TOLD_SECONDS)
         if followed and self._followed(site):
             self._gone(before - after, "was deleted under an open watch")
+
+    def _there(self, places: set[Place], why: str) -> None:
+        for client in (self.xds, self.lookup):
+            there = {Place(service, address) for service, ends in client.shown().items() for _, address in ends}
+            assert places <= there, f"{sorted(places - there)} {why}, and is not shown any more"
 
     def _gone(self, places: set[Place], why: str) -> None:
         for client in (self.xds, self.lookup):
@@ -410,7 +431,7 @@ class PromisesMachine(RuleBasedStateMachine):
             for name, site in self.sites.items()
             if site.member is not None
         ]
-        return [*specs, *([MemberSpec("twin", "test", self.twin)] if self.twin else [])]
+        return [*specs, *([MemberSpec(TWIN, "test", self.twin)] if self.twin else [])]
 
     def _say(self) -> None:
         assert self.registry is not None
@@ -468,7 +489,10 @@ async def _work(work: Workloads, service: str, action: str, count: int) -> None:
         case "move":
             await work.rename_slices(service)
         case "select":
-            await work.select(service, ("red", "green", "blue")[count % 3])
+            await work.select_others(service)
+        case "label":  # nothing that matters changes
+            await work.write_service(service, note=f"note-{count}")
+            await work.label_node(0, f"z{count}")
 
 
 async def _break(api: ClusterApi, fault: str) -> None:
@@ -515,7 +539,7 @@ def _concerns(kind: Kind, document: Document, about: set[str], *, part: bool) ->
 
 
 PromisesMachine.TestCase.settings = settings(
-    max_examples=int(EXAMPLES or 40),
+    max_examples=int(EXAMPLES or 150),
     stateful_step_count=25,
     derandomize=not EXAMPLES,
     deadline=None,

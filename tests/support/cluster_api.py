@@ -98,7 +98,7 @@ class Door:
     def followed(self) -> bool:
         """Every kind has an open watch, over which comes what happens from now on."""
         now = asyncio.get_running_loop().time()
-        return all(
+        return not self.api.dead and all(
             any(self.api.revived_at < since < now - OPEN_SECONDS for since in self._open[kind]) for kind in BASE_KINDS
         )
 
@@ -202,14 +202,13 @@ class Workloads:
     async def rename_slices(self, service: str) -> None:
         """Slices with the same endpoints under other names; then the old ones go."""
         for each in self._slices(service):
-            name = each["metadata"]["name"]
-            await self._write_slice(service, f"{name}x" if len(name) < 40 else f"{service}-0", each["endpoints"])
-            await self.api.remove(Kind.ENDPOINT_SLICE, name)
+            await self._write_slice(service, self._unused(service), each["endpoints"])
+            await self.api.remove(Kind.ENDPOINT_SLICE, each["metadata"]["name"])
 
-    async def select(self, service: str, colour: str) -> None:
+    async def select_others(self, service: str) -> None:
         """The Service selects other Pods: as many new endpoints as there were old ones, whose Pods stay."""
         before = self.endpoints(service)
-        await self.write_service(service, colour=colour)
+        await self.write_service(service, colour=f"colour-{self._given}")
         await self._write_slices(service, [await self._made(service, podded=True) for _ in before])
 
     async def _made(self, service: str, *, podded: bool) -> Document:
