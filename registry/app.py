@@ -31,7 +31,7 @@ from registry.pipeline import Pipeline
 from registry.rpc.server import ListenError, RpcServer
 from registry.rpc.tls import ServerTls, TlsError
 from registry.servers.ads import ClientStatus, XdsServer
-from registry.servers.explanation import Explanation
+from registry.servers.explanation import Explanation, MemberHealth
 from registry.servers.health import HealthServer
 from registry.servers.http import HttpServer
 from registry.servers.lookup import LookupServer
@@ -202,16 +202,18 @@ class Registry:
         explained = self._index.explain(key)
         service = explained.service
         now = asyncio.get_running_loop().time()
-        heard: dict[ClusterId, float | None] = {}
+        members: dict[ClusterId, MemberHealth] = {}
         for cluster in self._members.clusters():
             source = self._members.source(cluster)
             at = source.heard_at if source is not None else None
-            heard[cluster] = None if at is None else max(0.0, now - at)
+            heard = None if at is None else max(0.0, now - at)
+            conditions = self._pipeline.conditions.of(cluster)
+            members[cluster] = MemberHealth(heard, self._pipeline.statuses[cluster], conditions)
         return Explanation(
             explained,
             self._publisher.policy(service) if service is not None else ResolvedPolicy(),
             self._publisher.gateways,
-            heard,
+            members,
             [(name, reason, message) for name, _, reason, message in self.membership().refused],
             found,
         )

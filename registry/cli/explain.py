@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 import click
 
 from registry.cli.api import fetch
+from registry.cli.get import conditions_text
 from registry.cli.options import ServiceArgument, http_server_address
 from registry.cli.output import JSON, TABLE, YAML, print_document, table
 from registry.config import Address
@@ -43,6 +44,9 @@ def explained(document: Document) -> Iterator[str]:
     yield f"{document['namespace']}/{document['name']}  {document['host']}"
     yield ""
     yield clusters_table(document["clusters"], document["refusedClusters"])
+    for each in document["clusters"]:
+        untrue = conditions_text(each["conditions"])
+        yield from [f"{each['name']}: {untrue}"] if untrue else ()
     policy = document["policy"]
     origins = ", ".join(f"{what} from {origin}" for what, origin in policy["from"].items())
     yield ""
@@ -66,9 +70,10 @@ def clusters_table(clusters: Sequence[Document], refused: Sequence[Document]) ->
         version = each["service"]["resourceVersion"] if each["service"] else ""
         heard = "never" if each["heardSecondsAgo"] is None else f"{each['heardSecondsAgo']:.0f} s ago"
         why = f"{each['reason']}: {each['meaning']}" if each["reason"] else each["held"] or ""
-        rows.append([each["name"], each["standing"], heard, version, why])
-    rows += [[each["name"], "", "", "", f"{each['reason']}: {each['message']}"] for each in refused]
-    return table(["CLUSTER", "STANDING", "HEARD", "SERVICE", "GIVES NOTHING BECAUSE"], rows)
+        export = f", export {each['serviceExport']['resourceVersion']}" if each["serviceExport"] else ""
+        rows.append([each["name"], each["standing"], each["state"], heard, version + export, why])
+    rows += [[each["name"], "", "", "", "", f"{each['reason']}: {each['message']}"] for each in refused]
+    return table(["CLUSTER", "STANDING", "STATE", "HEARD", "SERVICE", "GIVES NOTHING BECAUSE"], rows)
 
 
 def client_lines(client: Document) -> Iterator[str]:
@@ -103,6 +108,7 @@ def endpoint_lines(endpoint: Document) -> Iterator[str]:
     if endpoint["nodeNamed"]:
         node = endpoint["node"]
         said = "not there" if node is None else f"in {node['region'] or '-'}/{node['zone'] or '-'}"
+        said += f", at {node['resourceVersion'] or '-'}" if node is not None else ""
         yield f"  Node {endpoint['nodeNamed']} {said}"
     yield from map(_rule, endpoint["steps"])
     for view in endpoint["views"]:

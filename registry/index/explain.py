@@ -89,18 +89,14 @@ def explain(
 
 def _introduce(member: Member, key: ServiceKey, trace: Trace) -> None:
     """What holds for whole slices."""
-    service = _hold(member, ObjectRef(Kind.SERVICE, *key))
     held = set(map(id, member.guard.slices(key)))
     for fact in member.slices(key):
         if id(fact) in held:
             hold = _hold(member, fact.ref)
             if hold is not None:
                 trace.about(fact, reason(hold.reason))
-            continue
-        if member.from_snapshot(Kind.ENDPOINT_SLICE):
+        elif member.from_snapshot(Kind.ENDPOINT_SLICE):
             trace.about(fact, Reason.FROM_SNAPSHOT)
-        if service is not None:
-            trace.about(fact, reason(service.reason), "its Service is what the list lacks")
 
 
 def _cluster(cluster: ClusterId, member: Member, key: ServiceKey, standing: Standing) -> ExplainedCluster:
@@ -122,6 +118,9 @@ def _endpoint(row: Row, member: Member, key: ServiceKey) -> ExplainedEndpoint:
     pod = member.get(ObjectRef(Kind.POD, key.namespace, row.raw.pod)) if row.raw.pod else None
     node = member.get(ObjectRef(Kind.NODE, "", row.raw.node)) if row.raw.node else None
     held = any(row.fact is each for each in member.guard.slices(key))
+    lent = [hold for each in (pod, node) if each is not None and (hold := _hold(member, each.ref)) is not None]
+    if row.endpoint is not None and lent:
+        row.steps.append(Step(Reason.LENT_IN_DOUBT, ", ".join(f"{each.fact.ref}: {each.reason}" for each in lent)))
     return ExplainedEndpoint(
         row.cluster,
         row.fact,

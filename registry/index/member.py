@@ -22,7 +22,7 @@ from registry.index.store import Difference, FactStore
 from registry.model.events import Apply, Delete, Init, InitApply, InitDone, SourceEvent
 from registry.model.facts import NETWORK_LABEL, EndpointSlice, Fact, Namespace, Node, Pod, Service, ServiceExport
 from registry.model.names import ClusterId, Kind, ObjectRef, ServiceKey
-from registry.model.reasons import Reason
+from registry.model.reasons import Reason, reason
 from registry.model.trace import Trace
 
 BEARING = frozenset({Kind.SERVICE, Kind.ENDPOINT_SLICE, Kind.SERVICE_EXPORT})
@@ -142,19 +142,27 @@ class Member:
                     trace.left_out(fact, service)
             return None
         export = self.get(ObjectRef(Kind.SERVICE_EXPORT, *key)) if self._export.by_objects else None
-        in_doubt = any(each is not None and self.facts.get(each.ref) is None for each in (service, export))
+        doubted = [each.ref for each in (service, export) if each is not None and self.facts.get(each.ref) is None]
+        if trace is not None:
+            self._tell_doubts(trace, key, doubted)
         created = export.created if isinstance(export, ServiceExport) else ""
         return join(
             self._place(),
             service,
             self._slices(key),
             self.guard.slices(key),
-            in_doubt=in_doubt,
+            in_doubt=bool(doubted),
             created=created,
             before=before,
             changed=Changed(changed.pods, changed.nodes),
             trace=trace,
         )
+
+    def _tell_doubts(self, trace: Trace, key: ServiceKey, doubted: Iterable[ObjectRef]) -> None:
+        """That the service's slices are in doubt with these objects, each held though a list lacks it."""
+        for hold in filter(None, map(self.guard.hold_of, doubted)):
+            for fact in self._slices(key):
+                trace.about(fact, reason(hold.reason), f"{hold.fact.ref} is what the list lacks")
 
     def slices(self, key: ServiceKey) -> list[EndpointSlice]:
         """The slices of the service, and what is held of slices though a list lacks it."""

@@ -52,11 +52,15 @@ class Reason(StrEnum):
         Effect.KEPT,
         "an earlier run knew it; the cluster has not listed its slices since the start",
     )
+    LENT_IN_DOUBT = (
+        "LentInDoubt",
+        Effect.KEPT,
+        "a list lacks its Pod or Node, which still counts: labels, service account or place are from there",
+    )
 
     SERVICE_EMPTIED = "ServiceEmptied", Effect.HELD, "a list lacks it and every other endpoint of the service here"
     SERVICE_SHRUNK = "ServiceShrunk", Effect.HELD, "a list lacks it and too many others of the service"
     CLUSTER_SHRUNK = "ClusterShrunk", Effect.HELD, "a list lacks it and too many others of the cluster"
-    OBJECTS_SHRUNK = "ObjectsShrunk", Effect.HELD, "a list lacks too many objects of a kind"
     REWOUND = "Rewound", Effect.HELD, "a list of an earlier time lacks it"
     UNVERIFIED = "Unverified", Effect.HELD, "a list lacks it; the snapshot has it, and the first lists are not complete"
     DEMOTED = "Demoted", Effect.HELD, "its cluster is not heard of, and its data plane is not known to answer"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from registry.model.conditions import Dated
 from registry.model.status import WriterStatus
 from registry.servers.ads import ClientStatus
+from registry.servers.conditions import condition_document
 from registry.servers.reports import ClusterReport, HeldReport, MembershipReport, NetworkReport
 from registry.servers.times import time_text, when
 from registry.xds.status import TypeStatus
@@ -23,7 +23,7 @@ def cluster_document(report: ClusterReport) -> Document:
         "reason": report.status.reason,
         "message": report.status.message,
         "standing": str(report.standing),
-        "conditions": [_condition_document(each) for each in report.conditions],
+        "conditions": [condition_document(each) for each in report.conditions],
         "listed": sorted(map(str, report.status.listed)),
         "drifted": report.drifted,
         "objects": {str(kind): count for kind, count in sorted(report.objects.items())},
@@ -44,17 +44,6 @@ def membership_document(report: MembershipReport) -> Document:
 def network_document(report: NetworkReport) -> Document:
     """One network; clients of others are not shown its endpoints where ``gateways`` is empty."""
     return {"name": report.name, "gateways": list(report.gateways), "clusters": list(report.clusters)}
-
-
-def _condition_document(dated: Dated) -> Document:
-    condition = dated.condition
-    return {
-        "type": str(condition.type),
-        "status": condition.status,
-        "reason": condition.reason,
-        "message": condition.message,
-        "since": time_text(dated.since),
-    }
 
 
 def held_document(held: HeldReport) -> Document:

@@ -6,11 +6,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from registry.index import ExplainedCluster, ExplainedEndpoint, ServiceExplanation
+from registry.model.conditions import ConditionType, Dated
 from registry.model.gateways import Gateways
 from registry.model.names import ClusterId
 from registry.model.reasons import Effect, Reason
+from registry.model.status import SourceState, SourceStatus
 from registry.model.trace import Step
 from registry.servers.ads import ClientStatus
+from registry.servers.conditions import condition_document
 from registry.servers.times import time_text, when
 from registry.views.explain import PortExplanation, Seat, Shown, explain_ports
 from registry.views.names import Names
@@ -21,21 +24,36 @@ from registry.xds.status import SentResource, TypeStatus
 
 Document = dict[str, object]
 Sent = Callable[[str, str], SentResource]
+CONNECTING = SourceStatus(SourceState.CONNECTING)
+
+
+@dataclass(frozen=True, slots=True)
+class MemberHealth:
+    """How a member is doing; ``heard`` is how many seconds ago it was heard of, None: never."""
+
+    heard: float | None
+    status: SourceStatus = CONNECTING
+    conditions: Sequence[Dated] = ()
+
+    @property
+    def refused(self) -> bool:
+        """The credentials lead to another cluster than they should, so nothing is read."""
+        found = (each.condition for each in self.conditions if each.condition.type is ConditionType.IDENTITY_CONFIRMED)
+        return any(not condition.status for condition in found)
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
     """A service, and what its explanation needs beside.
 
-    ``heard`` is how many seconds ago each member was heard of, None: never. ``refused`` are members that are not
-    followed, each with its reason and message. ``client`` is the one whose view is asked for, with what tells how far
-    it is with a resource.
+    ``refused`` are clusters that were named and are no members, each with its reason and message. ``client`` is the
+    one whose view is asked for, with what tells how far it is with a resource.
     """
 
     service: ServiceExplanation
     policy: ResolvedPolicy
     gateways: Gateways
-    heard: Mapping[ClusterId, float | None]
+    members: Mapping[ClusterId, MemberHealth]
     refused: Sequence[tuple[str, str, str]] = ()
     client: tuple[ClientStatus, Sent] | None = None
 
@@ -52,7 +70,7 @@ def explanation_document(explanation: Explanation, names: Names, addresses: Iter
         "name": explained.key.name,
         "host": names.host(explained.key),
         "listed": explained.service is not None,
-        "clusters": [_cluster(each, explanation.heard.get(each.cluster)) for each in explained.clusters],
+        "clusters": [_cluster(each, explanation.members[each.cluster]) for each in explained.clusters],
         "refusedClusters": [
             {"name": name, "reason": str(Reason.CLUSTER_REFUSED), "why": reason, "message": message}
             for name, reason, message in explanation.refused
@@ -72,8 +90,8 @@ def explanation_document(explanation: Explanation, names: Names, addresses: Iter
 def unknown_address(explanation: Explanation, address: str) -> str:
     """What to say of an address that no slice of the service has."""
     heard = (
-        f"{cluster} ({'never heard of' if seconds is None else f'heard of {seconds:.0f} s ago'})"
-        for cluster, seconds in sorted(explanation.heard.items())
+        f"{cluster} ({'never heard of' if each.heard is None else f'heard of {each.heard:.0f} s ago'})"
+        for cluster, each in sorted(explanation.members.items())
     )
     asked = ", ".join(heard) or "no cluster is a member"
     return f"no slice of {explanation.service.key} has the address {address}; asked were {asked}"
@@ -136,13 +154,19 @@ def _answers(status: TypeStatus) -> Document:
     }
 
 
-def _cluster(cluster: ExplainedCluster, heard: float | None) -> Document:
+def _cluster(cluster: ExplainedCluster, member: MemberHealth) -> Document:
+    reason = cluster.reason
+    if reason is Reason.CLUSTER_NOT_LISTED and member.refused:
+        reason = Reason.CLUSTER_REFUSED
     return {
         "name": cluster.cluster,
         "standing": str(cluster.standing),
-        "heardSecondsAgo": None if heard is None else round(heard, 1),
-        "reason": None if cluster.reason is None else str(cluster.reason),
-        "meaning": None if cluster.reason is None else cluster.reason.meaning,
+        "state": str(member.status.state),
+        "message": member.status.message,
+        "conditions": [condition_document(each) for each in member.conditions],
+        "heardSecondsAgo": None if member.heard is None else round(member.heard, 1),
+        "reason": None if reason is None else str(reason),
+        "meaning": None if reason is None else reason.meaning,
         "service": None if cluster.service is None else {"resourceVersion": cluster.service.resource_version},
         "serviceExport": None if cluster.export is None else {"resourceVersion": cluster.export.resource_version},
         "held": None if cluster.hold is None else str(cluster.hold.reason),
@@ -168,7 +192,12 @@ def _endpoint(each: ExplainedEndpoint, view: _View | None) -> Document:
         "podNamed": raw.pod,
         "node": None
         if each.node is None
-        else {"name": each.node.name, "region": each.node.region, "zone": each.node.zone},
+        else {
+            "name": each.node.name,
+            "resourceVersion": each.node.resource_version,
+            "region": each.node.region,
+            "zone": each.node.zone,
+        },
         "nodeNamed": raw.node,
         "present": present,
         "inDoubt": each.endpoint is not None and each.endpoint.demoted,

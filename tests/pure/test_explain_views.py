@@ -20,14 +20,25 @@ from registry.views.place import NOWHERE, Place
 from registry.views.policy import Distribution, Fallback, Selector, TrafficPolicy
 
 NAMES = Names()
-places = st.sampled_from([NOWHERE, Place("r1", "z1", "a", "", "n1"), Place("r2", "z2", "b", "net", "n2")])
+GATES: Gateways = {
+    "net-b": [Gateway("203.0.113.1", 15443, Locality("r2")), Gateway("203.0.113.2", 15443)],
+    "net-c": [Gateway("203.0.113.3", 15443)],
+}
+places = st.sampled_from(
+    [
+        NOWHERE,
+        Place("r1", "z1", "a", "", "n1"),
+        Place("r1", "z2", "c", "elsewhere", "n1"),
+        Place("r2", "z2", "b", "net-b", "n2"),
+    ]
+)
 policies = st.builds(
     TrafficPolicy,
     st.sampled_from(Distribution),
     st.sampled_from([(), (Selector(cluster="a"),), (Selector(region="r1"), Selector(zone="z2"))]),
     st.sampled_from(Fallback),
 )
-gateways: st.SearchStrategy[Gateways] = st.sampled_from([{}, {"net": [Gateway("203.0.113.1", 15443, Locality("r2"))]}])
+gateways: st.SearchStrategy[Gateways] = st.sampled_from([{}, GATES])
 
 Seats = set[tuple[str, int, int, int]]
 

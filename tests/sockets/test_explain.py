@@ -46,7 +46,7 @@ def manifest(name: str, ready: dict[str, bool], zone: str) -> str:
     node = {
         "apiVersion": "v1",
         "kind": "Node",
-        "metadata": {"name": "n", "labels": {"topology.kubernetes.io/region": "eu"}},
+        "metadata": {"name": "n", "resourceVersion": "4", "labels": {"topology.kubernetes.io/region": "eu"}},
     }
     return "\n---\n".join(json.dumps(each) for each in (service, slice_, node))
 
@@ -80,7 +80,7 @@ async def test_every_endpoint_is_told_with_the_rule_and_where_it_is_from(running
     first = told["endpoints"][0]
     assert first["slice"] == {"name": "echo-1", "resourceVersion": "9", "held": False}
     assert first["conditions"] == {"ready": True, "serving": True, "terminating": False}
-    assert first["node"] == {"name": "n", "region": "eu", "zone": ""}
+    assert first["node"] == {"name": "n", "resourceVersion": "4", "region": "eu", "zone": ""}
     assert told["policy"]["distribution"] == "PreferSameZone"
     assert told["policy"]["from"] == {"distribution": "spec.trafficDistribution"}
     assert [(each["name"], each["standing"], each["reason"]) for each in told["clusters"]] == [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -17,6 +18,8 @@ from registry.config import ClusterConfig, Config, load
 from registry.config.sections import FollowConfig
 from registry.model.conditions import ConditionType
 from registry.model.names import Kind
+from registry.servers.explanation import explanation_document
+from registry.views.names import Names
 
 A1, A2, B1, C1 = "10.1.0.1", "10.1.0.2", "10.2.0.1", "10.3.0.1"
 ROTATIONS = 100
@@ -198,6 +201,19 @@ async def test_second_name_of_a_cluster_is_refused_and_takes_over_when_the_first
         await on.members_are(again="Synced")
         await until(lambda: set(on.clusters_of().values()) == {"again"}, "the endpoints are the other's")
         assert not on.client.removals
+
+
+async def test_a_member_that_is_refused_is_explained_as_such(folder: Path, a: FakeApiServer) -> None:
+    (folder / "a").write_text(config_of(a))
+    async with fleet(of_folder(folder)) as on:
+        await on.has(A1, A2)
+        (folder / "again").write_text(config_of(a, "other"))
+        await on.members_are(a="Synced", again="Failing IdentityRefused")
+        told = on.registry.explain(next(each.key for each in on.registry.services()), None)
+        document: Any = explanation_document(told, Names())
+        reasons = {each["name"]: each["reason"] for each in document["clusters"]}
+        assert reasons == {"a": None, "again": "ClusterRefused"}
+        assert "the member a already" in document["clusters"][1]["message"]
 
 
 async def test_credentials_that_lead_to_another_cluster_are_refused_while_the_old_go_on(
