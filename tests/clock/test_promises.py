@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
@@ -572,4 +573,35 @@ def test_list_that_new_credentials_brought_while_it_lied_is_no_second_list() -> 
         lambda on: on.wait(8),
         lambda on: on.mend_api("b"),
         lambda on: on.wait(100),
+    )
+
+
+def test_clusters_whose_two_signals_are_down_keep_a_services_last_endpoints() -> None:
+    played(lambda on: on.lose("a", 800, True), lambda on: on.lose("c", 800, True))
+
+
+def test_what_moved_while_it_was_in_doubt_goes_when_it_is_deleted() -> None:
+    played(
+        lambda on: on.lie("b", {Kind.ENDPOINT_SLICE}, {"echo"}, False, 20),
+        lambda on: on.wait(1.5),
+        lambda on: on.work("b", "echo", "move", 1),
+        lambda on: on.work("b", "echo", "take", 2),
+    )
+
+
+@pytest.mark.parametrize("action", ["empty", "delete"])
+def test_what_is_deleted_while_it_is_in_doubt_goes_at_once(action: str) -> None:
+    played(
+        lambda on: on.lie("b", set(Kind), set(SERVICES), False, 20),
+        lambda on: on.wait(1.5),
+        lambda on: on.work("b", "echo", action, 1),
+    )
+
+
+def test_what_is_said_of_a_service_whose_endpoints_are_in_doubt_takes_none_of_them() -> None:
+    played(
+        lambda on: on.lie("b", {Kind.ENDPOINT_SLICE}, {"echo"}, False, 20),
+        lambda on: on.wait(1.5),
+        lambda on: on.work("b", "echo", "label", 1),
+        lambda on: on.wait(8),
     )
