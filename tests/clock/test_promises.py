@@ -132,7 +132,8 @@ class PromisesMachine(RuleBasedStateMachine):
         site = self.sites[name]
         if up:
             self.world.silent.discard(name)
-            site.silent_since = None
+            if not site.may_be_evicted(self.loop.now):  # else it may be gone until it is seen that it is there
+                site.silent_since = None
         elif name not in self.world.silent:
             self.world.silent.add(name)
             site.silent_since = self.loop.now
@@ -187,12 +188,15 @@ class PromisesMachine(RuleBasedStateMachine):
             if name in self.backups:
                 site = self.sites[name]
                 before, followed = site.truth(), self._followed(site) and site.trouble_since is None
+                selected = site.work.selectors()
                 self._in_trouble(site)
                 await site.api.restore(self.backups[name])
                 site.reborn |= site.truth() ^ before
                 if followed:
                     await asyncio.sleep(8)
-                    self._there(before - site.truth(), "is not in the backup")
+                    same = {name for name, selector in site.work.selectors().items() if selected.get(name) == selector}
+                    lost = {place for place in before - site.truth() if place.service in same}
+                    self._there(lost, "is not in the backup")
 
         self._run(restore())
 
@@ -333,7 +337,6 @@ class PromisesMachine(RuleBasedStateMachine):
             if name in self.lies:
                 self.lies.pop(name).cancel()
             site.api.hides = None
-            site.silent_since = None
             _mend(site.api)
             if site.member is not None and self.world.doors[self.credentials[name].user].locked | self._elsewhere(name):
                 self._give_credential(name, "good")
@@ -347,7 +350,7 @@ class PromisesMachine(RuleBasedStateMachine):
         for each in self.promises.values():
             each.settled()
         for site in self.sites.values():
-            site.trouble_since = site.lied_since = None
+            site.trouble_since = site.silent_since = site.lied_since = None
             site.reborn.clear()
         for who in self.promises:
             self._looked(who)

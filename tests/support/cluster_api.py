@@ -159,6 +159,10 @@ class Workloads:
     def services(self) -> list[str]:
         return [name for _, name in self.api.documents[Kind.SERVICE]]
 
+    def selectors(self) -> dict[str, dict[str, str]]:
+        """What each Service selects its Pods by: those of another selection bear no witness for its endpoints."""
+        return {name: dict(each["spec"]["selector"]) for (_, name), each in self.api.documents[Kind.SERVICE].items()}
+
     def endpoints(self, service: str) -> list[Document]:
         """The endpoints of the service's slices, in the order in which they came."""
         return [end for each in self._slices(service) for end in each["endpoints"]]

@@ -4,8 +4,8 @@ The bounds within which nothing may go that nobody deleted:
 
 - a lying list lies for less than ``confirm_seconds`` (30 s) less the time a list takes, and a true list can be had
   within ``hold_seconds`` (600 s) after it. It takes all of a service, or more than the guard's share (by default
-  max(3, 30 %)) of it; less is believed, as what happens every day. Of Pods it takes all, or none, or too many as well: a
-  few Pods that a list lacks are believed to be gone, and their endpoints with them;
+  max(3, 30 %)) of it; less is believed, as what happens every day. Of Pods it takes all, or none, or too many as well:
+  a few Pods that a list lacks are believed to be gone, and their endpoints with them;
 - an outage may last for ever, as long as the cluster's data plane answers, or nobody knows; where both are down for
   ``evict`` (600 s) endpoints may go, but no service's last ones;
 - a restart remembers what was learnt ``SNAPSHOT_SECONDS`` before; without a snapshot, what can be listed when it comes.
