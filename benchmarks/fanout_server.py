@@ -23,6 +23,7 @@ from registry.rpc.server import RpcServer
 from registry.servers.ads import XdsServer
 from registry.servers.publisher import Publisher
 from registry.views.names import Names
+from registry.xds.session import SessionOptions
 from registry.xds.store import ResourceStore
 
 CLUSTER = ClusterId("a")
@@ -56,7 +57,7 @@ async def main() -> None:
     publisher = Publisher(store, Names("clusterset.local"), ("127.0.0.1", 15001))
     services = [a_service(number, options.endpoints) for number in range(options.services)]
     publisher.publish(tuple(Change(service.key, None, service) for service in services))
-    xds = XdsServer(store, time.time)
+    xds = XdsServer(store, time.time, SessionOptions(identifier="mesh-registry", clock=time.time))
     xds.open()
     context = None
     if options.certificate:
