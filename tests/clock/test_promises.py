@@ -136,7 +136,7 @@ class PromisesMachine(RuleBasedStateMachine):
                 site.silent_since = None
         elif name not in self.world.silent:
             self.world.silent.add(name)
-            site.silent_since = self.loop.now
+            site.silent_since = self.loop.now if site.silent_since is None else site.silent_since
 
     @rule(
         name=names,
