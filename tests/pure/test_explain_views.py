@@ -49,8 +49,8 @@ def decoded(body: bytes) -> Seats:
         (
             member.endpoint.address.socket_address.address,
             group.priority,
-            group.load_balancing_weight.value,
-            member.load_balancing_weight.value,
+            group.load_balancing_weight or 0,
+            member.load_balancing_weight or 0,
         )
         for group in ClusterLoadAssignment.parse(body).endpoints
         for member in group.lb_endpoints

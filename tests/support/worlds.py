@@ -1,4 +1,7 @@
-"""Random histories of several clusters, with everything that decides of endpoints: lists, holds, standings, exports."""
+"""Random histories of several clusters, with everything that decides of endpoints: lists, holds, standings, exports.
+
+Most objects are of one service, ``shop/echo``, and most of its slices have its ports, so that rules meet.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +9,76 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from hypothesis import strategies as st
-from support.facts import A, B, C, facts, listing, namespaces, service_names
+from support.facts import A, B, C, listing, nodes, pods, slice_endpoints
 
 from registry.index import ExportMode, ExportPolicy, GuardPolicy, Index
 from registry.model.events import Apply, Delete, Init, InitApply, InitDone
-from registry.model.facts import Fact, ServiceExport
+from registry.model.facts import (
+    AddressType,
+    EndpointSlice,
+    Fact,
+    Protocol,
+    Service,
+    ServiceExport,
+    ServicePort,
+    SliceEndpoint,
+    SlicePort,
+)
 from registry.model.names import ClusterId, Kind, ObjectRef, ServiceKey
 from registry.model.standing import Standing
 
-KEYS = tuple(ServiceKey(namespace, name) for namespace in ("shop", "pay") for name in ("echo", "cart"))
+KEYS = (ServiceKey("shop", "echo"), ServiceKey("shop", "cart"))
+CLUSTERS = (A, B, C)
 Step = Callable[[Index, ClusterId], None]
 
-exports = st.builds(ServiceExport, namespaces, service_names, st.sampled_from(["", "2026-01-01T00:00:00Z"]))
-exported_facts: st.SearchStrategy[Fact] = st.one_of(facts, facts, facts, exports)
+HTTP, GRPC = ServicePort(80, "http"), ServicePort(81, "grpc")
+names = st.sampled_from(["echo", "echo", "echo", "cart"])
+services = st.builds(
+    Service,
+    st.just("shop"),
+    names,
+    st.sampled_from(
+        [
+            *[(HTTP,)] * 4,
+            (HTTP, GRPC),
+            (ServicePort(80, "grpc"), ServicePort(82, "http")),
+            (ServicePort(80, "http", Protocol.UDP),),
+            (),
+        ]
+    ),
+    labels=st.sampled_from([(), (("exported", "yes"),), (("exported", "yes"),)]),
+    external_name=st.sampled_from([*[""] * 9, "example.org"]),
+    created=st.sampled_from(["", "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"]),
+    ip_families=st.sampled_from([(), (AddressType.IPV6, AddressType.IPV4)]),
+)
+healthy = st.builds(
+    SliceEndpoint,
+    st.sampled_from(["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4", "fd00::1"]),
+    node=st.sampled_from(["n1", "n2", ""]),
+    zone=st.sampled_from(["", "z1", "z2"]),
+    pod=st.sampled_from(["p1", "p2", ""]),
+)
+slices = st.builds(
+    EndpointSlice,
+    st.just("shop"),
+    st.sampled_from(["s1", "s2", "s3"]),
+    names,
+    st.sampled_from([*[AddressType.IPV4] * 4, AddressType.IPV6, AddressType.FQDN]),
+    st.sampled_from(
+        [
+            *[(SlicePort("http", 8080),)] * 4,
+            (SlicePort("http", 8080), SlicePort("grpc", 8081)),
+            (SlicePort("http"),),
+            (SlicePort("http", 53, Protocol.UDP),),
+            (),
+        ]
+    ),
+    st.lists(st.one_of(healthy, healthy, slice_endpoints), min_size=1, max_size=3).map(tuple),
+)
+exports = st.builds(
+    ServiceExport, st.just("shop"), names, st.sampled_from(["", "2026-01-01T00:00:00Z", "2026-01-03T00:00:00Z"])
+)
+facts: st.SearchStrategy[Fact] = st.one_of(services, slices, slices, exports, pods, nodes)
 
 
 def told(fact: Fact) -> Step:
@@ -48,43 +108,41 @@ def stands(standing: Standing) -> Step:
 
 
 steps = st.tuples(
-    st.sampled_from([A, B, C]),
+    st.sampled_from(CLUSTERS),
     st.one_of(
-        exported_facts.map(told),
-        exported_facts.map(told),
-        exported_facts.map(told),
-        exported_facts.map(lambda fact: deleted(fact.ref)),
-        st.builds(relisted, st.sampled_from(list(Kind)), st.lists(exported_facts, max_size=3), st.booleans()),
+        facts.map(told),
+        facts.map(lambda fact: deleted(fact.ref)),
+        st.builds(relisted, st.sampled_from(list(Kind)), st.lists(facts, max_size=2), st.booleans()),
         st.sampled_from(list(Standing)).map(stands),
     ),
 )
 policies = st.builds(
     ExportPolicy,
-    excluded_namespaces=st.sampled_from([frozenset(), frozenset(), frozenset({"pay"})]),
-    excluded_services=st.sampled_from([frozenset(), frozenset(), frozenset({ServiceKey("shop", "cart")})]),
-    mode=st.sampled_from([ExportMode.ALL, ExportMode.ALL, ExportMode.SERVICE_EXPORT, ExportMode.SELECTOR]),
+    excluded_services=st.sampled_from([*[frozenset[ServiceKey]()] * 4, frozenset({ServiceKey("shop", "cart")})]),
+    mode=st.sampled_from([*[ExportMode.ALL] * 3, ExportMode.SERVICE_EXPORT, ExportMode.SELECTOR]),
     selector=st.just((("exported", "yes"),)),
 )
+starts = st.tuples(services, slices, st.lists(facts, max_size=6)).map(lambda drawn: (drawn[0], drawn[1], *drawn[2]))
 
 
 @dataclass(frozen=True)
 class World:
-    """How three clusters began, and what came then. ``remembered`` is what a snapshot says of the first one."""
+    """What three clusters listed first, None: nothing; and what came then. ``remembered``: the first one's snapshot."""
 
     policy: ExportPolicy
     remembered: tuple[Fact, ...]
-    listed: frozenset[ClusterId]
+    listed: tuple[tuple[Fact, ...] | None, ...]
     walk: tuple[tuple[ClusterId, Step], ...]
 
     def index(self) -> Index:
         """The index after all of it."""
         index = Index(self.policy, GuardPolicy(floor=0))
-        for cluster in (A, B, C):
+        for cluster in CLUSTERS:
             index.add_cluster(cluster, "" if cluster == A else f"net-{cluster}")
         if self.remembered:
             index.restore(A, {fact.ref: fact for fact in self.remembered}.values())
-        for cluster in sorted(self.listed):
-            for event in listing():
+        for cluster, first in zip(CLUSTERS, self.listed, strict=True):
+            for event in () if first is None else listing(*first):
                 index.apply(cluster, event)
         for cluster, step in self.walk:
             step(index, cluster)
@@ -92,10 +150,11 @@ class World:
         return index
 
 
+may_be_listed = st.one_of(starts, starts, starts, st.none())
 worlds = st.builds(
     World,
     policies,
-    st.one_of(st.just(()), st.lists(exported_facts, max_size=6).map(tuple)),
-    st.sets(st.sampled_from([A, B, C]), min_size=1).map(frozenset),
-    st.lists(steps, max_size=30).map(tuple),
+    st.one_of(st.just(()), starts),
+    st.tuples(may_be_listed, may_be_listed, starts),
+    st.lists(steps, max_size=6).map(tuple),
 )
