@@ -88,6 +88,7 @@ def test_an_explanation_changes_nothing(world: World) -> None:
     assert index.services() == before
 
 
+CERTAIN = settings(max_examples=2000, derandomize=True, database=None, deadline=None, phases=[Phase.generate])
 OFTEN = (
     *(Reason.READY, Reason.DRAINING, Reason.FROM_SNAPSHOT, Reason.DEMOTED, Reason.SERVICE_EMPTIED),
     *(Reason.NO_SERVICE, Reason.NOT_EXPORTED, Reason.NOT_SELECTED, Reason.ADDRESS_TYPE_FQDN, Reason.PORT_NOT_OFFERED),
@@ -103,7 +104,7 @@ def test_the_worlds_have_what_the_properties_are_about(rule: Reason) -> None:
             rule in {step.reason for step in each.steps} for key in KEYS for each in index.explain(key).endpoints
         )
 
-    find(worlds, comes_up, settings=settings(max_examples=300, database=None, deadline=None, phases=[Phase.generate]))
+    find(worlds, comes_up, settings=CERTAIN)
 
 
 def mend(index: Index, each: ExplainedEndpoint) -> None:

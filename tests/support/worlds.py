@@ -6,7 +6,7 @@ Most objects are of one service, ``shop/echo``, and most of its slices have its 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hypothesis import strategies as st
 from support.facts import A, B, C, listing, nodes, pods, slice_endpoints
@@ -58,6 +58,17 @@ healthy = st.builds(
     zone=st.sampled_from(["", "z1", "z2"]),
     pod=st.sampled_from(["p1", "p2", ""]),
 )
+
+
+def of_its_family(fact: EndpointSlice) -> EndpointSlice:
+    """The slice with addresses of its type, as the API server has it: ``fd00::2`` for ``10.0.0.2`` and the reverse."""
+    others = {f"10.0.0.{each}": f"fd00::{each}" for each in range(1, 5)}
+    if fact.address_type is AddressType.IPV4:
+        others = {"fd00:0::1": "10.0.0.1"} | {six: four for four, six in others.items()}
+    ends = tuple(each._replace(address=others.get(each.address, each.address)) for each in fact.endpoints)
+    return replace(fact, endpoints=ends)
+
+
 slices = st.builds(
     EndpointSlice,
     st.just("shop"),
@@ -74,7 +85,7 @@ slices = st.builds(
         ]
     ),
     st.lists(st.one_of(healthy, healthy, slice_endpoints), min_size=1, max_size=3).map(tuple),
-)
+).map(of_its_family)
 exports = st.builds(
     ServiceExport, st.just("shop"), names, st.sampled_from(["", "2026-01-01T00:00:00Z", "2026-01-03T00:00:00Z"])
 )
