@@ -85,7 +85,7 @@ class Registry:
         self._names = Names(config.domain)
         clock = asyncio.get_running_loop().time
         self._index = Index(self._export, config.guard.policy(), clock, config.network_rules())
-        self._store = ResourceStore()
+        self._store = ResourceStore(complete=False)
         options = SessionOptions(
             identifier="mesh-registry", max_names=config.limits.subscriptions, group=self._group, clock=time.time
         )
@@ -229,6 +229,15 @@ class Registry:
         self._lookup.open()
         self._health.open()
         self._opened()
+        self._look_for_completeness()
+        if not self._store.complete:
+            log.warning("some clusters were not listed yet: what clients have of them from before is left with them")
+            asyncio.get_running_loop().call_later(self._config.guard.hold_seconds, self._store.completed)
+
+    def _look_for_completeness(self) -> None:
+        """Once every member was listed, what a client has and we do not know is gone."""
+        if self._serving and not self._store.complete and self._may_write():
+            self._store.completed()
 
     def _rpc_server(self) -> RpcServer:
         listen = self._config.listen
@@ -278,6 +287,8 @@ class Registry:
         self._writers.look_again()
         self._conditions.look_again()
         self._watch.look_soon()
+        if not self._store.complete:  # what was listed is published by then
+            asyncio.get_running_loop().call_soon(self._look_for_completeness)
         if self._memory is not None:
             self._memory.changed_somewhere()
 

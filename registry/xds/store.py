@@ -31,6 +31,25 @@ class Watcher(Protocol):
         """The batch is complete."""
 
 
+class Doubtful(Protocol):
+    """Somebody who has names from an earlier stream that the store does not have, perhaps only not yet."""
+
+    def settle(self) -> None:
+        """The store has all there is: what it lacks is gone."""
+
+    def wake(self) -> None: ...
+
+
+class Coverage:
+    """Whether the store has all there is. While it has not, ``doubtful`` are those who will ``settle`` later."""
+
+    __slots__ = ("complete", "doubtful")
+
+    def __init__(self, complete: bool) -> None:
+        self.complete = complete
+        self.doubtful: dict[Doubtful, None] = {}
+
+
 class Demand:
     """What is common to all groups of a type whose ``on_demand`` resources are found when somebody wants them.
 
@@ -62,9 +81,15 @@ class Partition:
     """The resources of one type in one group, and their watchers. ``users`` are those who entered it."""
 
     def __init__(
-        self, type_url: str, responses: SharedResponses, group: Hashable = "", demand: Demand | None = None
+        self,
+        type_url: str,
+        responses: SharedResponses,
+        group: Hashable = "",
+        demand: Demand | None = None,
+        coverage: Coverage | None = None,
     ) -> None:
         self.responses = responses
+        self.coverage = coverage or Coverage(complete=True)
         self.group = group
         self.demand = demand
         self.users = 0
@@ -163,9 +188,14 @@ def _same(old: Entry, new: Entry) -> bool:
 
 
 class ResourceStore:
-    """Named resources by type and group. A group is any value that clients who are shown the same have in common."""
+    """Named resources by type and group. A group is any value that clients who are shown the same have in common.
 
-    def __init__(self) -> None:
+    A store that is not ``complete`` may lack resources that exist: what a client brings along from an earlier stream
+    and the store does not know stays with the client, until ``completed`` is called.
+    """
+
+    def __init__(self, complete: bool = True) -> None:
+        self._coverage = Coverage(complete)
         self._partitions: dict[tuple[str, Hashable], Partition] = {}
         self._responses: dict[str, SharedResponses] = {}
         self._demands: dict[str, Demand] = {}
@@ -219,6 +249,20 @@ class ResourceStore:
         for watcher in told[0] if len(told) == 1 else dict.fromkeys(chain.from_iterable(told)):
             watcher.wake()
 
+    @property
+    def complete(self) -> bool:
+        """What the store does not have does not exist."""
+        return self._coverage.complete
+
+    def completed(self) -> None:
+        """From now on what the store does not have does not exist."""
+        self._coverage.complete = True
+        doubtful, self._coverage.doubtful = self._coverage.doubtful, {}
+        for each in doubtful:
+            each.settle()
+        for each in doubtful:
+            each.wake()
+
     def set(self, type_url: str, name: str, resource: Resource, group: Hashable = "") -> None:
         """Add or change one resource."""
         self.apply([ResourceChange(type_url, name, resource, group)])
@@ -244,4 +288,4 @@ class ResourceStore:
         responses = self._responses.get(type_url)
         if responses is None:
             responses = self._responses[type_url] = SharedResponses(type_url)
-        return Partition(type_url, responses, group, self._demands.get(type_url))
+        return Partition(type_url, responses, group, self._demands.get(type_url), self._coverage)

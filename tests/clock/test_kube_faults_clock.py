@@ -20,7 +20,7 @@ from registry.model.names import BASE_KINDS, ClusterId, Kind, ObjectRef
 from registry.model.status import SourceState, SourceStatus
 from registry.sources.kubernetes.api import Api
 from registry.sources.kubernetes.follower import LIST_QUIET_SECONDS, LIST_SECONDS, QUIET_SECONDS
-from registry.sources.kubernetes.reflector import KubernetesSource, SourceOptions
+from registry.sources.kubernetes.reflector import AWAITED_SECONDS, KubernetesSource, SourceOptions
 
 A = ClusterId("a")
 SERVICE = Kind.SERVICE
@@ -464,6 +464,52 @@ def test_identity_that_cannot_be_asked_for_is_a_fault_of_the_connection(fault: s
                 assert "list namespaces: 403 no; grant" in rig.last.message
             rig.api.down, rig.api.storm = False, None
             await rig.until(rig.synced, 31)
+
+    virtually(play())
+
+
+def test_server_that_never_answers_is_said_to_be_silent_soon_and_listed_when_it_does() -> None:
+    async def play() -> None:
+        rig = Rig()
+        rig.api.dead = True
+        async with rig.started():
+            said = await rig.until(lambda: rig.failing("Timeout"), 6)
+            assert said >= AWAITED_SECONDS, "it gets its time"
+            assert "no answer to the first list for 5 s; it is waited for" in rig.last.message
+            rig.api.dead = False
+            await rig.until(rig.synced, 95)
+
+    virtually(play())
+
+
+@pytest.mark.parametrize("streams", [True, False])
+def test_server_that_answers_late_or_takes_long_over_a_list_is_not_taken_for_silent(streams: bool) -> None:
+    async def play() -> None:
+        rig = Rig(api=MemoryApi(streams=streams))
+        rig.api.head_seconds, rig.api.body_seconds = 4.0, 30.0
+        async with rig.started():
+            await rig.until(rig.synced, 60)
+            assert [each for each in rig.sink.statuses if each.state is SourceState.FAILING] == []
+
+    virtually(play())
+
+
+def test_credentials_that_do_not_come_are_said_soon() -> None:
+    async def play() -> None:
+        rig, had = Rig(), asyncio.Event()
+
+        async def connect() -> Api:
+            await had.wait()
+            return rig.api
+
+        source = KubernetesSource(A, "it", connect, random=lambda: 0.5, clock=asyncio.get_running_loop().time)
+        task = asyncio.create_task(source.run(rig.sink))
+        await rig.until(lambda: rig.failing("Timeout"), 6)
+        assert rig.last.message == "it: no credentials within 5 s; they are waited for"
+        had.set()
+        await rig.until(rig.synced, 6)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
     virtually(play())
 

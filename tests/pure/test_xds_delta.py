@@ -272,3 +272,58 @@ def test_what_a_client_had_is_not_told_again_where_it_is_so_again_before_the_ans
     again.subscribe(CDS, known=known)
     store.set(CDS.url, "a", resource(CDS, "a", "1"))
     assert again.settle() == ["CDS {} -[]"]
+
+
+def _came_back(store: ResourceStore) -> Dialogue:
+    """A client that had ``a`` and ``b`` of both types before the server restarted."""
+    before = ResourceStore()
+    for kind in (CDS, EDS):
+        for name in ("a", "b"):
+            before.set(kind.url, name, resource(kind, name))
+    first, again = Dialogue(before, delta=True), Dialogue(store, delta=True)
+    first.subscribe(CDS)
+    clusters = dict(first.take().versions)
+    first.subscribe(EDS, "a", "b")
+    endpoints = dict(first.take().versions)
+    again.subscribe(CDS, known=clusters)
+    again.subscribe(EDS, "a", "b", known=endpoints)
+    return again
+
+
+def test_what_a_store_does_not_know_yet_is_not_gone_for_a_client_that_has_it() -> None:
+    store = ResourceStore(complete=False)
+    store.set(CDS.url, "a", resource(CDS, "a"))
+    store.set(EDS.url, "a", resource(EDS, "a"))
+    client = _came_back(store)
+    assert client.settle() == ["CDS {} -[]"], "nothing is removed"
+    store.set(CDS.url, "b", resource(CDS, "b"))
+    assert client.pull() is None, "it has b already"
+    store.completed()
+    assert client.settle() == ["EDS {} -['b']"], "whose endpoints are gone now"
+
+
+def test_what_a_client_brought_along_is_removed_as_soon_as_it_is_known_to_be_gone() -> None:
+    store = ResourceStore(complete=False)
+    client = _came_back(store)
+    assert client.settle() == ["CDS {} -[]"]
+    store.set(CDS.url, "a", resource(CDS, "a"))
+    store.remove(CDS.url, "a")
+    assert client.settle() == ["CDS {} -['a']"], "it came and went: that is a deletion, whatever else is not known"
+    store.completed()
+    assert client.settle() == ["EDS {} -['a', 'b']", "CDS {} -['b']"]
+    assert store.complete
+    assert _came_back(store).settle() == ["CDS {} -['a', 'b']", "EDS {} -['a', 'b']"]
+
+
+def test_a_client_that_is_gone_or_wants_it_no_more_is_told_nothing_when_the_store_is_complete() -> None:
+    store = ResourceStore(complete=False)
+    client, other = _came_back(store), _came_back(store)
+    assert client.settle() == other.settle() == ["CDS {} -[]"]
+    other.session.close()
+    client.unsubscribe(CDS, "*")
+    client.unsubscribe(EDS, "a")
+    client.subscribe(EDS, "a")
+    assert client.settle() == ["EDS {} -['a']"], "asked for anew, a name is answered as any other"
+    store.completed()
+    assert client.settle() == ["EDS {} -['b']"]
+    assert other.pull() is None

@@ -21,12 +21,13 @@ from registry.model.names import Kind
 from registry.snapshot.format import decode
 
 NAME = "outbound|80||echo.shop.svc.clusterset.local"
+OTHER = "outbound|80||other.shop.svc.clusterset.local"
 
 
-def a_slice(cluster: int, count: int, name: str = "echo-1") -> dict[str, Any]:
-    """An EndpointSlice of ``echo`` with the endpoints 1 to ``count`` of the cluster."""
+def a_slice(cluster: int, count: int, name: str = "echo-1", service: str = "echo") -> dict[str, Any]:
+    """An EndpointSlice with the endpoints 1 to ``count`` of the cluster."""
     return {
-        "metadata": {"name": name, "namespace": "shop", "labels": {"kubernetes.io/service-name": "echo"}},
+        "metadata": {"name": name, "namespace": "shop", "labels": {"kubernetes.io/service-name": service}},
         "addressType": "IPv4",
         "ports": [{"name": "http", "port": 8080}],
         "endpoints": [{"addresses": [f"198.18.{cluster}.{each}"]} for each in range(1, count + 1)],
@@ -162,6 +163,52 @@ async def test_cluster_that_is_silent_after_a_restart_is_served_and_holds_up_nob
             assert not await it.verified("b")
             assert len(client.responses) == told + 1
             assert client.wrong == []
+
+
+async def test_silent_cluster_that_nobody_remembers_holds_up_nobody_and_what_clients_have_of_it_is_not_removed(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path, "a", "b") as it:
+        b = it.servers["b"]
+        await b.put(Kind.SERVICE, a_service("other"))
+        await b.put(Kind.ENDPOINT_SLICE, a_slice(3, 5, "other-1", "other"))
+        await it.start()
+        async with RemovalCounter(it.address, NAME, OTHER) as client:
+            await client.until(
+                lambda: client.addresses(NAME) == ALL and client.addresses(OTHER) == addresses(3, 5), "all endpoints"
+            )
+            await it.remembered("a", *addresses(1, 5))
+            await it.kill()
+            it.snapshot.unlink()
+            gate = asyncio.Event()
+            b.script("identity", Kind.NAMESPACE, knows_itself_behind(gate, b))
+            client.ask(*addresses(2, 5))
+            began = asyncio.get_running_loop().time()
+            registry = await it.start()
+            assert asyncio.get_running_loop().time() - began < 15
+            assert (await registry.cluster("b"))["reason"] == "Timeout"
+            await client.until(lambda: client.addresses(NAME) == addresses(1, 5), "what is known")
+            gate.set()
+            await client.until(lambda: client.addresses(NAME) == ALL, "all endpoints again")
+            assert client.addresses(OTHER) == addresses(3, 5)
+            assert client.wrong == []
+            await it.kill()
+            it.snapshot.unlink()
+            await b.delete(Kind.SERVICE, "other")
+            client.ask(*addresses(3, 5))
+            await it.start()
+            await client.until(lambda: not client.addresses(OTHER), "once all are listed what is gone is gone")
+
+
+def knows_itself_behind(gate: asyncio.Event, server: FakeApiServer) -> Answer:
+    """Who it is, once the gate is open."""
+
+    async def answer(_request: web.Request) -> web.StreamResponse:
+        await gate.wait()
+        itself = {"metadata": {"name": "kube-system", "uid": server.uid}}
+        return web.Response(body=a_page([itself], kind=Kind.NAMESPACE))
+
+    return answer
 
 
 async def test_what_was_deleted_meanwhile_goes_with_the_first_list_and_what_came_comes_before(tmp_path: Path) -> None:

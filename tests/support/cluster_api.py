@@ -103,9 +103,15 @@ class Door:
         )
 
     async def request(
-        self, method: str, path: str, *, query: Mapping[str, str] | None = None, accept: str = "application/json"
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        accept: str = "application/json",
+        began: Callable[[], None] | None = None,
     ) -> Reply:
-        answer = await self.api.request(method, path, query=query, accept=accept)
+        answer = await self.api.request(method, path, query=query, accept=accept, began=began)
         return self._refusal(_kind(path)) or answer
 
     @asynccontextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -62,6 +62,7 @@ class MemoryApi:
     ``down``: no connection. ``dead``: nothing comes any more over any connection, new ones included; those that were
     open then stay so. ``dripping``: bytes come that complete
     no line. ``proxy_seconds``: every stream is cut after so long. ``storm``: this answer to everything.
+    ``head_seconds``: how late answers begin. ``body_seconds``: how long after that a list is complete.
     """
 
     def __init__(self, *, streams: bool | None = True) -> None:
@@ -74,6 +75,8 @@ class MemoryApi:
         self.objects: dict[str, dict[str, Any]] = {}
         self.down = self.dead = self.dripping = self.bookmarks_off = False
         self.proxy_seconds: float | None = None
+        self.head_seconds = 0.001
+        self.body_seconds = 0.0
         self.storm: Reply | None = None
         self.compacted = 0
         self._log: list[tuple[int, Kind, bytes]] = []
@@ -122,13 +125,23 @@ class MemoryApi:
         return sum((each.verb, each.kind) == (verb, kind) for each in self.asked)
 
     async def request(
-        self, method: str, path: str, *, query: Mapping[str, str] | None = None, accept: str = "application/json"
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        accept: str = "application/json",
+        began: Callable[[], None] | None = None,
     ) -> Reply:
         assert method == "GET"
         query = query or {}
         names = "PartialObjectMetadataList" in accept
         verb = "names" if names else "identity" if "fieldSelector" in query else _listing(query)
         kind = await self._arrived(verb, path, query)
+        if began is not None:
+            began()
+        if verb == "list":
+            await asyncio.sleep(self.body_seconds)
         if self.storm is not None:
             return self.storm
         if verb == "identity":
@@ -156,7 +169,7 @@ class MemoryApi:
     async def _arrived(self, verb: str, path: str, query: Mapping[str, str]) -> Kind:
         kind = next(kind for kind, resource in RESOURCES.items() if path in resource.paths)
         self.asked.append(Asked(verb, kind, _now(), query))
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(self.head_seconds)
         if self.down:
             raise TransportError(Reason.UNREACHABLE, f"{self.server}: connection refused")
         if self.dead:

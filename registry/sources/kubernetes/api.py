@@ -45,8 +45,15 @@ class Api(Protocol):
     def server(self) -> str: ...
 
     async def request(
-        self, method: str, path: str, *, query: Mapping[str, str] | None = None, accept: str = "application/json"
-    ) -> Answer: ...
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        accept: str = "application/json",
+        began: Callable[[], None] | None = None,
+    ) -> Answer:
+        """One request and its whole answer; ``began`` is called when the answer begins to come."""
 
     def stream(self, path: str, query: Mapping[str, str], *, silence: float) -> AbstractAsyncContextManager[Stream]: ...
 

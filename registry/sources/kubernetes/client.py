@@ -156,8 +156,9 @@ class KubernetesClient:
         content_type: str = "application/json",
         accept: str = "application/json",
         timeout: float = ANSWER_SECONDS,
+        began: Callable[[], None] | None = None,
     ) -> ApiResponse:
-        """One request and its whole answer within ``timeout`` seconds.
+        """One request and its whole answer within ``timeout`` seconds; ``began`` is called when it begins to come.
 
         Raises:
             TransportError: no answer came, or not all of it.
@@ -165,6 +166,8 @@ class KubernetesClient:
         limits = aiohttp.ClientTimeout(total=timeout, connect=CONNECT_SECONDS)
         headers = {"Accept": accept} | ({"Content-Type": content_type} if body is not None else {})
         async with self._exchange(method, path, query, limits, headers, body) as response:
+            if began is not None:
+                began()
             return ApiResponse(response.status, response.headers, await _body(response))
 
     @asynccontextmanager

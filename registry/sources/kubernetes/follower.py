@@ -70,6 +70,8 @@ class Follower:
         self._crashed: Fault | None = None
         self._lost_at = surroundings.clock()
         """When the connection was last in doubt."""
+        self.silent_since: float | None = None
+        """Something is asked for, and nothing came of it since then."""
         self._opened_at: float | None = None
         self._limit: asyncio.Timeout | None = None
         """Of the step in progress; it is also what breaks it off."""
@@ -132,11 +134,12 @@ class Follower:
         finally:
             self._limit = None
             self._opened_at = None
+            self.silent_since = None
 
     async def _get(self, step: GetPage | GetVersion) -> None:
         await self._sure(begins=isinstance(step, GetPage) and not step.continues)
         try:
-            answer = await self._api.request("GET", step.path, query=step.query)
+            answer = await self._api.request("GET", step.path, query=step.query, began=self._began)
         except TransportError as error:
             self._lost_at = self._around.clock()
             self.machine.failed(Fault(error.reason, str(error)))
@@ -179,7 +182,12 @@ class Follower:
             if self.machine.step is step:
                 self.machine.ended(self._lasted())
 
+    def _began(self) -> None:
+        """An answer comes; how long its body may take is the client's business."""
+        self.silent_since = None
+
     def _opened(self) -> None:
+        self.silent_since = self._around.clock() if self.machine.streaming else None
         self._opened_at = self._around.clock()
         self.machine.opened()
         if not self.machine.streaming:
@@ -197,7 +205,9 @@ class Follower:
                     return
             if lines:
                 self._expect_a_line()
-                if not self.machine.streaming:
+                if self.machine.streaming:
+                    self.silent_since = self._around.clock()
+                else:
                     self._heard()
                 self._tell()
 
@@ -244,7 +254,9 @@ class Follower:
         since = self._lost_at
         if begins:
             since = max(since, self._around.clock() - IDENTITY_SECONDS)
+        self.silent_since = self._around.clock()
         await self._confirm(since)
+        self.silent_since = self._around.clock()
 
     def _moved(self) -> bool:
         """The credentials name another API server since this kind's last answer: it is listed there anew."""

@@ -14,11 +14,17 @@ from registry.model.status import Sink, SourceState, SourceStatus
 from registry.sources.kubernetes.api import Api, Surroundings
 from registry.sources.kubernetes.auditor import AUDIT_SECONDS, Auditor, Held
 from registry.sources.kubernetes.client import KubernetesClient, TransportError
-from registry.sources.kubernetes.conditions import Fault
+from registry.sources.kubernetes.conditions import Fault, Reason
 from registry.sources.kubernetes.follower import QUIET_SECONDS, Follower
 from registry.sources.kubernetes.identity import Admit, Identity
 
 CONNECT_RETRY_SECONDS = 10.0
+
+AWAITED_SECONDS = 5.0
+"""How long an API server that was never listed may say nothing before that is called a fault. It is waited for all the
+same, but nothing else is to wait for it: it may be one that takes connections and is dead."""
+
+LOOK_SECONDS = 0.5
 
 Connect = Callable[[], Awaitable[KubernetesClient]]
 Sleep = Callable[[float], Awaitable[None]]
@@ -99,17 +105,29 @@ class KubernetesSource:
                     tasks.create_task(follower.run(), name=f"{self.cluster} {follower.kind}")
                 if self._auditor is not None:
                     tasks.create_task(self._auditor.run(), name=f"{self.cluster} audit")
+                tasks.create_task(self._await_first_lists(sink), name=f"{self.cluster} first lists")
         finally:
             await client.close()
 
     async def _connected(self, sink: Sink) -> Api:
         """A client, as soon as one can be made: a kubeconfig that is wrong may be mended."""
+        text = f"{self._origin}: no credentials within {AWAITED_SECONDS:g} s; they are waited for"
+        late = SourceStatus(SourceState.FAILING, Reason.TIMEOUT, text)
         while True:
+            alarm = asyncio.get_running_loop().call_later(AWAITED_SECONDS, sink.status, self.cluster, late)
             try:
                 return await self._connect()
             except TransportError as error:
                 sink.status(self.cluster, SourceStatus(SourceState.FAILING, error.reason, str(error)))
+            finally:
+                alarm.cancel()
             await self._around.sleep(CONNECT_RETRY_SECONDS)
+
+    async def _await_first_lists(self, sink: Sink) -> None:
+        """Report from time to time, until everything was listed once: silence is no event."""
+        while not all(each.machine.listed for each in self._followers.values()):
+            await asyncio.sleep(LOOK_SECONDS)
+            sink.status(self.cluster, self._status())
 
     def _assemble(self, client: Api, sink: Sink) -> None:
         def say(condition: Condition) -> None:
@@ -146,7 +164,7 @@ class KubernetesSource:
         """One status for all kinds: what is wrong with any of them, each thing said once."""
         followers = self._followers.values()
         stranger = self._identity.fault if self._identity else None
-        faults = _distinct((stranger, *(each.fault for each in followers)))
+        faults = _distinct((stranger, *(each.fault for each in followers))) or self._silence()
         listed = frozenset(each.kind for each in followers if each.machine.listed)
         if faults:
             state = SourceState.FAILING
@@ -155,6 +173,20 @@ class KubernetesSource:
         told = faults or _distinct(each.machine.warning for each in followers)
         reason = told[0].reason if told else ""
         return SourceStatus(state, reason, "; ".join(each.message for each in told), listed)
+
+
+    def _silence(self) -> list[Fault]:
+        """What was never listed, and was asked for without any answer for too long."""
+        before = self._around.clock() - AWAITED_SECONDS
+        silent = [
+            each
+            for each in self._followers.values()
+            if not each.machine.listed and each.silent_since is not None and each.silent_since <= before
+        ]
+        if not silent:
+            return []
+        text = f"{silent[0].server}: no answer to the first list for {AWAITED_SECONDS:g} s; it is waited for"
+        return [Fault(Reason.TIMEOUT, text)]
 
 
 def _distinct(faults: Iterable[Fault | None]) -> list[Fault]:
