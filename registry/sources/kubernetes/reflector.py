@@ -174,7 +174,6 @@ class KubernetesSource:
         reason = told[0].reason if told else ""
         return SourceStatus(state, reason, "; ".join(each.message for each in told), listed)
 
-
     def _silence(self) -> list[Fault]:
         """What was never listed, and was asked for without any answer for too long."""
         before = self._around.clock() - AWAITED_SECONDS
