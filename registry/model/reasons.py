@@ -101,6 +101,11 @@ class Reason(StrEnum):
         Effect.DROPPED,
         "no selector of the failover list names it, and the fallback is None",
     )
+    NOT_ON_NODE = (
+        "NotOnNode",
+        Effect.DROPPED,
+        "`internalTrafficPolicy: Local`, and it is on another node than the client, or on none that is known",
+    )
     SHADOWED = (
         "Shadowed",
         Effect.DROPPED,
@@ -127,6 +132,12 @@ class Reason(StrEnum):
         "it is on another network: gateways there stand for it, by its weight",
     )
 
+    ON_NODE = "OnNode", Effect.ORDERED, "`internalTrafficPolicy: Local`, and it is on the client's node"
+    NODE_UNKNOWN = (
+        "NodeUnknown",
+        Effect.ORDERED,
+        "`internalTrafficPolicy: Local`, and the client does not say its node (`NODE_NAME`): it is shown all",
+    )
     UNORDERED = "Unordered", Effect.ORDERED, "the policy asks for no order by place"
     FAILOVER_TIER = "FailoverTier", Effect.ORDERED, "the failover list: the first selector that names it"
     SAME_NODE = "SameNode", Effect.ORDERED, "it is on the client's node"

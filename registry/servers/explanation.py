@@ -79,6 +79,7 @@ def explanation_document(explanation: Explanation, names: Names, addresses: Iter
             "distribution": str(policy.policy.distribution),
             "failover": len(policy.policy.failover),
             "fallback": str(policy.policy.fallback),
+            "localOnly": policy.policy.local_only,
             "from": dict(policy.origins),
             "problems": list(policy.problems),
         },

@@ -272,9 +272,9 @@ def _routed(service: MergedService | None) -> tuple[list[ServicePort], bool]:
     return ports, bool(ports) and service is not None and sticky(service)
 
 
-def _said(service: MergedService) -> tuple[str, Labels]:
+def _said(service: MergedService) -> tuple[str, bool, Labels]:
     """What the service itself says of its traffic."""
-    return service.traffic_distribution, service.annotations
+    return service.traffic_distribution, service.local_only, service.annotations
 
 
 def _place(group: Hashable) -> Place:

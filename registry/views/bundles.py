@@ -17,7 +17,7 @@ from registry.model.names import Locality
 from registry.model.reasons import Reason
 from registry.model.services import Endpoint, Health
 from registry.model.trace import Recorder
-from registry.views.policy import NO_POLICY, Distribution, TrafficPolicy
+from registry.views.policy import NO_POLICY, TrafficPolicy
 from registry.views.rendered import serialized
 
 HEALTH = {Health.HEALTHY: health_check_pb2.HEALTHY, Health.DRAINING: health_check_pb2.DRAINING}
@@ -150,7 +150,7 @@ class PortBundles:
         tier = self._policy.tier(endpoint) if self._policy.failover else 0
         if tier is None or endpoint.target(self._port) is None:
             return None
-        node = endpoint.node if self._policy.distribution is Distribution.PREFER_SAME_NODE else ""
+        node = endpoint.node if self._policy.by_node else ""
         return Traits(endpoint.locality, endpoint.network, endpoint.demoted, node, tier)
 
     def _renew(self, touched: Iterable[Traits | None]) -> None:

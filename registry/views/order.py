@@ -6,6 +6,9 @@
    has endpoints is a priority, without gaps (gRFC A27).
 3. With the distribution by weights nearness makes no priorities but shares: nearer pools take
    ``min(what remains, OVERFLOW * ready / expected)`` in turn. What gets no share comes later, by nearness.
+4. Of a service that is for each node's own clients (``internalTrafficPolicy: Local``) a client is shown what is on its
+   node, also where that is nothing: the API drops traffic rather than send it elsewhere (KEP-2086). A client that does
+   not say its node is shown all: of nothing is it known that it is elsewhere.
 
 Ranks by doubt last: a nearby endpoint in doubt is worth trying before one far away, and traffic does not move to
 another region because an API server restarts.
@@ -102,10 +105,13 @@ def arrange(
     """
     if (
         recorder is None
+        and not policy.local_only
         and policy.distribution is not Distribution.WEIGHTED
         and all(reaches(place, each.traits.network) for each in bundles)
     ):
         return Arrangement(_by_rank(bundles, place, policy), is_plain=True)
+    if policy.local_only and place.node:
+        return Arrangement(_on_node(bundles, place, policy, recorder), is_plain=True)
     entries: list[Entry] = []
     remote: dict[str, list[Bundle]] = {}
     for position, bundle in enumerate(bundles):
@@ -115,6 +121,7 @@ def arrange(
         elif not any(reaches(place, other) for other in bundle.traits.shadows):
             rank = rank_of(bundle, place, policy)
             entries.append(Entry(rank, bundle.traits.locality, bundle.weight, bundle.ready, position))
+            tell(recorder if policy.local_only else None, bundle, Reason.NODE_UNKNOWN)
             tell_rank(recorder, bundle, rank, policy)
         else:
             tell(recorder, bundle, Reason.SHADOWED, f"network {', '.join(bundle.traits.shadows)}")
@@ -139,6 +146,32 @@ def _by_rank(bundles: Sequence[Bundle], place: Place, policy: TrafficPolicy) -> 
             continue
         places = ranked.setdefault(rank_of(bundle, place, policy), {})
         places.setdefault(traits.locality, []).append(position)
+    return _ranked_slots(bundles, ranked)
+
+
+def _on_node(
+    bundles: Sequence[Bundle], place: Place, policy: TrafficPolicy, recorder: Recorder | None
+) -> tuple[Slot, ...]:
+    """The same of what is on the client's node. Where that is, there is its network; no gateway leads to it."""
+    ranked: dict[Rank, dict[Locality, list[int]]] = {}
+    here = {each.traits.network for each in bundles if is_on_node(each.traits.locality, each.traits.node, place)}
+    for position, bundle in enumerate(bundles):
+        traits = bundle.traits
+        if not is_on_node(traits.locality, traits.node, place) or not reaches(place, traits.network):
+            tell(recorder, bundle, Reason.NOT_ON_NODE, f"node {traits.node or 'unknown'} of {traits.locality.sub_zone}")
+        elif not here.isdisjoint(traits.shadows):
+            tell(recorder, bundle, Reason.SHADOWED, f"network {', '.join(traits.shadows)}")
+        else:
+            rank = rank_of(bundle, place, policy)
+            ranked.setdefault(rank, {}).setdefault(traits.locality, []).append(position)
+            tell(recorder, bundle, Reason.ON_NODE)
+            tell_rank(recorder, bundle, rank, policy)
+    return _ranked_slots(bundles, ranked)
+
+
+def _ranked_slots(
+    bundles: Sequence[Bundle], ranked: Mapping[Rank, Mapping[Locality, Sequence[int]]]
+) -> tuple[Slot, ...]:
     return tuple(
         [
             Slot(priority, locality, sum([bundles[each].weight for each in positions]), tuple(positions))
@@ -158,12 +191,17 @@ def rank_of(bundle: Bundle, place: Place, policy: TrafficPolicy) -> Rank:
     return Rank(traits.tier, nearness(traits.locality, traits.node, place, policy.distribution), traits.demoted)
 
 
+def is_on_node(locality: Locality, node: str, place: Place) -> bool:
+    """Whether that is the client's node. Clusters may name nodes alike; what cluster is not known may be the same."""
+    return bool(place.node) and node == place.node and place.cluster in ("", locality.sub_zone)
+
+
 def nearness(locality: Locality, node: str, place: Place, distribution: Distribution) -> Nearness:
     """How near an endpoint is, as far as the distribution cares."""
     if distribution is Distribution.ANY:
         return Nearness.ELSEWHERE
     same_region = bool(place.region) and locality.region == place.region
-    if distribution is Distribution.PREFER_SAME_NODE and place.node and node == place.node:
+    if distribution is Distribution.PREFER_SAME_NODE and is_on_node(locality, node, place):
         return Nearness.SAME_NODE
     if same_region and place.zone and locality.zone == place.zone:
         return Nearness.SAME_ZONE

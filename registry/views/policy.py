@@ -1,7 +1,8 @@
 """How the endpoints of one service are to be ordered, whoever asks.
 
 From weakest to strongest: the standard field ``spec.trafficDistribution`` (KEP-2433, KEP-3015), the first rule of the
-configuration that matches the service, annotations of the Service.
+configuration that matches the service, annotations of the Service. ``spec.internalTrafficPolicy: Local`` (KEP-2086)
+stands beside all of that: it says who is shown at all, and nothing weakens it.
 
 =====================================  ==========================================================
 annotation ``mesh-registry.io/...``    value
@@ -68,11 +69,20 @@ class Selector:
 
 @dataclass(frozen=True, slots=True)
 class TrafficPolicy:
-    """``failover`` comes before nearness: endpoints of the first selector, then of the second, and so on (KEP-5939)."""
+    """``failover`` comes before nearness: endpoints of the first selector, then of the second, and so on (KEP-5939).
+
+    ``local_only``: a client is shown the endpoints of its own node and no others (KEP-2086).
+    """
 
     distribution: Distribution = Distribution.ANY
     failover: tuple[Selector, ...] = ()
     fallback: Fallback = Fallback.ANY
+    local_only: bool = False
+
+    @property
+    def by_node(self) -> bool:
+        """Whether it matters on which node an endpoint is."""
+        return self.local_only or self.distribution is Distribution.PREFER_SAME_NODE
 
     def tier(self, endpoint: Endpoint) -> int | None:
         """The place of the endpoint in the failover list, None when it is left out."""
@@ -119,8 +129,8 @@ class ResolvedPolicy:
 def resolve(service: MergedService, rules: Sequence[PolicyRule]) -> ResolvedPolicy:
     """The policy of the service; what cannot be understood leaves the weaker word in force."""
     problems: list[str] = []
-    policy = TrafficPolicy()
-    origins: dict[str, str] = {}
+    policy = TrafficPolicy(local_only=service.local_only)
+    origins: dict[str, str] = {"localOnly": "spec.internalTrafficPolicy"} if service.local_only else {}
     for origin, said in _layers(service, rules, problems):
         if said.distribution is not None:
             policy = replace(policy, distribution=said.distribution)

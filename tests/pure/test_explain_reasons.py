@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from support.facts import ECHO, A, B, a_service, a_slice
-from support.told import ECHO_WITH_IT, GATE, IT, Told, a_slice_of
+from support.told import ECHO_WITH_IT, GATE, HERE, IT, Told, a_slice_of
 
 from registry.index import ExportMode, ExportPolicy, GuardPolicy
 from registry.model.conditions import Condition, ConditionType, Dated
@@ -36,6 +36,7 @@ SLICE = Kind.ENDPOINT_SLICE
 UDP = ServicePort(80, "http", Protocol.UDP)
 UDP_TARGET = (SlicePort("http", 1, Protocol.UDP),)
 DRAINING = {"serving": True, "terminating": True}
+LOCAL = TrafficPolicy(local_only=True)
 SAME_ZONE = TrafficPolicy(Distribution.PREFER_SAME_ZONE)
 
 
@@ -126,11 +127,14 @@ WORLDS: dict[Reason, Callable[[], Told]] = {
     Reason.FAILOVER_NONE: lambda: Told(
         policy=TrafficPolicy(failover=(Selector(cluster="b"),), fallback=Fallback.NONE)
     ).has(),
+    Reason.NOT_ON_NODE: lambda: Told(policy=LOCAL, place=HERE._replace(node="n2")).has(*on_node()),
     Reason.SHADOWED: lambda: Told(network="z", place=NOWHERE).has().beside(*ECHO_WITH_IT, network="y"),
     Reason.NETWORK_WITHOUT_GATEWAY: lambda: Told(network="away").has(),
     Reason.NOTHING_READY: lambda: gated(**DRAINING),
     Reason.NOT_COUNTED: lambda: gated(**DRAINING).tell(a_slice("10.0.0.2", name="echo-2")),
     Reason.OTHER_NETWORK: lambda: gated(ready=True),
+    Reason.ON_NODE: lambda: Told(policy=LOCAL).has(*on_node()),
+    Reason.NODE_UNKNOWN: lambda: Told(policy=LOCAL, place=NOWHERE).has(*on_node()),
     Reason.UNORDERED: lambda: Told().has(),
     Reason.FAILOVER_TIER: lambda: Told(policy=TrafficPolicy(failover=(Selector(cluster="a"),))).has(),
     Reason.SAME_NODE: lambda: Told(policy=TrafficPolicy(Distribution.PREFER_SAME_NODE)).has(*on_node()),
@@ -177,6 +181,7 @@ MENDS: dict[Reason, Callable[[Told], object]] = {
     Reason.CLUSTER_SHRUNK: lambda world: world.tell(a_slice(IT, name="echo-0")),
     Reason.NOT_EXPORTED: lambda world: world.tell(ServiceExport("shop", "echo")),
     Reason.NOT_SELECTED: lambda world: world.tell(replace(a_service(), labels=(("shared", "yes"),))),
+    Reason.NOT_ON_NODE: lambda world: world.tell(a_slice(SliceEndpoint(IT, node="n2"))),
     Reason.FAILOVER_NONE: lambda world: setattr(world, "policy", TrafficPolicy()),
     Reason.LENT_IN_DOUBT: lambda world: world.tell(Pod("shop", "p")),
 }

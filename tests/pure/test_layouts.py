@@ -28,7 +28,7 @@ PLACES = [
     Place("us", "us-1", "b", "net-b"),
     Place("asia", "asia-1"),
 ]
-POLICIES = [TrafficPolicy(each) for each in Distribution] + [
+POLICIES = [TrafficPolicy(each, local_only=local) for each in Distribution for local in (False, True)] + [
     TrafficPolicy(Distribution.PREFER_SAME_ZONE, (Selector(cluster="b"),), Fallback.NONE),
 ]
 GATEWAYS: list[Gateways] = [{}, {"net-b": [Gateway("203.0.113.1", 15443, Locality("us"))]}]

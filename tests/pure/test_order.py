@@ -298,6 +298,59 @@ class TestGateways:
             assert [slot.locality for slot in shown.arrangement.slots] == [zone]
 
 
+class TestForTheClientsNodeOnly:
+    """``internalTrafficPolicy: Local`` (KEP-2086)."""
+
+    LOCAL = TrafficPolicy(local_only=True)
+    OTHER_CLUSTER = endpoint(4, B_ZONE_1, node="node-1")
+    ALL = (NEAR, endpoint(5, A_ZONE_1, node="node-2"), MIDDLE, FAR, OTHER_CLUSTER)
+
+    @pytest.mark.parametrize("how", Distribution)
+    def test_a_client_is_shown_what_is_on_its_node_and_nothing_else(self, how: Distribution) -> None:
+        assert Shown([*self.ALL], HERE, TrafficPolicy(how, local_only=True)).priorities == [addresses(NEAR)]
+
+    def test_nothing_there_is_nothing_shown(self) -> None:
+        assert Shown([*self.ALL], HERE._replace(node="node-9"), self.LOCAL).priorities == []
+
+    def test_another_clusters_node_of_the_same_name_is_another_node(self) -> None:
+        assert Shown([*self.ALL], HERE._replace(cluster="b"), self.LOCAL).priorities == [addresses(self.OTHER_CLUSTER)]
+
+    def test_a_client_that_does_not_say_its_cluster_is_shown_both(self) -> None:
+        both = addresses(NEAR, self.OTHER_CLUSTER)
+        assert Shown([*self.ALL], HERE._replace(cluster=""), self.LOCAL).priorities == [both]
+
+    @pytest.mark.parametrize("how", Distribution)
+    def test_a_client_that_does_not_say_its_node_is_shown_all(self, how: Distribution) -> None:
+        shown = Shown([*self.ALL], HERE._replace(node=""), TrafficPolicy(how, local_only=True))
+        assert set().union(*shown.priorities) == addresses(*self.ALL)
+
+    def test_what_is_in_doubt_on_the_node_comes_second(self) -> None:
+        doubted = endpoint(6, A_ZONE_1, node="node-1", demoted=True)
+        assert Shown([*self.ALL, doubted], HERE, self.LOCAL).priorities == [addresses(NEAR), addresses(doubted)]
+
+    def test_no_gateway_leads_to_the_own_node(self) -> None:
+        far = endpoint(7, B_ZONE_1, node="node-1", network="net-b")
+        place = HERE._replace(cluster="", network="net-a")
+        shown = Shown([NEAR, far], place, self.LOCAL, gateways={"net-b": [Gateway("203.0.113.1", 15443)]})
+        assert shown.priorities == [addresses(NEAR)]
+        assert shown.arrangement.unreachable == ()
+
+    def test_failover_chooses_among_those_on_the_node(self) -> None:
+        beside = endpoint(8, A_ZONE_1, node="node-1", labels=(("tier", "gold"),))
+        policy = TrafficPolicy(failover=(Selector(labels=(("tier", "gold"),)),), local_only=True)
+        assert Shown([*self.ALL, beside], HERE, policy).priorities == [addresses(beside), addresses(NEAR)]
+
+    def test_one_address_on_two_networks_is_shown_once(self) -> None:
+        both = [endpoint(1, zone, node="node-1", network=net) for zone, net in ((A_ZONE_1, "x"), (B_ZONE_1, "y"))]
+        shown = Shown(both, Place(node="node-1"), self.LOCAL)
+        assert [slot.locality for slot in shown.arrangement.slots] == [A_ZONE_1]
+
+
+def test_the_same_node_is_one_of_the_same_cluster() -> None:
+    namesake = endpoint(4, A_ZONE_1._replace(sub_zone="b"), node="node-1")
+    assert Shown([NEAR, namesake], HERE, SAME_NODE).priorities == [addresses(NEAR), addresses(namesake)]
+
+
 def test_the_place_of_a_node_is_what_istio_says_of_nodes() -> None:
     metadata = {"CLUSTER_ID": "a", "NETWORK": "net-a", "NODE_NAME": "node-1", "NAMESPACE": "shop"}
     assert place_of(("eu", "eu-1", "sub"), metadata) == Place("eu", "eu-1", "a", "net-a", "node-1")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from registry.model.facts import Labels
@@ -32,6 +34,13 @@ def test_nobody_says_anything() -> None:
 @pytest.mark.parametrize("value", ["PreferSameZone", "PreferSameNode", "PreferClose"])
 def test_the_standard_field_counts(value: str) -> None:
     assert policy(a_merged(value)).distribution == value
+
+
+def test_what_is_for_its_own_node_stays_so_whatever_else_is_said() -> None:
+    service = replace(a_merged("PreferSameZone", (("traffic-distribution", "Any"),)), local_only=True)
+    resolved = resolve(service, [PolicyRule(distribution=Distribution.WEIGHTED)])
+    assert resolved.policy == TrafficPolicy(Distribution.ANY, local_only=True)
+    assert resolved.origins["localOnly"] == "spec.internalTrafficPolicy"
 
 
 def test_the_configuration_is_stronger_than_the_field() -> None:

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -135,10 +135,10 @@ async def all_acked(registry: RunningRegistry) -> bool:
 
 @asynccontextmanager
 async def grpc_client(
-    folder: Path, registry: RunningRegistry
+    folder: Path, registry: RunningRegistry, node: Sequence[str] = HERE
 ) -> AsyncIterator[Callable[[int], Awaitable[Counter[str]]]]:
     """A gRPC client in the zone of HERE: makes so many calls, and tallies the zones that answered."""
-    made = registry.command("bootstrap", "grpc", *HERE, "--server", registry.grpc)
+    made = registry.command("bootstrap", "grpc", *node, "--server", registry.grpc)
     assert made.returncode == 0, made.stderr
     bootstrap = folder / "bootstrap.json"
     bootstrap.write_text(made.stdout)
@@ -239,6 +239,37 @@ async def test_pods_that_die_before_anybody_says_so_lose_only_what_they_were_ans
         # A request that was sent may have been carried out, so it is not sent again (registry.views.rds).
         assert [each for each in load.failures if "connection termination" not in each] == []
         assert len(load.failures) == lost <= WORKERS * dying
+
+
+LOCAL = {"spec": {"internalTrafficPolicy": "Local"}}
+
+
+async def test_a_service_for_each_nodes_own_clients_gets_no_request_from_elsewhere(tmp_path: Path) -> None:
+    fleet = ZonedFleet(tmp_path / "clusters", FAILOVER_ZONES, LOCAL, grpc=True)
+    on_node = (*HERE, "--node-name", "node-eu-1")
+    async with (
+        fleet,
+        RunningRegistry(tmp_path, *fleet.flags) as registry,
+        RunningEnvoy(tmp_path, registry, node=on_node) as envoy,
+        grpc_client(tmp_path, registry, on_node) as call,
+    ):
+        zone_1, zone_2 = (set(fleet.zones[name].addresses) for name in ("eu-1", "eu-2"))
+        await until(lambda: has(envoy, zone_1), "Envoy has the endpoints of its node")
+        assert set(await answers(envoy.outbound, HOST, 300)) == zone_1
+        assert await call(300) == {"eu-1": 300}
+
+        clients = (await registry.get("/api/v1/clients"))["clients"]
+        who = ("--client", clients[0]["node"]["id"])
+        explained = registry.command("explain", SERVICE, min(zone_2), *who, "--server", registry.http)
+        assert "NotOnNode" in explained.stdout, explained.stdout + explained.stderr
+
+        fleet.set("eu-1", 0)
+        await until(lambda: has(envoy, set()), "Envoy has no endpoint")
+        (refused,) = await answers(envoy.outbound, HOST, 1)
+        assert "no healthy upstream" in refused, "dropped rather than sent to another node"
+        fleet.set("eu-1", 1)
+        await until(lambda: has(envoy, {min(zone_1)}), "Envoy has the one that is ready again")
+        assert set(await answers(envoy.outbound, HOST, 50)) == {min(zone_1)}
 
 
 async def has(envoy: RunningEnvoy, addresses: set[str]) -> bool:

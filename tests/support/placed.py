@@ -23,6 +23,7 @@ PLACES: Mapping[str, Place] = {
     "other-region": Place("us", "us-1", "b", "net-b", "node-4"),
     "no-endpoints-near": Place("asia", "asia-1", "c", "net-a"),
 }
+LOCAL = "local"
 POLICIES: Mapping[str, tuple[str, Labels]] = {
     "any": ("", ()),
     "same-zone": ("PreferSameZone", ()),
@@ -30,8 +31,9 @@ POLICIES: Mapping[str, tuple[str, Labels]] = {
     "weighted": ("", (("traffic-distribution", "WeightedByLocality"),)),
     "failover": ("PreferSameZone", (("failover", '[{"cluster": "b"}, {"region": "eu", "zone": "eu-2"}]'),)),
     "failover-none": ("", (("failover", '[{"zone": "eu-2"}]'), ("fallback", "None"))),
+    LOCAL: ("PreferSameZone", ()),
 }
-"""The field and the annotations of the Service."""
+"""The field and the annotations of the Service; the internalTrafficPolicy of the last is Local."""
 
 NETWORKS = ("one-network", "two-networks", "no-gateway")
 GOLDEN = tuple(f"{network}.{policy}.places.yaml" for network in NETWORKS for policy in POLICIES)
@@ -41,7 +43,9 @@ UNREADY = {"ready": False, "serving": False}
 def _facts(policy: str) -> tuple[tuple[Fact, ...], tuple[Fact, ...]]:
     """In a zone eu-1 has one ready endpoint of two, eu-2 both, and cluster b's us-1 three."""
     distribution, annotations = POLICIES[policy]
-    service = replace(a_service(), traffic_distribution=distribution, annotations=annotations)
+    service = replace(
+        a_service(), traffic_distribution=distribution, annotations=annotations, local_only=policy == LOCAL
+    )
     zones = {"node-1": ("eu", "eu-1"), "node-2": ("eu", "eu-1"), "node-3": ("eu", "eu-2"), "node-4": ("us", "us-1")}
     nodes = [Node(name, *zone) for name, zone in zones.items()]
     in_a = (
