@@ -362,7 +362,7 @@ class Registry:
         """Who is shown the same: of assignments clients of one place, of all else everybody."""
         if kind is not EDS:
             return ""
-        place = place_of(node.locality, node.metadata)
+        place = place_of(node.locality, node.metadata, node.id)
         self._networks.client_of(place.network)
         return place
 

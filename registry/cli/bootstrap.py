@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
+
 import click
 
 from registry.cli.options import AddressOption, Command, grpc_server_address
 from registry.cli.output import JSON, YAML, print_document
 from registry.config import Address
 from registry.views.bootstrap import DEFAULT_NODE_ID, Node, envoy_bootstrap, grpc_bootstrap
+
+
+def _addresses(_context: click.Context, _option: click.Parameter, value: str) -> str:
+    found = [each.strip() for each in value.split(",")] if value else []
+    for each in found:
+        try:
+            ip_address(each)
+        except ValueError as error:
+            raise click.BadParameter(f"{error}; expected one or more, with commas between") from None
+    return ",".join(found)
 
 
 def _node_options(command: Command) -> Command:
@@ -18,6 +30,13 @@ def _node_options(command: Command) -> Command:
         click.option("--zone", metavar="Z", default="", help="The client's zone."),
         click.option("--network", metavar="NAME", default="", help="The network the client is on."),
         click.option("--node-name", metavar="NODE", default="", help="The Kubernetes node the client runs on."),
+        click.option(
+            "--addresses",
+            metavar="IP[,IP]",
+            default="",
+            callback=_addresses,
+            help="The client's own addresses; an endpoint of both families is reached by that of the first one first.",
+        ),
         grpc_server_address,
     )
     for option in reversed(options):

@@ -138,6 +138,11 @@ class Reason(StrEnum):
         Effect.ORDERED,
         "`internalTrafficPolicy: Local`, and the client does not say its node (`NODE_NAME`): it is shown all",
     )
+    OWN_FAMILY_FIRST = (
+        "OwnFamilyFirst",
+        Effect.ORDERED,
+        "it has addresses of both families, and the client's own comes before the one that its Service prefers",
+    )
     UNORDERED = "Unordered", Effect.ORDERED, "the policy asks for no order by place"
     FAILOVER_TIER = "FailoverTier", Effect.ORDERED, "the failover list: the first selector that names it"
     SAME_NODE = "SameNode", Effect.ORDERED, "it is on the client's node"

@@ -112,7 +112,7 @@ class _View:
         if explanation.client is None:
             return None
         client, sent = explanation.client
-        place = place_of(client.node.locality, client.node.metadata)
+        place = place_of(client.node.locality, client.node.metadata, client.node.id)
         service = explanation.service.service
         policy = explanation.policy.policy
         ports = () if service is None else explain_ports(service, names, place, policy, explanation.gateways)

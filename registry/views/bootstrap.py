@@ -15,7 +15,8 @@ DEFAULT_NODE_ID = "sidecar~127.0.0.1~client.default~default.svc.cluster.local"
 class Node:
     """Who the client says it is, and where. Empty parts are left out.
 
-    ``cluster`` is the member cluster it runs in, ``node_name`` the Kubernetes node, ``network`` the network it is on.
+    ``cluster`` is the member cluster it runs in, ``node_name`` the Kubernetes node, ``network`` the network it is on,
+    ``addresses`` are its own, with commas, the one whose family it prefers first.
     """
 
     node_id: str = DEFAULT_NODE_ID
@@ -24,11 +25,17 @@ class Node:
     zone: str = ""
     network: str = ""
     node_name: str = ""
+    addresses: str = ""
 
     def document(self) -> Document:
         """The ``node`` of either bootstrap; the cluster is also the sub-zone, as it is of endpoints."""
         document: Document = {"id": self.node_id, "cluster": self.cluster or "mesh-registry-client"}
-        metadata = {"CLUSTER_ID": self.cluster, "NETWORK": self.network, "NODE_NAME": self.node_name}
+        metadata = {
+            "CLUSTER_ID": self.cluster,
+            "NETWORK": self.network,
+            "NODE_NAME": self.node_name,
+            "INSTANCE_IPS": self.addresses,
+        }
         if any(metadata.values()):
             document["metadata"] = {key: value for key, value in metadata.items() if value}
         locality = {"region": self.region, "zone": self.zone, "sub_zone": self.cluster}

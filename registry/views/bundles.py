@@ -17,6 +17,7 @@ from registry.model.names import Locality
 from registry.model.reasons import Reason
 from registry.model.services import Endpoint, Health
 from registry.model.trace import Recorder
+from registry.views.place import family_of
 from registry.views.policy import NO_POLICY, TrafficPolicy
 from registry.views.rendered import serialized
 
@@ -43,31 +44,53 @@ class Group:
     """Endpoints alike in their traits, in their order, each with its bytes and their hash; they may come and go.
 
     ``ready`` is how many of them are healthy, ``weight`` the sum of all their weights, ``ready_weight`` that of the
-    healthy ones.
+    healthy ones, ``several`` how many have more than one address.
     """
 
-    __slots__ = ("bodies", "digests", "endpoints", "ready", "ready_weight", "weight")
+    __slots__ = ("_turned", "bodies", "digests", "endpoints", "ready", "ready_weight", "several", "weight")
 
     def __init__(self) -> None:
         self.endpoints: list[Endpoint] = []
         self.bodies: list[bytes] = []
         self.digests: list[bytes] = []
-        self.ready = self.ready_weight = self.weight = 0
+        self.ready = self.ready_weight = self.weight = self.several = 0
+        self._turned: dict[int, tuple[bytes, bytes]] = {}
+        """By the ``id`` of an endpoint, its bytes and hash with the other family's address first."""
 
     def add(self, endpoint: Endpoint, body: bytes) -> None:
         position = bisect(self.endpoints, endpoint)
         self.endpoints.insert(position, endpoint)
         self.bodies.insert(position, body)
-        self.digests.insert(position, blake2b(body, digest_size=DIGEST_BYTES).digest())
+        self.digests.insert(position, _digest(body))
         self._count(endpoint, 1)
 
     def remove(self, endpoint: Endpoint) -> None:
         position = bisect_left(self.endpoints, endpoint)
+        self._turned.pop(id(self.endpoints[position]), None)
         del self.endpoints[position], self.bodies[position], self.digests[position]
         self._count(endpoint, -1)
 
+    def facing(self, family: str, port: int) -> Group:
+        """The group as clients of that family see it; itself where that makes no difference."""
+        bodies, digests = self.bodies.copy(), self.digests.copy()
+        for position, endpoint in enumerate(self.endpoints):
+            turned = facing(endpoint, family)
+            if turned is not endpoint:
+                found = self._turned.get(id(endpoint))
+                if found is None:
+                    body = _encode(turned, port)
+                    found = self._turned[id(endpoint)] = body, _digest(body)
+                bodies[position], digests[position] = found
+        if bodies == self.bodies:
+            return self
+        seen = Group()
+        seen.endpoints, seen.bodies, seen.digests = self.endpoints, bodies, digests
+        seen.ready, seen.ready_weight, seen.weight = self.ready, self.ready_weight, self.weight
+        return seen
+
     def _count(self, endpoint: Endpoint, sign: int) -> None:
         self.weight += sign * endpoint.weight
+        self.several += sign * bool(endpoint.additional_addresses)
         if endpoint.health is Health.HEALTHY:
             self.ready += sign
             self.ready_weight += sign * endpoint.weight
@@ -81,15 +104,30 @@ class Bundle:
     ``pieces`` is for whoever puts assignments together: by priority, what stands around the body.
     """
 
-    __slots__ = ("body", "digest", "endpoints", "pieces", "ready", "ready_weight", "traits", "weight")
+    __slots__ = (
+        *("_facing", "_group", "body", "digest", "endpoints", "pieces"),
+        *("ready", "ready_weight", "traits", "weight"),
+    )
 
     def __init__(self, traits: Traits, group: Group) -> None:
+        self._group = group if group.several else None
+        self._facing: dict[str, Bundle] = {}
         self.traits = traits
         self.endpoints = tuple(group.endpoints)
         self.body = b"".join(group.bodies)
         self.digest = b"".join(group.digests)
         self.pieces: dict[int, tuple[tuple[bytes, ...], bytes]] = {}
         self.ready, self.ready_weight, self.weight = group.ready, group.ready_weight, group.weight
+
+    def facing(self, family: str, port: int) -> Bundle:
+        """The bundle as clients of that family see it, as long as it is the latest of its group."""
+        if self._group is None or not family:
+            return self
+        found = self._facing.get(family)
+        if found is None:
+            group = self._group.facing(family, port)
+            found = self._facing[family] = self if group is self._group else Bundle(self.traits, group)
+        return found
 
 
 class PortBundles:
@@ -178,6 +216,21 @@ class PortBundles:
                 shadows = tuple(sorted(other for other in others if other < each.network))
                 divided.setdefault(traits._replace(shadows=shadows), Group()).add(each, body)
         return divided
+
+
+def facing(endpoint: Endpoint, family: str) -> Endpoint:
+    """The endpoint with an address of ``family`` first; itself where that is so, or it has none, or none is asked."""
+    if not family or not endpoint.additional_addresses or family_of(endpoint.address) == family:
+        return endpoint
+    first = next((each for each in endpoint.additional_addresses if family_of(each) == family), None)
+    if first is None:
+        return endpoint
+    others = [each for each in (endpoint.address, *endpoint.additional_addresses) if each != first]
+    return endpoint._replace(address=first, additional_addresses=tuple(others))
+
+
+def _digest(body: bytes) -> bytes:
+    return blake2b(body, digest_size=DIGEST_BYTES).digest()
 
 
 def _encode(endpoint: Endpoint, port: int) -> bytes:

@@ -18,6 +18,7 @@ from registry.views.names import Names
 from registry.views.order import Arrangement, Slot, arrange
 from registry.views.place import NOWHERE, Place
 from registry.views.policy import NO_POLICY, Distribution, TrafficPolicy
+from registry.views.recorded import tell_family
 from registry.views.rendered import delimiter, serialized
 
 ENDPOINTS = endpoint_pb2.ClusterLoadAssignment.ENDPOINTS_FIELD_NUMBER
@@ -61,8 +62,10 @@ class ServiceAssignments:
         self._expected: dict[Locality, int] = {}
         self._bundles: dict[int, tuple[Bundle, ...]] = {}
         self._layouts: dict[int, Layouts] = {}
-        self._shown: dict[tuple[int, int], tuple[Arrangement, Assignment]] = {}
-        """By port and the ``id`` of an arrangement, which is kept beside."""
+        self._facing: dict[tuple[int, str], tuple[Bundle, ...]] = {}
+        """The bundles of a port as clients of a family see them; the same tuple where that makes no difference."""
+        self._shown: dict[tuple[int, int, int], tuple[Arrangement, Assignment]] = {}
+        """By port and the ``id`` of an arrangement, which is kept beside, and of the bundles."""
 
     def update(self, service: MergedService, policy: TrafficPolicy, gateways: Gateways = NO_GATEWAYS) -> None:
         """From now on show ``service`` in this state."""
@@ -71,6 +74,7 @@ class ServiceAssignments:
         self._service, self._policy, self._gateways = service, policy, gateways
         self._expected = {each.locality: each.endpoints for each in service.expected}
         self._bundles.clear()
+        self._facing.clear()
         self._shown.clear()
         for port in self._ports.keys() - {port.port for port in service.ports}:
             del self._ports[port]
@@ -97,6 +101,7 @@ class ServiceAssignments:
         bundles = self.bundles(port)
         expected = self._should_have(port)
         if self._recorder is not None:
+            tell_family(self._recorder(port), bundles, place.family)
             return arrange(bundles, place, self._policy, expected, self._gateways, self._recorder(port))
         return self._layouts[port].of(
             place, lambda place: arrange(bundles, place, self._policy, expected, self._gateways)
@@ -112,14 +117,26 @@ class ServiceAssignments:
     def show(self, port: int, place: Place) -> Assignment:
         """What clients at ``place`` are shown of ``port``: empty of endpoints, but there, when nobody offers it."""
         arrangement = self.arrangement(port, place)
-        _, shown = self._shown.get((port, id(arrangement)), NOTHING_SHOWN)
+        bundles = self._as_seen(port, place.family)
+        key = (port, id(arrangement), id(bundles))
+        _, shown = self._shown.get(key, NOTHING_SHOWN)
         if shown is None:
-            shown = self._assignment(port, arrangement)
-            self._shown[port, id(arrangement)] = (arrangement, shown)
+            shown = self._assignment(port, arrangement, bundles)
+            self._shown[key] = (arrangement, shown)
         return shown
 
-    def _assignment(self, port: int, arrangement: Arrangement) -> Assignment:
+    def _as_seen(self, port: int, family: str) -> tuple[Bundle, ...]:
+        """The port's bundles with the addresses of ``family`` first."""
         bundles = self.bundles(port)
+        if not family:
+            return bundles
+        found = self._facing.get((port, family))
+        if found is None:
+            seen = tuple([bundle.facing(family, port) for bundle in bundles])
+            found = self._facing[port, family] = bundles if seen == bundles else seen
+        return found
+
+    def _assignment(self, port: int, arrangement: Arrangement, bundles: tuple[Bundle, ...]) -> Assignment:
         parts = [_head(self._names.cluster(self._key, port))]
         digests = [parts[0]]
         for slot in arrangement.slots:

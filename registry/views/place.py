@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from ipaddress import ip_address
 from typing import NamedTuple
+
+from registry.model.facts import AddressType
 
 
 class Place(NamedTuple):
     """A client's place; what is not known of it is empty. Clients of one place are shown the same bytes.
 
-    ``cluster`` is a member cluster's name, ``node`` the Kubernetes node.
+    ``cluster`` is a member cluster's name, ``node`` the Kubernetes node. ``family`` is that of the client's own first
+    address, ``IPv4`` or ``IPv6``: an endpoint that has addresses of both is reached by that first.
     """
 
     region: str = ""
@@ -17,14 +21,19 @@ class Place(NamedTuple):
     cluster: str = ""
     network: str = ""
     node: str = ""
+    family: str = ""
 
 
 NOWHERE = Place()
 """Of a client that says nothing of itself: it is shown everything, in no order of nearness."""
 
 
-def place_of(locality: tuple[str, str, str], metadata: Mapping[str, str]) -> Place:
-    """The place of an xDS node, as Istio describes nodes: ``node.locality``, and metadata beside it."""
+def place_of(locality: tuple[str, str, str], metadata: Mapping[str, str], node_id: str = "") -> Place:
+    """The place of an xDS node, as Istio describes nodes: ``node.locality``, and metadata beside it.
+
+    Its addresses are in ``INSTANCE_IPS``, the first one first; else there is one in its id,
+    ``sidecar~<ip>~<pod>.<ns>~<domain>``.
+    """
     region, zone, _ = locality
     return Place(
         region=region,
@@ -32,4 +41,19 @@ def place_of(locality: tuple[str, str, str], metadata: Mapping[str, str]) -> Pla
         cluster=metadata.get("CLUSTER_ID", ""),
         network=metadata.get("NETWORK", ""),
         node=metadata.get("NODE_NAME", ""),
+        family=_family(metadata.get("INSTANCE_IPS", "").partition(",")[0] or (*node_id.split("~", 2), "")[1]),
     )
+
+
+def family_of(address: str) -> str:
+    """Of an address in its one text form (RFC 5952)."""
+    return AddressType.IPV6 if ":" in address else AddressType.IPV4
+
+
+def _family(text: str) -> str:
+    """Of an address as a client says it; a loopback address, as in our own default id, says nothing of its network."""
+    try:
+        address = ip_address(text.strip())
+    except ValueError:
+        return ""
+    return "" if address.is_loopback or address.is_unspecified else family_of(address.compressed)

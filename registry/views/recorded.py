@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from registry.model.gateways import Gateway
 from registry.model.reasons import Reason
 from registry.model.services import Health
 from registry.model.trace import Recorder
-from registry.views.bundles import Bundle
+from registry.views.bundles import Bundle, facing
 from registry.views.policy import Distribution, TrafficPolicy
 
 NEARNESS = (Reason.SAME_NODE, Reason.SAME_ZONE, Reason.SAME_REGION, Reason.ELSEWHERE)
@@ -35,6 +35,15 @@ def tell_rank(recorder: Recorder | None, bundle: Bundle, rank: tuple[int, int, b
         tell(recorder, bundle, Reason.UNORDERED)
     if demoted:
         tell(recorder, bundle, Reason.IN_DOUBT)
+
+
+def tell_family(recorder: Recorder, bundles: Iterable[Bundle], family: str) -> None:
+    """Of which endpoints another address comes first than the Service's own first family would have it."""
+    for bundle in bundles:
+        for endpoint in bundle.endpoints:
+            turned = facing(endpoint, family)
+            if turned is not endpoint:
+                recorder.note(endpoint, Reason.OWN_FAMILY_FIRST, f"{turned.address} before {endpoint.address}")
 
 
 def tell_gateways(

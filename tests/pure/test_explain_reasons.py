@@ -28,7 +28,7 @@ from registry.model.reasons import Effect, Reason
 from registry.model.standing import Standing
 from registry.servers.explanation import Explanation, MemberHealth, explanation_document
 from registry.views.names import Names
-from registry.views.place import NOWHERE
+from registry.views.place import NOWHERE, Place
 from registry.views.policy import Distribution, Fallback, ResolvedPolicy, Selector, TrafficPolicy
 
 OLD, NEW = "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"
@@ -79,11 +79,11 @@ def exported_by_objects() -> Told:
     return Told(ExportPolicy(mode=ExportMode.SERVICE_EXPORT))
 
 
-def dual_stack() -> Told:
+def dual_stack(place: Place = HERE) -> Told:
     """A Pod has the address, and one of the family that its service prefers."""
     six = replace(a_slice(SliceEndpoint("fd00::1", pod="p"), name="six"), address_type=AddressType.IPV6)
     preferring = replace(a_service(), ip_families=(AddressType.IPV6, AddressType.IPV4))
-    return Told().has(preferring, a_slice(SliceEndpoint(IT, pod="p")), six)
+    return Told(place=place).has(preferring, a_slice(SliceEndpoint(IT, pod="p")), six)
 
 
 def gated(**condition: bool) -> Told:
@@ -135,6 +135,7 @@ WORLDS: dict[Reason, Callable[[], Told]] = {
     Reason.OTHER_NETWORK: lambda: gated(ready=True),
     Reason.ON_NODE: lambda: Told(policy=LOCAL).has(*on_node()),
     Reason.NODE_UNKNOWN: lambda: Told(policy=LOCAL, place=NOWHERE).has(*on_node()),
+    Reason.OWN_FAMILY_FIRST: lambda: dual_stack(HERE._replace(family="IPv4")),
     Reason.UNORDERED: lambda: Told().has(),
     Reason.FAILOVER_TIER: lambda: Told(policy=TrafficPolicy(failover=(Selector(cluster="a"),))).has(),
     Reason.SAME_NODE: lambda: Told(policy=TrafficPolicy(Distribution.PREFER_SAME_NODE)).has(*on_node()),

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import gc
 import weakref
+from dataclasses import replace
 
+from envoy.config.core.v3 import address_pb2
+from envoy.config.endpoint.v3 import endpoint_components_pb2
+from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from hypothesis import given
 from hypothesis import strategies as st
 from support.facts import ECHO
@@ -26,7 +30,8 @@ PLACES = [
     Place("eu", "eu-1", "a", "net-a", "node-1"),
     Place("eu", "eu-1", "a", "net-a", "node-2"),
     Place("us", "us-1", "b", "net-b"),
-    Place("asia", "asia-1"),
+    Place("asia", "asia-1", family="IPv4"),
+    Place("eu", "eu-1", "a", "net-a", "node-1", "IPv6"),
 ]
 POLICIES = [TrafficPolicy(each, local_only=local) for each in Distribution for local in (False, True)] + [
     TrafficPolicy(Distribution.PREFER_SAME_ZONE, (Selector(cluster="b"),), Fallback.NONE),
@@ -48,7 +53,7 @@ endpoints = st.builds(
     labels=st.just(()),
     service_account=st.just(""),
     hostname=st.just(""),
-    additional_addresses=st.just(()),
+    additional_addresses=st.sampled_from([(), ("2001:db8::1",), ("2001:db8::1", "10.0.1.1", "2001:db8::2")]),
 )
 pools = st.lists(endpoints, min_size=4, max_size=16)
 
@@ -109,6 +114,46 @@ def test_places_that_are_shown_the_same_share_one_assignment() -> None:
     here = assignments.show(80, Place("eu", "eu-1", "a", "", "node-1"))
     assert assignments.show(80, Place("eu", "eu-1", "a", "", "node-2")) is here
     assert assignments.show(80, Place("eu", "eu-2")) is not here
+
+
+class TestOfTheClientsFamily:
+    BOTH = Endpoint(ZONES[0], "10.0.0.1", (TargetPort(80, 1),), ClusterId("a"), additional_addresses=("2001:db8::1",))
+    ONE = Endpoint(ZONES[1], "10.0.0.2", (TargetPort(80, 1),), ClusterId("a"))
+    V6_FIRST = BOTH._replace(address="2001:db8::2", additional_addresses=("10.0.0.3",))
+
+    def addresses(self, family: str, *members: Endpoint) -> list[list[str]]:
+        service = MergedService(ECHO, (ServicePort(80, "http"),), members, (ClusterId("a"),))
+        assignment = ClusterLoadAssignment.FromString(encode_assignment(service, 80, NAMES, Place(family=family)))
+        return [
+            [each.socket_address.address for each in (end.endpoint.address, *further(end.endpoint))]
+            for group in assignment.endpoints
+            for end in group.lb_endpoints
+        ]
+
+    def test_its_address_comes_first_where_there_is_one(self) -> None:
+        for family, first in (("", "10.0.0.1"), ("IPv4", "10.0.0.1"), ("IPv6", "2001:db8::1")):
+            found = self.addresses(family, self.BOTH, self.ONE)
+            assert [found[0][0], found[1]] == [first, ["10.0.0.2"]]
+            assert sorted(found[0]) == ["10.0.0.1", "2001:db8::1"]
+
+    def test_each_endpoint_is_turned_for_itself(self) -> None:
+        both = (self.BOTH, self.V6_FIRST)
+        assert [each[0] for each in self.addresses("IPv4", *both)] == ["10.0.0.1", "10.0.0.3"]
+        assert [each[0] for each in self.addresses("IPv6", *both)] == ["2001:db8::1", "2001:db8::2"]
+
+    def test_only_where_it_makes_a_difference_are_there_other_bytes(self) -> None:
+        assignments = ServiceAssignments(ECHO, NAMES)
+        service = MergedService(ECHO, (ServicePort(80, "http"),), (self.ONE,), (ClusterId("a"),))
+        assignments.update(service, POLICIES[0])
+        shown = [assignments.show(80, Place(family=family)) for family in ("", "IPv4", "IPv6")]
+        assert shown[0] is shown[1] is shown[2]
+        assignments.update(replace(service, endpoints=(self.ONE, self.BOTH)), POLICIES[0])
+        shown = [assignments.show(80, Place(family=family)) for family in ("", "IPv4", "IPv6")]
+        assert shown[0] is shown[1] is not shown[2]
+
+
+def further(endpoint: endpoint_components_pb2.Endpoint) -> list[address_pb2.Address]:
+    return [each.address for each in endpoint.additional_addresses]
 
 
 def test_what_was_shown_before_is_not_kept() -> None:

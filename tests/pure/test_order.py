@@ -357,6 +357,24 @@ def test_the_place_of_a_node_is_what_istio_says_of_nodes() -> None:
     assert place_of(("", "", ""), {}) == NOWHERE
 
 
+@pytest.mark.parametrize(
+    ("instance_ips", "node_id", "family"),
+    [
+        ("10.0.0.1,2001:db8::1", "", "IPv4"),
+        ("2001:db8::1,10.0.0.1", "sidecar~10.0.0.1~a.b~c", "IPv6"),
+        (" 2001:DB8::1", "", "IPv6"),
+        ("", "sidecar~2001:db8::1~a.b~b.svc.cluster.local", "IPv6"),
+        ("", "sidecar~10.0.0.1~a.b~b.svc.cluster.local", "IPv4"),
+        ("", "router~", ""),
+        ("", "sidecar~127.0.0.1~client.default~default.svc.cluster.local", ""),
+        ("::1", "sidecar~10.0.0.1~a.b~c", ""),
+        ("here", "my-node", ""),
+    ],
+)
+def test_the_family_of_a_client_is_that_of_its_first_address(instance_ips: str, node_id: str, family: str) -> None:
+    assert place_of(("", "", ""), {"INSTANCE_IPS": instance_ips}, node_id).family == family
+
+
 zones = st.sampled_from([A_ZONE_1, A_ZONE_2, B_ZONE_1, Locality("asia", "asia-1", "c")])
 anywhere = st.sampled_from(ALL_PLACES)
 distributions = st.sampled_from(Distribution)
