@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
-import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from support import grpc_xds_tally
 from support.envoy import RunningEnvoy
+from support.grpc_client import grpc_client
 from support.load import constant_load
 from support.missing import pod_network
 from support.processes import until
@@ -77,7 +73,7 @@ async def test_shares_of_zones_are_those_of_the_formula_for_envoy_and_for_grpc(t
         fleet,
         RunningRegistry(tmp_path, *fleet.flags) as registry,
         RunningEnvoy(tmp_path, registry, node=HERE) as envoy,
-        grpc_client(tmp_path, registry) as call,
+        grpc_client(tmp_path, registry, HOST, HERE) as call,
     ):
         print("\n| ready of 10, 6, 4, 10 | draining | formula | Envoy | gRPC |\n| --- | --- | --- | --- | --- |")
         for each in VECTORS:
@@ -131,37 +127,6 @@ async def all_acked(registry: RunningRegistry) -> bool:
     clients = (await registry.get("/api/v1/clients"))["clients"]
     states = [kind["state"] for client in clients for kind in client["types"] if kind["type"] == "EDS"]
     return states == ["ACKED", "ACKED"]
-
-
-@asynccontextmanager
-async def grpc_client(
-    folder: Path, registry: RunningRegistry, node: Sequence[str] = HERE
-) -> AsyncIterator[Callable[[int], Awaitable[Counter[str]]]]:
-    """A gRPC client in the zone of HERE: makes so many calls, and tallies the zones that answered."""
-    made = registry.command("bootstrap", "grpc", *node, "--server", registry.grpc)
-    assert made.returncode == 0, made.stderr
-    bootstrap = folder / "bootstrap.json"
-    bootstrap.write_text(made.stdout)
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, grpc_xds_tally.__file__, f"xds:///{HOST}:90"),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        env={**os.environ, "GRPC_XDS_BOOTSTRAP": str(bootstrap)},
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    requests, replies = process.stdin, process.stdout
-
-    async def call(count: int) -> Counter[str]:
-        requests.write(f"{count}\n".encode())
-        return Counter(json.loads(await replies.readline()))
-
-    try:
-        await call(1)
-        yield call
-    finally:
-        requests.close()
-        await process.wait()
 
 
 FAILOVER_ZONES = (Zone("eu-1", "eu", "a", 3, 1), Zone("eu-2", "eu", "a", 2, 2), Zone("us-1", "us", "b", 2, 3))
@@ -251,7 +216,7 @@ async def test_a_service_for_each_nodes_own_clients_gets_no_request_from_elsewhe
         fleet,
         RunningRegistry(tmp_path, *fleet.flags) as registry,
         RunningEnvoy(tmp_path, registry, node=on_node) as envoy,
-        grpc_client(tmp_path, registry, on_node) as call,
+        grpc_client(tmp_path, registry, HOST, on_node) as call,
     ):
         zone_1, zone_2 = (set(fleet.zones[name].addresses) for name in ("eu-1", "eu-2"))
         await until(lambda: has(envoy, zone_1), "Envoy has the endpoints of its node")

@@ -30,9 +30,18 @@ class ControlPlane:
     """One cluster. A user's token is the user's name; ``admin`` may do everything, others what RBAC says."""
 
     def __init__(
-        self, name: str, folder: Path, users: tuple[str, ...] = ("registry", "nobody"), *, controllers: bool = True
+        self,
+        name: str,
+        folder: Path,
+        users: tuple[str, ...] = ("registry", "nobody"),
+        *,
+        controllers: bool = True,
+        service_ranges: str = "10.96.0.0/12",
     ) -> None:
-        """Without ``controllers`` nothing happens but what is asked of the API server."""
+        """Without ``controllers`` nothing happens but what is asked of the API server.
+
+        ``service_ranges`` is the range of cluster IPs; with one of each family, after a comma, it is dual-stack.
+        """
         self.name = name
         self.folder = folder
         folder.mkdir(parents=True)
@@ -41,6 +50,7 @@ class ControlPlane:
         self._port = free_port()
         self._etcd_port = free_port()
         self._with_controllers = controllers
+        self._service_ranges = service_ranges
         self._users = (ADMIN, *users)
         self._write_credentials()
         self.etcd = Process("etcd", self._etcd_command(), folder / "etcd.log")
@@ -156,7 +166,7 @@ class ControlPlane:
             f"--tls-cert-file={self.folder / 'apiserver.crt'}",
             f"--tls-private-key-file={self.folder / 'apiserver.key'}",
             f"--cert-dir={self.folder}",
-            "--service-cluster-ip-range=10.96.0.0/12",
+            f"--service-cluster-ip-range={self._service_ranges}",
             "--service-account-issuer=https://kubernetes.default.svc",
             f"--service-account-key-file={signer}",
             f"--service-account-signing-key-file={signer}",

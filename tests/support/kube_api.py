@@ -118,14 +118,14 @@ def pod_spec(port: int = 8080) -> Object:
     return {"serviceAccountName": "echo", "containers": [container]}
 
 
-def pod_status(address: str, *, ready: bool) -> Object:
-    """What a kubelet reports of a running pod."""
+def pod_status(address: str, *further: str, ready: bool) -> Object:
+    """What a kubelet reports of a running pod; ``further`` addresses are of the other family."""
     state = "True" if ready else "False"
     return {
         "status": {
             "phase": "Running",
             "podIP": address,
-            "podIPs": [{"ip": address}],
+            "podIPs": [{"ip": each} for each in (address, *further)],
             "conditions": [{"type": "Ready", "status": state}, {"type": "ContainersReady", "status": state}],
         }
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -43,3 +44,13 @@ def pod_network(config: pytest.Config) -> None:
     reason = config.stash.get(NO_NAMESPACE, None)
     if reason is not None:
         missing("network namespace", reason)
+
+
+def pod_network_of_both_families(config: pytest.Config) -> None:
+    """The same, and pods can have IPv6 addresses there too."""
+    pod_network(config)
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
+            probe.bind(("2001:db8::1", 0))
+    except OSError as error:
+        missing("IPv6 in the network namespace", f"{error} (net.ipv6.conf.all.disable_ipv6=0)")

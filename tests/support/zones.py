@@ -127,14 +127,17 @@ class ZonedFleet:
         os.replace(fresh, path)
 
 
-async def answers(outbound: str, host: str, count: int, connections: int = 8) -> Counter[str]:
-    """Send ``count`` requests for ``host`` through the proxy at ``outbound``; who answered how often."""
+async def answers(outbound: str, host: str, count: int, connections: int = 8, source: str = "") -> Counter[str]:
+    """Send ``count`` requests for ``host`` through the proxy at ``outbound``; who answered how often.
+
+    They come from the address ``source``, where one is given.
+    """
     address, _, port = outbound.rpartition(":")
     tally: Counter[str] = Counter()
     request = f"GET / HTTP/1.1\r\nhost: {host}\r\n\r\n".encode()
 
     async def ask(times: int) -> None:
-        reader, writer = await asyncio.open_connection(address, int(port))
+        reader, writer = await asyncio.open_connection(address, int(port), local_addr=(source, 0) if source else None)
         try:
             for _ in range(times):
                 writer.write(request)
