@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from support.zones import answers
 HERE = ("--cluster", "dual")
 RANGES = "10.96.0.0/12,2001:db8:ffff::/112"
 PODS = [dual_pod(number) for number in (1, 2, 3)]
+FOURS, SIXES = {each.four for each in PODS}, {each.six for each in PODS}
 FOUR_FIRST, SIX_FIRST = ["IPv4", "IPv6"], ["IPv6", "IPv4"]
 _numbers = itertools.count(1)
 
@@ -114,8 +116,40 @@ async def test_an_address_that_is_closed_loses_no_request_while_the_pods_other_o
             assert max(by_grpc.values()) - min(by_grpc.values()) < 30
 
 
+@pytest.mark.parametrize("families", [FOUR_FIRST, SIX_FIRST], ids=["four-first", "six-first"])
+async def test_clients_of_either_family_connect_by_their_own(
+    pods: DualStackPods, tmp_path: Path, families: list[str]
+) -> None:
+    """Everything is open: which address answers is which one the client was told first."""
+    async with registry(pods, tmp_path) as running:
+        await pods.create(PODS, ipFamilyPolicy="RequireDualStack", ipFamilies=families)
+        for each in PODS:
+            await pods.open(*each.both)
+        for own, addresses in (("198.18.9.1,2001:db8::9", FOURS), ("2001:db8::9", SIXES), ("", firsts(families))):
+            folder = tmp_path / f"client-{own}"
+            folder.mkdir()
+            node = (*HERE, "--addresses", own)
+            async with RunningEnvoy(folder, running, node=node) as envoy:
+                await until(partial(has, envoy, pods, addresses), f"the Envoy at {own} has {addresses}")
+                assert set(await answers(envoy.outbound, pods.host, 30)) == addresses
+            async with grpc_client(folder, running, pods.host, node) as call:
+                await until(partial(all_called, call, addresses), f"gRPC at {own} reaches {addresses}")
+                assert set(await call(60)) == addresses
+
+
+async def test_explain_says_which_address_a_client_is_told_first(pods: DualStackPods, tmp_path: Path) -> None:
+    node = (*HERE, "--node-id", "sidecar~2001:db8::9~client.shop~shop.svc.cluster.local")
+    async with registry(pods, tmp_path) as running, RunningEnvoy(tmp_path, running, node=node) as envoy:
+        await pods.create(PODS[:1], ipFamilyPolicy="RequireDualStack", ipFamilies=FOUR_FIRST)
+        await until(lambda: has(envoy, pods, {PODS[0].six}), "Envoy has the Pod by its IPv6 address")
+        who = ("--client", node[-1], "--server", running.http)
+        explained = running.command("explain", pods.service, PODS[0].four, *who)
+        assert "OwnFamilyFirst" in explained.stdout, explained.stdout + explained.stderr
+        assert f"{PODS[0].six} before {PODS[0].four}" in explained.stdout
+
+
 def firsts(families: list[str]) -> set[str]:
-    return {each.four if families is FOUR_FIRST else each.six for each in PODS}
+    return FOURS if families is FOUR_FIRST else SIXES
 
 
 async def all_called(call: Any, addresses: set[str]) -> bool:
