@@ -120,7 +120,10 @@ class SliceEndpoint(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class EndpointSlice:
-    """A ``discovery.k8s.io/v1`` EndpointSlice; ``service`` is its label ``kubernetes.io/service-name`` or empty."""
+    """A ``discovery.k8s.io/v1`` EndpointSlice; ``service`` is its label ``kubernetes.io/service-name`` or empty.
+
+    Its IP addresses are of the family that ``address_type`` says: API servers take no others, nor do manifests.
+    """
 
     namespace: str
     name: str

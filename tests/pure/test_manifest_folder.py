@@ -96,12 +96,26 @@ def test_other_kinds_are_passed_over() -> None:
             "x.yaml:1: EndpointSlice of discovery.k8s.io/v1beta1 is not read",
         ),
         (f"{SERVICE}---\nkind: 5\n", "x.yaml:8: no apiVersion and kind"),
+        (
+            SLICE + "- addresses: ['fd00::1']\n",
+            "x.yaml:12: EndpointSlice endpoints[1].addresses[0]: Expected an IPv4 address, as addressType says",
+        ),
+        (
+            SLICE.replace("IPv4", "IPv6"),
+            "x.yaml:11: EndpointSlice endpoints[0].addresses[0]: Expected an IPv6 address, as addressType says",
+        ),
     ],
 )
 def test_file_that_is_wrong_is_refused_with_name_and_line(text: str, expected: str) -> None:
     with pytest.raises(ManifestError) as error:
         read_manifest("x.yaml", text.encode())
     assert str(error.value).startswith(expected)
+
+
+def test_what_is_no_address_is_left_to_the_index() -> None:
+    """It says so of the one endpoint; the others of its slice are there."""
+    assert refs(SLICE + "- addresses: [nowhere]\n") == ["EndpointSlice shop/echo-1"]
+    assert refs(SLICE.replace("IPv4", "FQDN").replace("10.0.0.1", "example.org")) == ["EndpointSlice shop/echo-1"]
 
 
 def test_invalid_utf8_is_refused_with_its_line() -> None:

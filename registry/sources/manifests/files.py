@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Any
 
 from registry.documents import Document, DocumentError, parse
-from registry.model.facts import Fact
+from registry.model.facts import AddressType, EndpointSlice, Fact
 from registry.model.names import Kind
 from registry.sources.kubernetes.decode import DecodeError, decode_object
 
@@ -80,12 +81,35 @@ def _objects(name: str, document: Document, path: str, value: Any) -> Iterator[P
 
 def _fact(name: str, document: Document, path: str, kind: Kind, value: Mapping[str, Any]) -> Fact:
     try:
-        return decode_object(kind, value if kind in CLUSTER_SCOPED else _namespaced(value))
+        fact = decode_object(kind, value if kind in CLUSTER_SCOPED else _namespaced(value))
+        if isinstance(fact, EndpointSlice):
+            _check_families(fact)
     except DecodeError as error:
         at = _AT_PATH.search(str(error))
         where = f"{path}{at['path'].removeprefix('$')}" if at else path
         message = _AT_PATH.sub("", str(error))
         raise ManifestError(f"{name}:{document.line(where)}: {kind} {where.removeprefix('$.')}: {message}") from error
+    return fact
+
+
+def _check_families(fact: EndpointSlice) -> None:
+    """No API server takes a slice with an address of another family than its type's, and the index counts on that.
+
+    What is no address at all is passed over there, and said (``NoAddress``).
+
+    Raises:
+        DecodeError: the slice has one.
+    """
+    for position, endpoint in enumerate(fact.endpoints if fact.address_type is not AddressType.FQDN else ()):
+        try:
+            family = f"IPv{ip_address(endpoint.address).version}"
+        except ValueError:
+            continue
+        if family != fact.address_type:
+            raise DecodeError(
+                f"Expected an {fact.address_type} address, as addressType says, got {endpoint.address}"
+                f" (a slice has one family) - at `$.endpoints[{position}].addresses[0]`"
+            )
 
 
 def _namespaced(value: Mapping[str, Any]) -> Mapping[str, Any]:
