@@ -46,8 +46,8 @@ bench-ingest: wheel tools  ## how a large cluster is taken in (6 minutes); ARGS=
 
 wheel: $(VENV)/.development  ## build a wheel with compiled modules into dist/ (needs a C compiler); see setup.py
 	@$(BIN)/python tests/tools/xds_stubs.py $(VENV)/stubs
-	@rm -rf dist $(VENV)/compiled
-	@echo "compiling (half a minute) ..."
+	@rm -rf build dist $(VENV)/compiled
+	@echo "compiling (a minute) ..."
 	@MESH_REGISTRY_COMPILE=1 $(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
 	@$(PIP) install --no-deps --target $(VENV)/compiled dist/*.whl
 
