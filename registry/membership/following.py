@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
 
 from registry.membership.spec import Connection, MemberSpec
@@ -18,6 +19,9 @@ from registry.sources.kubernetes.reflector import Connect
 log = logging.getLogger(__name__)
 
 INTERNAL_ERROR = "InternalError"
+
+STEP_SECONDS = 0.001
+"""How long the loop is held at once by what a source tells when it takes over."""
 
 Admit = Callable[[str], str | None]
 """Told the UID of the cluster that was reached: None when it may be followed, else why it may not."""
@@ -102,14 +106,21 @@ class Following:
         self._relay = Relay(self.cluster, self._hear)
         self._status = SourceStatus(SourceState.CONNECTING)
         self._task: asyncio.Task[None] | None = None
+        self._telling: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Follow the cluster; nobody hears of it before ``take_over``."""
-        self._task = asyncio.create_task(self._run(), name=f"source {self.cluster}")
+        self._task = asyncio.create_task(
+            self._safely(partial(self.source.run, self._relay)), name=f"source {self.cluster}"
+        )
 
     def take_over(self) -> None:
-        """The hub hears it from now on, and at once all that it said before."""
-        self._relay.take_over(self._hub)
+        """The hub hears it from now on, and all that it said before: now or, if it is much, a little at a time."""
+        steps = self._relay.take_over(self._hub)
+        if not _advance(steps):
+            self._telling = asyncio.create_task(
+                self._safely(partial(self._tell, steps)), name=f"taking over {self.cluster}"
+            )
 
     def stop(self) -> asyncio.Task[None] | None:
         """Nothing is heard of it from now on; the task that is ending, if it was started."""
@@ -128,11 +139,24 @@ class Following:
             return self._hub.told(self.cluster, kind)
         return self._relay.held(kind)
 
-    async def _run(self) -> None:
+    async def _tell(self, steps: Iterator[bool]) -> None:
+        """Ends with the relay, whatever was not told by then."""
+        while not _advance(steps):
+            await asyncio.sleep(0)
+
+    async def _safely(self, work: Callable[[], Awaitable[None]]) -> None:
+        """A bug of one member's source disturbs no other."""
         try:
-            await self.source.run(self._relay)
+            await work()
         except Exception as error:
             log.exception("source %s failed and will not be restarted", self.cluster)
             text = f"{error!r}: it is not followed any more; the log has the details"
             failing = replace(self._status, state=SourceState.FAILING, reason=INTERNAL_ERROR, message=text)
             self._relay.status(self.cluster, failing)
+
+
+def _advance(steps: Iterator[bool]) -> bool:
+    """Take steps for ``STEP_SECONDS``, and on to where there may be a pause; whether that was all."""
+    clock = asyncio.get_running_loop().time
+    until = clock() + STEP_SECONDS
+    return all(not may_pause or clock() < until for may_pause in steps)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.facts import a_service, a_slice, listing
-from support.virtual_loop import virtually
+from support.facts import A, a_service, a_slice, listing
+from support.virtual_loop import VirtualLoop, virtually
 
 from registry.index import Index
-from registry.membership.following import Admit, Held, Opened
+from registry.membership.following import Admit, Following, Held, Opened
 from registry.membership.members import SUCCESSION_SECONDS, Members
 from registry.membership.spec import Connection, Listener, MemberSpec, Trouble, Unusable
 from registry.model.conditions import Condition, ConditionBoard, ConditionType
-from registry.model.events import SourceEvent
+from registry.model.events import Delete, SourceEvent
 from registry.model.facts import Fact
 from registry.model.names import BASE_KINDS, ClusterId, Kind, ObjectRef
 from registry.model.status import Sink, SourceState, SourceStatus
@@ -202,6 +202,50 @@ async def a_while(seconds: float = 0.001) -> None:
 def played(story: Callable[[Stage], Coroutine[None, None, None]]) -> None:
     async def play() -> None:
         await Stage().run(story)
+
+    virtually(play())
+
+
+def test_taking_over_much_holds_the_loop_for_a_moment_at_a_time() -> None:
+    """Each event takes the hub 0.2 ms here, so that 1,000 slices would take 0.2 s in one go."""
+
+    class SlowHub(FakeHub):
+        def event(self, cluster: ClusterId, event: SourceEvent) -> None:
+            super().event(cluster, event)
+            loop = asyncio.get_running_loop()
+            assert isinstance(loop, VirtualLoop)
+            loop.now += 0.0002
+
+    async def play() -> None:
+        slices = [replace(a_slice("10.0.0.1"), name=f"echo-{number}") for number in range(1000)]
+        source = FakeSource(A, "1", lambda _uid: None, lambda _kind: {})
+        hub = SlowHub()
+        hub.add_cluster(A, "", lambda _kinds: None)
+        connection = to("1")
+        following = Following(
+            MemberSpec("a", "test", connection),
+            connection,
+            hub,
+            open_=lambda *_: Opened(source, None),
+            admit=lambda _uid: None,
+            heard=lambda *_: None,
+        )
+        following.start()
+        await asyncio.sleep(0)
+        assert source.sink is not None
+        for event in listing(a_service(), *slices):
+            source.sink.event(A, event)
+        clock = asyncio.get_running_loop().time
+        following.take_over()
+        last, longest, turns = clock(), 0.0, 0
+        while len(hub.told(A, Kind.ENDPOINT_SLICE)) < len(slices):
+            await asyncio.sleep(0)
+            longest, last, turns = max(longest, clock() - last), clock(), turns + 1
+        assert turns > 100
+        assert longest < 0.003, "1 ms, and the ends of all lists"
+        source.sink.event(A, Delete(slices[0].ref))
+        assert len(hub.told(A, Kind.ENDPOINT_SLICE)) == len(slices) - 1
+        following.stop()
 
     virtually(play())
 

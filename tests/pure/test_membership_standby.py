@@ -65,6 +65,63 @@ def test_taking_over_comes_to_what_listening_all_along_comes_to(
     assert later.held == directly.held
 
 
+@given(st.lists(facts, max_size=6), lists, lists, changes, lists, changes, st.data())
+def test_what_is_said_while_another_is_taken_over_counts_as_if_it_were_said_after(
+    before: list[Fact],
+    first: list[tuple[Fact, bool]],
+    under_way: list[tuple[Fact, bool]],
+    changed: list[Fact | ObjectRef],
+    again: list[tuple[Fact, bool]],
+    at_last: list[Fact | ObjectRef],
+    data: st.DataObject,
+) -> None:
+    said = [event for kind in Kind for event in a_list(kind, first)]
+    coming = a_list(Kind.ENDPOINT_SLICE, under_way)
+    said += coming[:-1]
+    pending = [*map(a_change, changed), coming[-1], *a_list(Kind.ENDPOINT_SLICE, again), *map(a_change, at_last)]
+    directly, later = Listener(), RecordingSink(A)
+    relay = Relay(A, lambda _status: None)
+    for event in listing(*before):
+        directly.hear(event)
+        later.event(A, event)
+    for event in said:
+        directly.hear(event)
+        relay.event(A, event)
+    for event in pending:
+        directly.hear(event)
+    for may_pause in relay.take_over(later):
+        for _ in range(data.draw(st.integers(0, 3)) if may_pause else 0):
+            if pending:
+                relay.event(A, pending.pop(0))
+    assert relay.in_charge
+    for event in pending:
+        relay.event(A, event)
+    unread = {fact.ref for fact, readable in (*first, *under_way, *again) if not readable}
+    for held in (later.listener.held, directly.held):
+        for ref in unread:  # of these something is kept: which content depends on when it was last read
+            held.pop(ref, None)
+    assert later.listener.held == directly.held
+
+
+def test_ends_of_the_lists_are_told_together_and_a_relay_that_is_closed_tells_no_more() -> None:
+    relay, sink = Relay(A, lambda _status: None), RecordingSink(A)
+    for event in listing(a_service(), a_slice("10.0.0.1")):
+        relay.event(A, event)
+    pauses = list(relay.take_over(sink))
+    ends = [isinstance(event, InitDone) for event in sink.events]
+    assert ends == sorted(ends), "all ends come last"
+    assert sum(ends) == len(Kind)
+    assert pauses[: len(ends)] == [not end for end in ends]
+    other, sink = Relay(A, lambda _status: None), RecordingSink(A)
+    for event in listing(a_service(), a_slice("10.0.0.1")):
+        other.event(A, event)
+    steps = other.take_over(sink)
+    next(steps)
+    other.close()
+    list(steps)
+    assert len(sink.events) == 1
+
+
 def test_list_under_way_goes_on_after_the_taking_over() -> None:
     standby, listener = Standby(), Listener()
     one, two, three = (a_service(name) for name in ("one", "two", "three"))
@@ -94,7 +151,7 @@ def test_relay_is_silent_then_heard_then_deaf() -> None:
     relay.condition(A, condition)
     relay.status(A, SourceStatus(SourceState.CONNECTING))
     assert (sink.events, sink.statuses, sink.conditions.of(A)) == ([], [], ())
-    relay.take_over(sink)
+    assert list(relay.take_over(sink)), "one step at least"
     relay.status(A, SYNCED)
     assert sink.addresses() == {"10.0.0.1"}
     assert [each.condition for each in sink.conditions.of(A)] == [condition]
