@@ -153,8 +153,8 @@ def join(
 
     Endpoints that only ``held`` has are demoted; all are where the Service itself is ``in_doubt``. ``created`` is when
     it was exported, by default when the Service was made.
-    Slices of the address type FQDN are left out, and so is an endpoint whose address is none or that offers none of
-    the Service's ports.
+    Slices of the address type FQDN are left out, and so is an endpoint whose address is none of its slice's type (an
+    API server takes no such slice), or that offers none of the Service's ports.
 
     What ``before`` gave is not made again where it is the same, as far as nothing ``changed``. A ``trace`` is told what
     becomes of each endpoint; it needs all of them made, so there is to be no ``before``.
@@ -324,9 +324,10 @@ def health_of(endpoint: SliceEndpoint) -> Health | None:
 
 
 def _addressed(fact: EndpointSlice, trace: Trace | None = None) -> Iterator[tuple[SliceEndpoint, str]]:
+    six = fact.address_type is AddressType.IPV6
     for endpoint in fact.endpoints:
         address = canonical_address(endpoint.address)
-        if address is not None:
+        if address is not None and (":" in address) is six:
             yield endpoint, address
         elif trace is not None:
             trace.left_out(fact, Reason.NO_ADDRESS, raws=(endpoint,))

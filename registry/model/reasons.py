@@ -84,7 +84,7 @@ class Reason(StrEnum):
         Effect.DROPPED,
         "its slice has no port of the name and protocol of one of the Service's",
     )
-    NO_ADDRESS = "NoAddress", Effect.DROPPED, "its address is no IP address"
+    NO_ADDRESS = "NoAddress", Effect.DROPPED, "its address is no IP address of its slice's address type"
     NOT_READY = "NotReady", Effect.DROPPED, "the slice says that it is not ready"
     TERMINATING = "Terminating", Effect.DROPPED, "it terminates, and serves no more"
     PORT_CONFLICT = (

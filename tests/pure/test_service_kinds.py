@@ -169,6 +169,13 @@ def test_endpoints_without_a_pod_are_never_paired() -> None:
     assert [each.address for each in service.endpoints] == ["10.0.0.1", "fd00::1"]
 
 
+def test_address_that_is_not_of_its_slices_type_is_none() -> None:
+    """No API server takes such a slice."""
+    mixed = a_slice(on("10.0.0.1", "p1"), on("fd00::1", "p1"), on("fd00::2", "p2"))
+    service = merged(a=(a_service(), mixed))
+    assert [(each.address, each.additional_addresses) for each in service.endpoints] == [("10.0.0.1", ())]
+
+
 def test_pairing_does_not_depend_on_order() -> None:
     ends = [
         Endpoint(Locality(), address, (TargetPort(80, 8080),), A, pod=pod)

@@ -54,6 +54,12 @@ def on(address: str, pod: str, node_name: str, **conditions: bool) -> SliceEndpo
 
 
 DRAINING = {"ready": False, "serving": True, "terminating": True}
+MANY_PORTS = (
+    SlicePort("http", 8080),
+    SlicePort("grpc-api", 9090),
+    SlicePort("dns", 5353, Protocol.UDP),
+    SlicePort("", 9),
+)
 WORLDS: Mapping[str, tuple[tuple[Fact, ...], tuple[Fact, ...]]] = {
     "two-clusters": (
         (
@@ -85,16 +91,8 @@ WORLDS: Mapping[str, tuple[tuple[Fact, ...], tuple[Fact, ...]]] = {
                 ServicePort(70, "sctp", Protocol.SCTP),
                 ServicePort(9999, ""),
             ),
-            a_slice(
-                "10.0.0.1",
-                "fd00::1",
-                ports=(
-                    SlicePort("http", 8080),
-                    SlicePort("grpc-api", 9090),
-                    SlicePort("dns", 5353, Protocol.UDP),
-                    SlicePort("", 9),
-                ),
-            ),
+            a_slice("10.0.0.1", ports=MANY_PORTS),
+            a_slice("fd00::1", ports=MANY_PORTS, name="echo-6"),
         ),
         (),
     ),

@@ -34,9 +34,13 @@ def a_service(name: str = "echo", *ports: ServicePort, namespace: str = "shop", 
 def a_slice(
     *endpoints: SliceEndpoint | str, name: str = "echo-1", service: str = "echo", ports: tuple[SlicePort, ...] = ()
 ) -> EndpointSlice:
-    """By default of ``shop/echo`` and its port http at 8080; a text is the address of a ready endpoint."""
+    """By default of ``shop/echo`` and its port http at 8080; a text is the address of a ready endpoint.
+
+    Its type is that of the first address.
+    """
     made = tuple(SliceEndpoint(each) if isinstance(each, str) else each for each in endpoints)
-    return EndpointSlice("shop", name, service, ports=ports or (SlicePort("http", 8080),), endpoints=made)
+    family = AddressType.IPV6 if made and ":" in made[0].address else AddressType.IPV4
+    return EndpointSlice("shop", name, service, family, ports or (SlicePort("http", 8080),), made)
 
 
 def listing(*facts: Fact, kinds: Iterable[Kind] = Kind) -> Iterator[SourceEvent]:
@@ -49,7 +53,7 @@ def listing(*facts: Fact, kinds: Iterable[Kind] = Kind) -> Iterator[SourceEvent]
 
 namespaces = st.sampled_from(["shop", "pay"])
 service_names = st.sampled_from(["echo", "cart"])
-addresses = st.sampled_from(["10.0.0.1", "10.0.0.2", "10.0.0.3", "fd00::1", "fd00:0::1", "not-an-address"])
+addresses = st.sampled_from(["10.0.0.1", "10.0.0.2", "10.0.0.3", "fd00::1", "fd00:0::1", "fd00::2", "not-an-address"])
 port_names = st.sampled_from(["http", "grpc", ""])
 pod_names = st.sampled_from(["p1", "p2", ""])
 node_names = st.sampled_from(["n1", "n2", ""])
@@ -90,6 +94,7 @@ slices = st.builds(
     namespaces,
     st.sampled_from(["s1", "s2", "s3"]),
     st.sampled_from(["echo", "cart", ""]),
+    st.sampled_from([AddressType.IPV4, AddressType.IPV4, AddressType.IPV6]),
     ports=st.lists(
         st.builds(SlicePort, port_names, st.sampled_from([8080, 8081, None]), protocols),
         max_size=2,

@@ -185,6 +185,8 @@ def _endpoints(
                 address = str(ipaddress.ip_address(raw.address))
             except ValueError:
                 continue
+            if ipaddress.ip_address(raw.address).version != (6 if each.address_type is AddressType.IPV6 else 4):
+                continue
             pod = facts.get(ObjectRef(Kind.POD, each.namespace, raw.pod))
             node = facts.get(ObjectRef(Kind.NODE, "", raw.node))
             place = Locality(

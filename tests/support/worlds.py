@@ -61,7 +61,7 @@ healthy = st.builds(
 
 
 def of_its_family(fact: EndpointSlice) -> EndpointSlice:
-    """The slice with addresses of its type, as the API server has it: ``fd00::2`` for ``10.0.0.2`` and the reverse."""
+    """The slice with addresses of its type, as an API server has it: ``fd00::2`` for ``10.0.0.2`` and the reverse."""
     others = {f"10.0.0.{each}": f"fd00::{each}" for each in range(1, 5)}
     if fact.address_type is AddressType.IPV4:
         others = {"fd00:0::1": "10.0.0.1"} | {six: four for four, six in others.items()}
@@ -69,7 +69,7 @@ def of_its_family(fact: EndpointSlice) -> EndpointSlice:
     return replace(fact, endpoints=ends)
 
 
-slices = st.builds(
+any_slices = st.builds(
     EndpointSlice,
     st.just("shop"),
     st.sampled_from(["s1", "s2", "s3"]),
@@ -85,7 +85,10 @@ slices = st.builds(
         ]
     ),
     st.lists(st.one_of(healthy, healthy, slice_endpoints), min_size=1, max_size=3).map(tuple),
-).map(of_its_family)
+)
+of_one_family = any_slices.map(of_its_family)
+slices = st.one_of(of_one_family, of_one_family, of_one_family, any_slices)
+"""Some have addresses of the other type, as only a manifest can."""
 exports = st.builds(
     ServiceExport, st.just("shop"), names, st.sampled_from(["", "2026-01-01T00:00:00Z", "2026-01-03T00:00:00Z"])
 )
@@ -133,7 +136,18 @@ policies = st.builds(
     mode=st.sampled_from([*[ExportMode.ALL] * 3, ExportMode.SERVICE_EXPORT, ExportMode.SELECTOR]),
     selector=st.just((("exported", "yes"),)),
 )
-starts = st.tuples(services, slices, st.lists(facts, max_size=6)).map(lambda drawn: (drawn[0], drawn[1], *drawn[2]))
+
+
+def in_both_families(ends: Sequence[SliceEndpoint]) -> tuple[Fact, ...]:
+    """As the controller makes them of dual-stack Pods: a slice of each family."""
+    slice_ = EndpointSlice("shop", "s4", "echo", AddressType.IPV4, (SlicePort("http", 8080),), tuple(ends))
+    return tuple(of_its_family(replace(slice_, name=f"s{family}", address_type=family)) for family in FAMILIES)
+
+
+FAMILIES = (AddressType.IPV4, AddressType.IPV6)
+dual = st.lists(healthy, min_size=1, max_size=3, unique_by=(lambda end: end.address, lambda end: end.pod))
+some = st.one_of(slices.map(lambda fact: (fact,)), dual.map(in_both_families))
+starts = st.tuples(services, some, st.lists(facts, max_size=6)).map(lambda drawn: (drawn[0], *drawn[1], *drawn[2]))
 
 
 @dataclass(frozen=True)
