@@ -25,11 +25,22 @@ HEALTH = {Health.HEALTHY: health_check_pb2.HEALTHY, Health.DRAINING: health_chec
 DIGEST_BYTES = 8
 
 
+class Shadow(NamedTuple):
+    """Another network where the same address and port is used, and which comes first.
+
+    ``cluster`` and ``node`` are empty unless the policy shows clients what is on their nodes only.
+    """
+
+    network: str
+    cluster: str = ""
+    node: str = ""
+
+
 class Traits(NamedTuple):
     """All that a view can tell endpoints by. ``node`` is empty unless the policy goes by nodes.
 
-    ``shadows`` are other networks that come first and have the same address and port: a client that reaches those must
-    not be shown it twice, since gRPC refuses an assignment that repeats one.
+    ``shadows`` say where else the same address and port is used: a client that is shown those must not be shown it
+    twice, since gRPC refuses an assignment that repeats one.
     """
 
     locality: Locality
@@ -37,7 +48,7 @@ class Traits(NamedTuple):
     demoted: bool
     node: str
     tier: int
-    shadows: tuple[str, ...] = ()
+    shadows: tuple[Shadow, ...] = ()
 
 
 class Group:
@@ -203,17 +214,19 @@ class PortBundles:
 
     def _shadowed(self) -> dict[Traits, Group]:
         """The groups divided by which networks, before their own, use the same address and port."""
-        users: dict[tuple[str, int | None], set[str]] = {}
-        for group in self._groups.values():
+        users: dict[tuple[str, int | None], set[Shadow]] = {}
+        for traits, group in self._groups.items():
+            local = self._policy.local_only
+            user = Shadow(traits.network, *((traits.locality.sub_zone, traits.node) if local else ()))
             for each in group.endpoints:
                 for address in (each.address, *each.additional_addresses):
-                    users.setdefault((address, each.target(self._port)), set()).add(each.network)
+                    users.setdefault((address, each.target(self._port)), set()).add(user)
         divided: dict[Traits, Group] = {}
         for traits, group in self._groups.items():
             for each, body in zip(group.endpoints, group.bodies, strict=True):
                 addresses = (each.address, *each.additional_addresses)
-                others = set().union(*(users[address, each.target(self._port)] for address in addresses))
-                shadows = tuple(sorted(other for other in others if other < each.network))
+                others: set[Shadow] = set().union(*(users[address, each.target(self._port)] for address in addresses))
+                shadows = tuple(sorted(other for other in others if other.network < each.network))
                 divided.setdefault(traits._replace(shadows=shadows), Group()).add(each, body)
         return divided
 

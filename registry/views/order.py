@@ -28,7 +28,7 @@ from registry.model.trace import Recorder
 from registry.views.bundles import Bundle
 from registry.views.place import Place
 from registry.views.policy import Distribution, TrafficPolicy
-from registry.views.recorded import tell, tell_gateways, tell_rank
+from registry.views.recorded import tell, tell_gateways, tell_rank, tell_shadows
 
 OVERFLOW = 1.4
 """A pool takes all of its traffic as long as 1 / 1.4 = 71 % of what it should have is ready: Envoy's own factor."""
@@ -118,13 +118,13 @@ def arrange(
         network = bundle.traits.network
         if not reaches(place, network):
             remote.setdefault(network, []).append(bundle)
-        elif not any(reaches(place, other) for other in bundle.traits.shadows):
+        elif not any(reaches(place, other.network) for other in bundle.traits.shadows):
             rank = rank_of(bundle, place, policy)
             entries.append(Entry(rank, bundle.traits.locality, bundle.weight, bundle.ready, position))
             tell(recorder if policy.local_only else None, bundle, Reason.NODE_UNKNOWN)
             tell_rank(recorder, bundle, rank, policy)
         else:
-            tell(recorder, bundle, Reason.SHADOWED, f"network {', '.join(bundle.traits.shadows)}")
+            tell_shadows(recorder, bundle)
     absent = _absent(bundles, place, policy, expected) if policy.distribution is Distribution.WEIGHTED else []
     unreachable = tuple(network for network in sorted(remote) if not gateways.get(network))
     for network, behind in sorted(remote.items()):
@@ -142,7 +142,7 @@ def _by_rank(bundles: Sequence[Bundle], place: Place, policy: TrafficPolicy) -> 
     ranked: dict[Rank, dict[Locality, list[int]]] = {}
     for position, bundle in enumerate(bundles):
         traits = bundle.traits
-        if traits.shadows and any(reaches(place, other) for other in traits.shadows):
+        if traits.shadows and any(reaches(place, other.network) for other in traits.shadows):
             continue
         places = ranked.setdefault(rank_of(bundle, place, policy), {})
         places.setdefault(traits.locality, []).append(position)
@@ -154,13 +154,14 @@ def _on_node(
 ) -> tuple[Slot, ...]:
     """The same of what is on the client's node. Where that is, there is its network; no gateway leads to it."""
     ranked: dict[Rank, dict[Locality, list[int]]] = {}
-    here = {each.traits.network for each in bundles if is_on_node(each.traits.locality, each.traits.node, place)}
     for position, bundle in enumerate(bundles):
         traits = bundle.traits
-        if not is_on_node(traits.locality, traits.node, place) or not reaches(place, traits.network):
+        if not is_on_node(traits.locality.sub_zone, traits.node, place) or not reaches(place, traits.network):
             tell(recorder, bundle, Reason.NOT_ON_NODE, f"node {traits.node or 'unknown'} of {traits.locality.sub_zone}")
-        elif not here.isdisjoint(traits.shadows):
-            tell(recorder, bundle, Reason.SHADOWED, f"network {', '.join(traits.shadows)}")
+        elif any(
+            reaches(place, each.network) and is_on_node(each.cluster, each.node, place) for each in traits.shadows
+        ):
+            tell_shadows(recorder, bundle)
         else:
             rank = rank_of(bundle, place, policy)
             ranked.setdefault(rank, {}).setdefault(traits.locality, []).append(position)
@@ -191,9 +192,9 @@ def rank_of(bundle: Bundle, place: Place, policy: TrafficPolicy) -> Rank:
     return Rank(traits.tier, nearness(traits.locality, traits.node, place, policy.distribution), traits.demoted)
 
 
-def is_on_node(locality: Locality, node: str, place: Place) -> bool:
+def is_on_node(cluster: str, node: str, place: Place) -> bool:
     """Whether that is the client's node. Clusters may name nodes alike; what cluster is not known may be the same."""
-    return bool(place.node) and node == place.node and place.cluster in ("", locality.sub_zone)
+    return bool(place.node) and node == place.node and place.cluster in ("", cluster)
 
 
 def nearness(locality: Locality, node: str, place: Place, distribution: Distribution) -> Nearness:
@@ -201,7 +202,7 @@ def nearness(locality: Locality, node: str, place: Place, distribution: Distribu
     if distribution is Distribution.ANY:
         return Nearness.ELSEWHERE
     same_region = bool(place.region) and locality.region == place.region
-    if distribution is Distribution.PREFER_SAME_NODE and is_on_node(locality, node, place):
+    if distribution is Distribution.PREFER_SAME_NODE and is_on_node(locality.sub_zone, node, place):
         return Nearness.SAME_NODE
     if same_region and place.zone and locality.zone == place.zone:
         return Nearness.SAME_ZONE

@@ -37,6 +37,12 @@ def tell_rank(recorder: Recorder | None, bundle: Bundle, rank: tuple[int, int, b
         tell(recorder, bundle, Reason.IN_DOUBT)
 
 
+def tell_shadows(recorder: Recorder | None, bundle: Bundle) -> None:
+    """Which networks are shown in its place."""
+    networks = sorted({each.network for each in bundle.traits.shadows})
+    tell(recorder, bundle, Reason.SHADOWED, f"network {', '.join(networks)}")
+
+
 def tell_family(recorder: Recorder, bundles: Iterable[Bundle], family: str) -> None:
     """Of which endpoints another address comes first than the Service's own first family would have it."""
     for bundle in bundles:

@@ -345,6 +345,13 @@ class TestForTheClientsNodeOnly:
         shown = Shown(both, Place(node="node-1"), self.LOCAL)
         assert [slot.locality for slot in shown.arrangement.slots] == [A_ZONE_1]
 
+    def test_what_another_node_has_at_the_address_on_another_network_takes_nothing_away(self) -> None:
+        mine = endpoint(1, A_ZONE_1, node="node-1", network="y")
+        beside = endpoint(2, A_ZONE_1, node="node-1", network="x")
+        elsewhere = endpoint(1, A_ZONE_2, node="node-2", network="x")
+        shown = Shown([mine, beside, elsewhere], Place(cluster="a", node="node-1"), self.LOCAL)
+        assert shown.priorities == [addresses(mine, beside)]
+
 
 def test_the_same_node_is_one_of_the_same_cluster() -> None:
     namesake = endpoint(4, A_ZONE_1._replace(sub_zone="b"), node="node-1")

@@ -74,8 +74,8 @@ policies = st.builds(
 
 @st.composite
 def services(draw: st.DrawFn) -> MergedService:
-    """No address stands twice, on whatever network."""
-    found = draw(st.lists(endpoints, max_size=6, unique_by=lambda each: each.address[-1]))
+    """No address stands twice on one network."""
+    found = draw(st.lists(endpoints, max_size=6, unique_by=lambda each: (each.network, each.address[-1])))
     return MergedService(ECHO, (ServicePort(PORT, "http"),), distinct_endpoints(found), (ClusterId("a"),))
 
 
@@ -96,15 +96,27 @@ def shown(service: MergedService, place: Place, policy: TrafficPolicy) -> list[s
 
 def expected(members: Sequence[Endpoint], place: Place, policy: TrafficPolicy) -> list[set[tuple[str, ...]]]:
     ranked: dict[tuple[int, int, bool], set[tuple[str, ...]]] = {}
-    for each in members:
+    candidates = [each for each in members if is_candidate(each, place, policy)]
+    for each in candidates:
+        if any(twin.network < each.network and share_an_address(twin, each) for twin in candidates):
+            continue
         tier = tier_of(each, policy)
-        known_elsewhere = place.network != each.network and "" not in (place.network, each.network)
-        if tier is None or known_elsewhere:
-            continue
-        if policy.local_only and place.node != "" and not same_node(each, place):
-            continue
+        assert tier is not None
         ranked.setdefault((tier, distance(each, place, policy), each.demoted), set()).add(turned(each, place.family))
     return [ranked[rank] for rank in sorted(ranked)]
+
+
+def is_candidate(endpoint: Endpoint, place: Place, policy: TrafficPolicy) -> bool:
+    """Whether the client may be shown it, for all that is known; there are no gateways."""
+    if tier_of(endpoint, policy) is None:
+        return False
+    if place.network != endpoint.network and "" not in (place.network, endpoint.network):
+        return False
+    return not policy.local_only or place.node == "" or same_node(endpoint, place)
+
+
+def share_an_address(one: Endpoint, other: Endpoint) -> bool:
+    return not set(addresses_of(one)).isdisjoint(addresses_of(other))
 
 
 def tier_of(endpoint: Endpoint, policy: TrafficPolicy) -> int | None:
