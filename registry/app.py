@@ -16,6 +16,7 @@ from registry.config import ClusterConfig, Config, parse_address
 from registry.conflict_log import log_conflicts
 from registry.errors import StartError
 from registry.index import HeldService, Index, Refused
+from registry.liveness.damping import Damping
 from registry.liveness.watch import LivenessWatch
 from registry.membership.following import Admit, Companion, Held, Opened
 from registry.membership.members import Members
@@ -303,7 +304,11 @@ class Registry:
             self._index,
             lambda: self._members,
             lambda: self._pipeline,
+            self._damping,
         )
+
+    def _damping(self, cluster: ClusterId) -> Damping:
+        return self._watch.damping(cluster)
 
     def _open_member(self, cluster: ClusterId, origin: str, connection: Connection, admit: Admit, held: Held) -> Opened:
         """What follows a member that is reached so."""

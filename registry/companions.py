@@ -13,15 +13,16 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from registry.index import Index
+from registry.liveness.damping import Damping
 from registry.liveness.plan import ProbePlan
 from registry.liveness.probes import Ask, Prober
 from registry.liveness.sample import Target, sample
+from registry.liveness.table import UNKNOWN_BEFORE, Before
 from registry.liveness.watch import LivenessWatch
 from registry.membership.spec import MemberSpec, Remembered
 from registry.model.facts import EndpointSlice, Fact, Namespace
 from registry.model.names import ClusterId, Kind
 from registry.model.services import ChangeSet
-from registry.model.standing import Standing
 from registry.model.status import Source
 from registry.pipeline import Pipeline
 from registry.servers.reports import SnapshotReport
@@ -69,13 +70,13 @@ class Standings:
         self._probe = probe
         self._ask = ask
         self._plans: dict[ClusterId, ProbePlan | None] = {}
-        self.remembered: Mapping[ClusterId, Standing] = {}
-        """The standings before a restart."""
+        self.remembered: Mapping[ClusterId, Before] = {}
+        """How they stood before a restart."""
 
     def joined(self, cluster: ClusterId) -> None:
         plan = self._plans[cluster] = self._plan(cluster)
-        standing = self.remembered.get(cluster, Standing.CURRENT)
-        self._watch.add(cluster, partial(self._heard_at, cluster), self._prober(cluster, plan), standing=standing)
+        before = self.remembered.get(cluster, UNKNOWN_BEFORE)
+        self._watch.add(cluster, partial(self._heard_at, cluster), self._prober(cluster, plan), before=before)
 
     def reached(self, cluster: ClusterId, connect: Connect | None) -> None:
         """The source is asked for each time."""
@@ -121,7 +122,9 @@ class Memory:
         index: Index,
         roll: Callable[[], Roll],
         pipeline: Callable[[], Pipeline],
+        damping: Callable[[ClusterId], Damping] = lambda _cluster: Damping(),
     ) -> None:
+        self._damping = damping
         self._path = path
         self._domain = domain
         self._rules = rules
@@ -132,8 +135,8 @@ class Memory:
         self.writer: SnapshotWriter | None = None
         """None before ``start``, and where a file that cannot be used is in the way."""
 
-    async def start(self) -> Mapping[ClusterId, Standing]:
-        """Read what an earlier run wrote, before there are members, and begin to write; returns the standings."""
+    async def start(self) -> Mapping[ClusterId, Before]:
+        """Read what an earlier run wrote, before there are members, and begin to write; returns how they stood."""
         loaded = await asyncio.to_thread(load, self._path, self._domain)
         if loaded.writable:
             self.writer = SnapshotWriter(
@@ -145,12 +148,15 @@ class Memory:
                 rules=self._rules,
             )
             self.writer.start()
-        return self.begin(loaded.clusters)
+        return self.begin(loaded.clusters, 0.0 if loaded.created is None else time.time() - loaded.created)
 
-    def begin(self, remembered: Iterable[ClusterFacts]) -> Mapping[ClusterId, Standing]:
-        """Give members what these say, before there are any; returns the standings."""
+    def begin(self, remembered: Iterable[ClusterFacts], seconds: float = 0.0) -> Mapping[ClusterId, Before]:
+        """Give members what these say, before there are any; returns how they stood, ``seconds`` ago."""
         self._remembered = {each.cluster: each for each in remembered}
-        return {name: each.standing for name, each in self._remembered.items()}
+        return {
+            name: Before(each.standing, Damping(each.penalty, each.suppressed), seconds)
+            for name, each in self._remembered.items()
+        }
 
     def specs(self) -> Sequence[MemberSpec]:
         """The members that an earlier run knew and nobody has named yet."""
@@ -206,7 +212,8 @@ class Memory:
             if cluster in self._index and (self._index.synced(cluster) or self._index.restored(cluster)):
                 facts = self._index.facts(cluster)
                 network = self._roll().spec(cluster).network
-                yield ClusterFacts(cluster, facts, _uid(facts), network, self._index.standing(cluster))
+                standing, damping = self._index.standing(cluster), self._damping(cluster)
+                yield ClusterFacts(cluster, facts, _uid(facts), network, standing, damping.penalty, damping.suppressed)
         if not self._roll().known:
             yield from tuple(self._remembered.values())
 

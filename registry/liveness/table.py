@@ -104,10 +104,24 @@ class ClusterState:
         return self.api is Api.FRESH or self.data_plane is DataPlane.UP
 
 
-def begin(rules: Rules, now: float, standing: Standing = Standing.CURRENT) -> ClusterState:
-    """A cluster that is followed from now on. ``standing``: what it had before a restart."""
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What a cluster was ``seconds`` ago, before a restart."""
+
+    standing: Standing = Standing.CURRENT
+    damping: Damping = field(default_factory=Damping)
+    seconds: float = 0.0
+
+
+UNKNOWN_BEFORE = Before()
+
+
+def begin(rules: Rules, now: float, before: Before = UNKNOWN_BEFORE) -> ClusterState:
+    """A cluster that is followed from now on. A flapper is none the better for a restart of ours; time forgives it."""
+    standing = before.standing
     both_down = rules.evict if standing is Standing.EVICTED else None
-    return ClusterState(now, standing, standing, both_down=both_down)
+    damping = before.damping.after(rules.damping, max(before.seconds, 0.0))
+    return ClusterState(now, standing, standing, both_down=both_down, damping=damping)
 
 
 def look(

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from registry.liveness.conditions import api_fresh, data_plane_up
+from registry.liveness.damping import Damping
 from registry.liveness.probes import Prober
-from registry.liveness.table import ClusterState, DataPlane, Rules, begin, look
+from registry.liveness.table import UNKNOWN_BEFORE, Before, ClusterState, DataPlane, Rules, begin, look
 from registry.model.conditions import Condition, ConditionType
 from registry.model.names import ClusterId
 from registry.model.standing import Standing
@@ -62,19 +63,19 @@ class LivenessWatch:
         heard_at: HeardAt,
         prober: Prober | None = None,
         *,
-        standing: Standing = Standing.CURRENT,
+        before: Before = UNKNOWN_BEFORE,
     ) -> None:
-        """Follow ``cluster``, whose endpoints had ``standing`` before a restart.
+        """Follow ``cluster``; ``before`` a restart it was so.
 
         Raises:
             ValueError: it is followed already.
         """
         if cluster in self._watched:
             raise ValueError(f"cluster {cluster} is watched already")
-        watched = _Watched(heard_at, begin(self._rules, self._clock(), standing), prober)
+        watched = _Watched(heard_at, begin(self._rules, self._clock(), before), prober)
         self._watched[cluster] = watched
-        if standing is not Standing.CURRENT:
-            self._believers.set_standing(cluster, standing)
+        if before.standing is not Standing.CURRENT:
+            self._believers.set_standing(cluster, before.standing)
         if self._running is not None:
             self._start(cluster, watched)
 
@@ -97,6 +98,11 @@ class LivenessWatch:
     def standing(self, cluster: ClusterId) -> Standing:
         """The cluster's standing as of the last look."""
         return self._watched[cluster].state.standing
+
+    def damping(self, cluster: ClusterId) -> Damping:
+        """What the cluster's coming and going cost it, as of the last look; nothing, if it is not watched."""
+        watched = self._watched.get(cluster)
+        return watched.state.damping if watched is not None else Damping()
 
     def start(self) -> None:
         """Look once a second from now on."""

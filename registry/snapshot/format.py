@@ -66,7 +66,8 @@ class ClusterFacts:
     """What is remembered of one cluster.
 
     ``uid`` is its identity: that of its ``kube-system``, empty if unknown. ``network`` is where its endpoints are
-    where nothing in the facts says otherwise.
+    where nothing in the facts says otherwise. ``penalty`` and ``suppressed`` are for having come and gone (see
+    ``liveness.damping``), as of the snapshot's time.
     """
 
     cluster: ClusterId
@@ -74,6 +75,8 @@ class ClusterFacts:
     uid: str = ""
     network: str = ""
     standing: Standing = Standing.CURRENT
+    penalty: float = 0.0
+    suppressed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +94,15 @@ class _Header(msgspec.Struct, frozen=True, tag="header"):
 
 
 class _Cluster(msgspec.Struct, frozen=True, tag="cluster"):
+    """Written field by name: one that is new, and has a default, is no other version of the format."""
+
     name: str
     uid: str
     network: str
     standing: Standing
     counts: dict[Kind, int]
+    penalty: float = 0.0
+    suppressed: bool = False
 
 
 class _Batch(msgspec.Struct, frozen=True, tag="facts"):
@@ -117,9 +124,8 @@ def encode(domain: str, created: float, clusters: Iterable[ClusterFacts]) -> Ite
     words = _Words()
     for each in clusters:
         counts = {kind: len(facts) for kind, facts in each.facts.items()}
-        yield frames.frame(
-            msgspec.msgpack.encode(_Cluster(each.cluster, each.uid, each.network, each.standing, counts))
-        )
+        head = _Cluster(each.cluster, each.uid, each.network, each.standing, counts, each.penalty, each.suppressed)
+        yield frames.frame(msgspec.msgpack.encode(head))
         for kind in Kind:
             codec = CODECS[kind]
             for batch in _batches(each.facts.get(kind, ()), kind):
@@ -237,7 +243,15 @@ class _Reader:
                 raise self._corrupt(f"{len(facts[kind])} of {count} objects of the kind {kind} are there")
         self._next_cluster(batch)
         found = {kind: tuple(each) for kind, each in facts.items()}
-        return ClusterFacts(ClusterId(cluster.name), found, cluster.uid, cluster.network, cluster.standing)
+        return ClusterFacts(
+            ClusterId(cluster.name),
+            found,
+            cluster.uid,
+            cluster.network,
+            cluster.standing,
+            cluster.penalty,
+            cluster.suppressed,
+        )
 
     def _next_cluster(self, frame: _Header | _Cluster | _Batch | None) -> None:
         if isinstance(frame, _Header | _Batch):

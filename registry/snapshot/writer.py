@@ -94,7 +94,7 @@ class SnapshotWriter:
             log.exception("writing the snapshot failed by a bug")
             self._failed("the snapshot cannot be written: see the log")
         else:
-            self._pace.ended(self._clock(), succeeded=True)
+            self._pace.ended(self._clock(), succeeded=True, size=size)
             self.written += 1
             self.bytes = size
             if self.problem:

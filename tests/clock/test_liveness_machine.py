@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from registry.liveness.damping import DampingRules
-from registry.liveness.table import IN_DOUBT, Api, ClusterState, DataPlane, Rules, begin, look
+from registry.liveness.table import IN_DOUBT, Api, Before, ClusterState, DataPlane, Rules, begin, look
 from registry.model.standing import Standing
 
 RULES = Rules(stale=30, evict=50, grace=8, hold=12, longest_step=5, damping=DampingRules(half_life_seconds=120))
@@ -29,7 +29,7 @@ class Cluster(RuleBasedStateMachine):
         self.both_down = 0.0
         """Real seconds since a signal was last good or unknown: never less than what is counted."""
         self.good_looks = 0.0
-        self.state: ClusterState = begin(RULES, self.now, start)
+        self.state: ClusterState = begin(RULES, self.now, Before(start))
 
     @rule(speaks=st.booleans())
     def api(self, speaks: bool) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from registry.liveness.table import TABLE, Api, ClusterState, DataPlane, Rules, begin, look
+from registry.liveness.table import TABLE, Api, Before, ClusterState, DataPlane, Rules, begin, look
 from registry.model.standing import Standing
 
 CURRENT, KEPT, DEMOTED, EVICTED = Standing.CURRENT, Standing.KEPT, Standing.DEMOTED, Standing.EVICTED
@@ -27,7 +27,7 @@ class Story:
     state: ClusterState = field(init=False)
 
     def __post_init__(self) -> None:
-        self.state = begin(RULES, self.now, self.start)
+        self.state = begin(RULES, self.now, Before(self.start))
 
     def go(self, seconds: float, *, heard: bool | None = None, data_plane: DataPlane | None = None) -> Standing:
         """Let time pass under the given signals, or the same ones as before."""
@@ -218,6 +218,18 @@ def test_flapper_is_held_back_until_it_was_good_for_the_hold_time() -> None:
     assert story.state.held_back
     assert story.go(1) is CURRENT
     assert not story.state.held_back
+
+
+@pytest.mark.parametrize(("away", "held"), [(30.0, True), (3 * RULES.damping.half_life_seconds, False), (-60.0, True)])
+def test_flapper_is_none_the_better_for_a_restart_but_for_the_time_that_passed(away: float, held: bool) -> None:
+    story = Story(heard=True)
+    flap(story, 3)
+    before = Before(story.state.standing, story.state.damping, away)
+    story.state = begin(RULES, story.now, before)
+    assert story.state.damping.suppressed is held
+    assert story.state.damping.penalty <= before.damping.penalty
+    assert (story.go(1, heard=True) is DEMOTED) is held
+    assert story.go(RULES.hold) is CURRENT
 
 
 def test_two_outages_in_a_while_are_no_flapping() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,6 +32,22 @@ def test_long_write_is_followed_by_nine_times_as_long_a_rest() -> None:
     assert pace.due() is None
     pace.changed(105)
     assert pace.due() == 101 + 30
+
+
+def test_large_snapshot_is_written_at_its_rate_while_changes_do_not_end_and_at_once_after_a_rest() -> None:
+    pace, now, written = Pace(RULES), 0.0, []
+    while now < 100:
+        pace.changed(now)
+        due = pace.due()
+        assert due is not None
+        now = max(now, due)
+        pace.began(now)
+        written.append(now)
+        now += 0.13
+        pace.ended(now, succeeded=True, size=6_500_000)
+    assert [later - earlier for earlier, later in pairwise(written)] == pytest.approx([6.5] * (len(written) - 1))
+    pace.changed(200)
+    assert pace.due() == 201
 
 
 def test_what_changes_during_a_write_is_written_again() -> None:

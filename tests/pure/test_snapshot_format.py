@@ -80,6 +80,8 @@ cluster_facts = st.builds(
     st.text(),
     st.text(),
     st.sampled_from(Standing),
+    st.floats(0, 4),
+    st.booleans(),
 )
 
 

@@ -14,7 +14,7 @@ from support.processes import until
 from registry.liveness.plan import Method, ProbePlan
 from registry.liveness.probes import Prober, ask_grpc, ask_tcp
 from registry.liveness.sample import Target
-from registry.liveness.table import DataPlane, Rules
+from registry.liveness.table import Before, DataPlane, Rules
 from registry.liveness.watch import LivenessWatch
 from registry.model.conditions import Condition, ConditionBoard, ConditionType
 from registry.model.names import ClusterId
@@ -221,7 +221,7 @@ async def test_members_that_come_and_go_take_their_probes_with_them() -> None:
     scene.watch.start()
     async with listener() as target:
         prober = Prober(ProbePlan(target=target, **SOON), lambda turn: [], lambda: 0.5)
-        scene.watch.add(A, lambda: scene.heard_at(A), prober, standing=Standing.DEMOTED)
+        scene.watch.add(A, lambda: scene.heard_at(A), prober, before=Before(Standing.DEMOTED))
         assert scene.told.standings == [(A, Standing.DEMOTED)]
         await until(lambda: prober.data_plane is DataPlane.UP, "the first probes", 5)
         scene.pass_time(1)

@@ -97,6 +97,12 @@ async def world(folder: Path) -> AsyncIterator[World]:
         await it.gateway.close()
 
 
+def penalty(path: Path) -> float:
+    """What its coming and going cost cluster b, as the snapshot has it."""
+    snapshot = decode(path.read_bytes(), "clusterset.local")
+    return next(each.penalty for each in snapshot.clusters if each.cluster == "b")
+
+
 def remembered(path: Path) -> Standing:
     """The standing of b in the snapshot."""
     clusters = decode(path.read_bytes(), "clusterset.local").clusters
@@ -153,6 +159,7 @@ async def test_standing_is_the_same_after_a_restart_and_clients_are_told_nothing
         it.lose()
         await client.until(lambda: client.endpoints(SHARED) == {A: NOW, B: LATER}, "one priority later")
         await until(lambda: remembered(tmp_path / "snapshot") is Standing.DEMOTED, "that is remembered", 10)
+        assert 0.9 < penalty(tmp_path / "snapshot") <= 1
         await first.kill()
         told, connects = len(client.responses), client.connects
         async with it.registry() as second:
@@ -163,3 +170,5 @@ async def test_standing_is_the_same_after_a_restart_and_clients_are_told_nothing
             it.find()
             await client.until(lambda: client.endpoints(SHARED) == {A: NOW, B: NOW}, "it is heard of")
             assert client.wrong == []
+            await until(lambda: remembered(tmp_path / "snapshot") is Standing.CURRENT, "that is remembered too", 10)
+            assert 0.8 < penalty(tmp_path / "snapshot") < 1, "it came and went once, and that is not forgotten"
