@@ -150,6 +150,8 @@ def _probe_problems(where: str, probe: ProbeConfig) -> Iterator[tuple[str, str]]
                 yield f"{where}.{key}", "expected a port above 0"
         except ValueError as error:
             yield f"{where}.{key}", str(error)
+    if probe.tls is not None and probe.grpc is None:
+        yield f"{where}.tls", "TLS is of a grpc probe, and this is none"
     if probe.endpoints is not None and not 1 <= probe.endpoints <= MAX_SAMPLE:
         yield f"{where}.endpoints", f"expected a number from 1 to {MAX_SAMPLE}"
     if not 0 < probe.timeout_seconds <= MAX_LIMIT or not 0 < probe.interval_seconds <= MAX_LIMIT:

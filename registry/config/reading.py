@@ -25,6 +25,7 @@ from registry.config.sections import (
     LivenessConfig,
     NetworkConfig,
     ProbeConfig,
+    ProbeTlsConfig,
     RemoteSecretsConfig,
     Section,
     SelectorConfig,
@@ -49,6 +50,7 @@ _SECTIONS: dict[str, type[Section]] = {
     "$.export": ExportConfig,
     "$.guard": GuardConfig,
     "$.clusters[].probe": ProbeConfig,
+    "$.clusters[].probe.tls": ProbeTlsConfig,
     "$.follow": FollowConfig,
     "$.liveness": LivenessConfig,
     "$.liveness.probe": ProbeConfig,
@@ -154,8 +156,15 @@ def _flag_of(where: str, from_file: int) -> str:
 
 
 def _anchored(cluster: ClusterConfig, folder: Path) -> ClusterConfig:
+    probe = cluster.probe
+    if probe is not None and probe.tls is not None:
+        tls = msgspec.structs.replace(probe.tls, ca=_anchor(probe.tls.ca, folder))
+        probe = msgspec.structs.replace(probe, tls=tls)
     return msgspec.structs.replace(
-        cluster, kubeconfig=_anchor(cluster.kubeconfig, folder), manifests=_anchor(cluster.manifests, folder)
+        cluster,
+        kubeconfig=_anchor(cluster.kubeconfig, folder),
+        manifests=_anchor(cluster.manifests, folder),
+        probe=probe,
     )
 
 

@@ -11,7 +11,7 @@ from registry.config.addresses import parse_address
 from registry.index.export import DEFAULT_EXCLUDED_NAMESPACES, DEFAULT_EXCLUDED_SERVICES, ExportMode, ExportPolicy
 from registry.index.gateways import NetworkRule
 from registry.index.guard import GuardPolicy
-from registry.liveness.plan import Method, ProbePlan
+from registry.liveness.plan import Method, ProbePlan, ProbeTls
 from registry.liveness.sample import Target
 from registry.liveness.table import Rules
 from registry.model.gateways import Gateway
@@ -34,15 +34,25 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="c
     """A mapping of the file: keys in camel case, no others allowed."""
 
 
+class ProbeTlsConfig(Section, frozen=True):
+    """TLS of a gRPC probe: the PEM file of the authority, by default those that gRPC comes with, and the name that the
+    server's certificate has to have, by default the host that is asked.
+    """
+
+    ca: str | None = None
+    server_name: str = ""
+
+
 class ProbeConfig(Section, frozen=True):
     """How a cluster's data plane is probed: one of ``tcp``, ``grpc`` (HOST:PORT of its east-west gateway) and
-    ``endpoints`` (so many of its endpoints, by TCP) is set.
+    ``endpoints`` (so many of its endpoints, by TCP) is set. ``tls`` is for ``grpc``.
 
     It is down after ``down`` rounds in a row without an answer, and up after ``up`` with one.
     """
 
     tcp: str | None = None
     grpc: str | None = None
+    tls: ProbeTlsConfig | None = None
     endpoints: int | None = None
     interval_seconds: float = _PROBE.interval
     timeout_seconds: float = _PROBE.timeout
@@ -59,6 +69,7 @@ class ProbeConfig(Section, frozen=True):
             timeout=self.timeout_seconds,
             up=self.up,
             down=self.down,
+            tls=ProbeTls(self.tls.ca, self.tls.server_name) if self.tls else None,
         )
 
 

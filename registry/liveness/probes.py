@@ -6,8 +6,10 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 
-from registry.liveness.plan import Method, ProbePlan
+from registry.liveness.plan import Method, ProbePlan, ProbeTls
 from registry.liveness.sample import Target
 from registry.liveness.table import DataPlane
 from registry.liveness.tally import Tally
@@ -77,7 +79,7 @@ class Prober:
         if not targets:
             self.last, self.tally = Round(), self.tally.without_targets()
             return
-        ask = self.ask or (ask_grpc if self.plan.method is Method.GRPC else ask_tcp)
+        ask = self.ask or (partial(ask_grpc, tls=self.plan.tls) if self.plan.method is Method.GRPC else ask_tcp)
         words = await asyncio.gather(*(ask(target, self.plan.timeout) for target in targets))
         self.last = Round(tuple(zip(targets, words, strict=True)))
         before = self.data_plane
@@ -103,16 +105,31 @@ async def ask_tcp(target: Target, timeout: float) -> str:
     return ANSWERED
 
 
-async def ask_grpc(target: Target, timeout: float) -> str:
-    """Whether the target's ``grpc.health.v1`` says that the server as a whole is SERVING, without TLS.
+async def ask_grpc(target: Target, timeout: float, tls: ProbeTls | None = None) -> str:
+    """Whether the target's ``grpc.health.v1`` says that the server as a whole is SERVING.
 
-    Each time over a connection of its own: one that is kept open shows that there was a server once.
+    Each time over a connection of its own: one that is kept open shows that there was a server once. The file of the
+    authority is read each time too.
     """
     import grpc
     from grpc_health.v1 import health_pb2 as pb
 
-    options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0), ("grpc.enable_retries", 0)]
-    async with grpc.aio.insecure_channel(str(target), options=options) as channel:
+    options: list[tuple[str, int | str]] = [
+        ("grpc.use_local_subchannel_pool", 1),
+        ("grpc.enable_http_proxy", 0),
+        ("grpc.enable_retries", 0),
+    ]
+    if tls is None:
+        made = grpc.aio.insecure_channel(str(target), options=options)
+    else:
+        try:
+            authority = await asyncio.to_thread(Path(tls.ca).read_bytes) if tls.ca else None
+        except OSError:
+            return "CaUnreadable"
+        if tls.server_name:
+            options.append(("grpc.ssl_target_name_override", tls.server_name))
+        made = grpc.aio.secure_channel(str(target), grpc.ssl_channel_credentials(authority), options=options)
+    async with made as channel:
         check = channel.unary_unary(
             CHECK,
             request_serializer=pb.HealthCheckRequest.SerializeToString,
@@ -121,8 +138,17 @@ async def ask_grpc(target: Target, timeout: float) -> str:
         try:
             answer = await check(pb.HealthCheckRequest(), timeout=timeout)
         except grpc.aio.AioRpcError as error:
-            return _WORDS.get(error.code().name, "Unreachable")
+            return _WORDS.get(error.code().name) or _tls_word(error.details() or "")
     return ANSWERED if answer.status == pb.HealthCheckResponse.SERVING else "NotServing"
+
+
+def _tls_word(details: str) -> str:
+    """Why no connection was made: gRPC says it in a text only."""
+    if "CERTIFICATE_VERIFY_FAILED" in details or "Hostname Verification" in details or "Peer name" in details:
+        return "CertificateRefused"
+    if "security handshaker" in details:  # the file is there, and has no certificate
+        return "CaUnreadable"
+    return "NoTls" if "WRONG_VERSION_NUMBER" in details or "handshake" in details else "Unreachable"
 
 
 _WORDS = {"DEADLINE_EXCEEDED": "Timeout", "UNIMPLEMENTED": "NoHealthService", "NOT_FOUND": "NoHealthService"}

@@ -9,7 +9,7 @@ import pytest
 
 from registry.config import Config, load, with_flags
 from registry.errors import ConfigError
-from registry.liveness.plan import Method, ProbePlan
+from registry.liveness.plan import Method, ProbePlan, ProbeTls
 from registry.liveness.sample import Target
 from registry.liveness.table import Rules
 from registry.snapshot.pace import PaceRules
@@ -21,7 +21,7 @@ clusters:
     probe: {tcp: "gw.a.example:15443", intervalSeconds: 3, timeoutSeconds: 1, up: 2, down: 4}
   - name: b
     kubeconfig: b
-    probe: {grpc: "[fd00::1]:9000"}
+    probe: {grpc: "[fd00::1]:9000", tls: {ca: ca.pem, serverName: gw.b.example}}
   - {name: c, kubeconfig: c, probe: {endpoints: 4}}
   - {name: d, kubeconfig: d}
 liveness: {staleSeconds: 100, evictSeconds: 200, graceSeconds: 10, holdSeconds: 20, probe: {endpoints: 2}}
@@ -42,7 +42,9 @@ def test_probes_standing_and_snapshot_are_read(path: Path) -> None:
     assert b is not None
     assert c is not None
     assert a.plan() == ProbePlan(Method.TCP, Target("gw.a.example", 15443), interval=3, timeout=1, up=2, down=4)
-    assert b.plan() == ProbePlan(Method.GRPC, Target("fd00::1", 9000))
+    tls = ProbeTls(str(path.parent / "ca.pem"), "gw.b.example")
+    assert b.plan() == ProbePlan(Method.GRPC, Target("fd00::1", 9000), tls=tls)
+    assert str(b.plan()) == "grpcs://[fd00::1]:9000"
     assert c.plan() == ProbePlan(endpoints=4)
     assert d is None
     assert config.liveness.rules() == Rules(100, 200, 10, 20)
@@ -76,6 +78,12 @@ def test_flag_names_the_snapshot(path: Path) -> None:
         ("clusters: [{name: a, kubeconfig: a, probe: {endpoint: 1}}]", "did you mean 'endpoints'?"),
         ("clusters: [{name: a, kubeconfig: a, probe: {tcp: 'x:1', down: 0}}]", "expected up and down to be 1 or more"),
         ("clusters: [{name: a, kubeconfig: a, probe: {tcp: 'x:1', timeoutSeconds: 0}}]", "timeoutSeconds above 0"),
+        ("clusters: [{name: a, kubeconfig: a, probe: {tcp: 'x:1', tls: {}}}]", "probe.tls: TLS is of a grpc probe"),
+        (
+            "clusters: [{name: a, kubeconfig: a, probe: {grpc: 'x:1', tls: {cafile: x}}}]",
+            "tls.cafile: unknown key",
+        ),
+        ("clusters: [{name: a, kubeconfig: a, probe: {grpc: 'x:1', tls: true}}]", "probe.tls"),
         ("liveness: {staleSeconds: -1}", "liveness.staleSeconds: expected seconds, 0 or more"),
         ("liveness: {evictSeconds: .nan}", "liveness.evictSeconds: expected seconds"),
         ("liveness: {probe: {tcp: 'x:1'}}", "liveness.probe: expected endpoints"),

@@ -6,12 +6,14 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
+from support.certificates import write_certificate
 from support.facts import A, B
 from support.processes import until
 
-from registry.liveness.plan import Method, ProbePlan
+from registry.liveness.plan import Method, ProbePlan, ProbeTls
 from registry.liveness.probes import Prober, ask_grpc, ask_tcp
 from registry.liveness.sample import Target
 from registry.liveness.table import Before, DataPlane, Rules
@@ -20,6 +22,7 @@ from registry.model.conditions import Condition, ConditionBoard, ConditionType
 from registry.model.names import ClusterId
 from registry.model.standing import Standing
 from registry.rpc.server import RpcServer
+from registry.rpc.tls import ServerTls
 from registry.servers.health import HealthServer
 
 SOON = {"interval": 0.02, "timeout": 0.5}
@@ -86,6 +89,34 @@ async def test_server_without_a_health_service_is_said() -> None:
         assert await ask_grpc(Target(host, int(port)), 5) == "NoHealthService"
     finally:
         await server.stop(0)
+
+
+async def test_grpc_health_over_tls_is_believed_of_who_shows_the_right_certificate(tmp_path: Path) -> None:
+    write_certificate(tmp_path, "ca", "server")
+    write_certificate(tmp_path, "other", "stranger")
+    health = HealthServer([])
+    health.open()
+    tls = ServerTls(tmp_path / "server.crt", tmp_path / "server.key")
+    secure, plain = RpcServer([health.service()], "127.0.0.1:0", tls=tls), RpcServer([health.service()], "127.0.0.1:0")
+    there, bare = [Target("127.0.0.1", int((await each.start()).rpartition(":")[2])) for each in (secure, plain)]
+    (tmp_path / "junk.crt").write_text("junk")
+    ca = str(tmp_path / "ca.crt")
+    try:
+        assert await ask_grpc(there, 5, ProbeTls(ca)) == ""
+        assert await ask_grpc(there, 5, ProbeTls(ca, "localhost")) == ""
+        assert await ask_grpc(there, 5, ProbeTls(ca, "elsewhere.example")) == "CertificateRefused"
+        assert await ask_grpc(there, 5, ProbeTls(str(tmp_path / "other.crt"))) == "CertificateRefused"
+        assert await ask_grpc(there, 5, ProbeTls()) == "CertificateRefused"
+        assert await ask_grpc(there, 5, ProbeTls(str(tmp_path / "none.crt"))) == "CaUnreadable"
+        assert await ask_grpc(there, 5, ProbeTls(str(tmp_path / "junk.crt"))) == "CaUnreadable"
+        assert await ask_grpc(bare, 5, ProbeTls(ca)) == "NoTls"
+        assert await ask_grpc(there, 5) != "", "without TLS it does not answer"
+        prober = Prober(ProbePlan(Method.GRPC, there, tls=ProbeTls(ca)), lambda turn: [], lambda: 0.5)
+        await prober.round(0)
+        assert prober.data_plane is DataPlane.UP
+    finally:
+        await secure.stop(0)
+        await plain.stop(0)
 
 
 async def test_one_answer_of_the_sample_is_enough(nobody: Target) -> None:
