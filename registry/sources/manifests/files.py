@@ -93,7 +93,7 @@ def _fact(name: str, document: Document, path: str, kind: Kind, value: Mapping[s
 
 
 def _check_families(fact: EndpointSlice) -> None:
-    """No API server takes a slice with an address of another family than its type's, and the index counts on that.
+    """No API server takes a slice with an address of another family than its type's; from elsewhere the index drops it.
 
     What is no address at all is passed over there, and said (``NoAddress``).
 
