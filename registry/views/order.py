@@ -5,7 +5,7 @@
 2. The rest is ranked: first by the failover list, then by nearness, then those that are not in doubt. Each rank that
    has endpoints is a priority, without gaps (gRFC A27).
 3. With the distribution by weights nearness makes no priorities but shares: nearer pools take
-   ``min(what remains, OVERFLOW * ready / expected)`` in turn. What gets no share comes later, by nearness.
+   ``min(what remains, 1.4 * ready / expected)`` in turn. What gets no share comes later, by nearness.
 4. Of a service that is for each node's own clients (``internalTrafficPolicy: Local``) a client is shown what is on its
    node, also where that is nothing: the API drops traffic rather than send it elsewhere (KEP-2086). A client that does
    not say its node is shown all: of nothing is it known that it is elsewhere.
@@ -16,8 +16,7 @@ another region because an API server restarts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from enum import IntEnum
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from registry.model.gateways import Gateway, Gateways
@@ -26,47 +25,12 @@ from registry.model.reasons import Reason
 from registry.model.services import Endpoint
 from registry.model.trace import Recorder
 from registry.views.bundles import Bundle
+from registry.views.gateways import should_be, through
 from registry.views.place import Place
 from registry.views.policy import Distribution, TrafficPolicy
-from registry.views.recorded import tell, tell_gateways, tell_rank, tell_shadows
-
-OVERFLOW = 1.4
-"""A pool takes all of its traffic as long as 1 / 1.4 = 71 % of what it should have is ready: Envoy's own factor."""
-
-WEIGHTS = 10_000
-"""What the locality weights of a priority add up to, where they are shares."""
-
-
-class Nearness(IntEnum):
-    """How far an endpoint is from a client."""
-
-    SAME_NODE = 0
-    SAME_ZONE = 1
-    SAME_REGION = 2
-    ELSEWHERE = 3
-
-
-class Rank(NamedTuple):
-    """What an endpoint's priority is made of; the smallest comes first."""
-
-    tier: int
-    nearness: Nearness
-    demoted: bool
-
-
-class Entry(NamedTuple):
-    """One thing to be placed: a bundle, by its position, or a gateway (``bundle`` -1) with a weight of its own.
-
-    ``behind`` is how many endpoints there should be behind a gateway.
-    """
-
-    rank: Rank
-    locality: Locality
-    weight: int
-    ready: int
-    bundle: int
-    gateway: Gateway | None = None
-    behind: int = 0
+from registry.views.ranks import Entry, Rank, is_on_node, nearness, rank_of, reaches
+from registry.views.recorded import tell, tell_rank, tell_shadows
+from registry.views.shares import WEIGHTS, locality_weights
 
 
 class Slot(NamedTuple):
@@ -128,8 +92,8 @@ def arrange(
     absent = _absent(bundles, place, policy, expected) if policy.distribution is Distribution.WEIGHTED else []
     unreachable = tuple(network for network in sorted(remote) if not gateways.get(network))
     for network, behind in sorted(remote.items()):
-        should = _should_be(behind, bundles, expected)
-        entries += _through(gateways.get(network, ()), behind, place, policy, should, recorder)
+        should = should_be(behind, bundles, expected)
+        entries += through(gateways.get(network, ()), behind, place, policy, should, recorder)
     entries.sort(key=lambda entry: (entry.rank, entry.locality, entry.bundle, entry.gateway or Gateway("", 0)))
     if policy.distribution is Distribution.WEIGHTED:
         return Arrangement(_weighted(entries, absent, expected, bundles, recorder), unreachable)
@@ -182,33 +146,6 @@ def _ranked_slots(
     )
 
 
-def reaches(place: Place, network: str) -> bool:
-    """Whether a client gets to that network's endpoints without a gateway; what is not known is taken for one's own."""
-    return not place.network or not network or network == place.network
-
-
-def rank_of(bundle: Bundle, place: Place, policy: TrafficPolicy) -> Rank:
-    traits = bundle.traits
-    return Rank(traits.tier, nearness(traits.locality, traits.node, place, policy.distribution), traits.demoted)
-
-
-def is_on_node(cluster: str, node: str, place: Place) -> bool:
-    """Whether that is the client's node. Clusters may name nodes alike; what cluster is not known may be the same."""
-    return bool(place.node) and node == place.node and place.cluster in ("", cluster)
-
-
-def nearness(locality: Locality, node: str, place: Place, distribution: Distribution) -> Nearness:
-    """How near an endpoint is, as far as the distribution cares."""
-    if distribution is Distribution.ANY:
-        return Nearness.ELSEWHERE
-    same_region = bool(place.region) and locality.region == place.region
-    if distribution is Distribution.PREFER_SAME_NODE and is_on_node(locality.sub_zone, node, place):
-        return Nearness.SAME_NODE
-    if same_region and place.zone and locality.zone == place.zone:
-        return Nearness.SAME_ZONE
-    return Nearness.SAME_REGION if same_region else Nearness.ELSEWHERE
-
-
 def _absent(
     bundles: Sequence[Bundle], place: Place, policy: TrafficPolicy, expected: Mapping[Locality, int]
 ) -> list[Entry]:
@@ -227,62 +164,6 @@ def _absent(
             rank = Rank(tier, nearness(locality, "", place, policy.distribution), demoted=False)
             found.append(Entry(rank, locality, 0, 0, -1, behind=should))
     return found
-
-
-def _should_be(behind: Sequence[Bundle], bundles: Sequence[Bundle], expected: Mapping[Locality, int]) -> int:
-    """How many endpoints there should be behind gateways: those of localities that are absent there too."""
-    here = {bundle.traits.locality for bundle in behind}
-    clusters = {locality.sub_zone for locality in here}
-    others = {bundle.traits.locality for bundle in bundles} - here
-    counted = (locality for locality in expected if locality in here or locality.sub_zone in clusters)
-    return sum(expected[locality] for locality in counted if locality not in others)
-
-
-def _through(
-    gateways: Sequence[Gateway],
-    behind: Sequence[Bundle],
-    place: Place,
-    policy: TrafficPolicy,
-    should: int,
-    recorder: Recorder | None,
-) -> list[Entry]:
-    """The gateways of a network in the place of what is behind them; none where nothing is ready there.
-
-    ``should`` is how many endpoints there should be behind them.
-    Nobody can tell a gateway which of them to take, so they come in the place of the first in the failover list.
-    """
-    doubted = [bundle for bundle in behind if bundle.ready]
-    sure = [bundle for bundle in doubted if not bundle.traits.demoted]
-    ready = sure or doubted
-    total, count = sum(bundle.ready_weight for bundle in ready), len(gateways)
-    tell_gateways(recorder, behind, ready, gateways)
-    if not total:
-        return []
-    tier = min(bundle.traits.tier for bundle in ready)
-    endpoints = sum(bundle.ready for bundle in ready)
-    common = _common({bundle.traits.locality for bundle in ready})
-    entries = []
-    for position, gateway in enumerate(sorted(gateways)):
-        weight, some, all_ = (_part(number, count, position) for number in (total, endpoints, should))
-        locality = gateway.locality if gateway.locality.region else common
-        rank = Rank(tier, nearness(locality, "", place, policy.distribution), demoted=not sure)
-        entries.append(Entry(rank, locality, weight, some, -1, gateway, all_))
-    return entries
-
-
-def _part(total: int, count: int, position: int) -> int:
-    """The integer that is the share of one of ``count``; at least 1, since nobody may have the weight 0."""
-    return max(1, total // count + (position < total % count))
-
-
-def _common(localities: Iterable[Locality]) -> Locality:
-    """The place that has all of these in it: what is not the same of all is empty."""
-    parts = []
-    for part in zip(*localities, strict=True):
-        if len(set(part)) > 1:
-            break
-        parts.append(part[0])
-    return Locality(*parts)
 
 
 def _slots(
@@ -343,52 +224,3 @@ def _tell_shares(
 def _by_nearness(entries: Sequence[Entry]) -> list[list[Entry]]:
     nearest_first = sorted({entry.rank.nearness for entry in entries})
     return [[entry for entry in entries if entry.rank.nearness is near] for near in nearest_first]
-
-
-def locality_weights(entries: Sequence[Entry], expected: Mapping[Locality, int]) -> dict[Locality, int]:
-    """Each locality's share as an integer; together they are ``WEIGHTS``, or nothing where nothing is ready."""
-    pools: dict[Nearness, dict[Locality, int]] = {}
-    direct = {entry.locality for entry in entries if entry.bundle >= 0}
-    wanted = {locality: expected.get(locality, 0) for locality in direct}
-    for entry in entries:
-        pool = pools.setdefault(entry.rank.nearness, {})
-        pool[entry.locality] = pool.get(entry.locality, 0) + entry.ready
-        wanted[entry.locality] = wanted.get(entry.locality, 0) + entry.behind
-    nearest_first = [pools[near] for near in sorted(pools)]
-    counts = [
-        (sum(pool.values()), sum(max(ready, wanted[locality]) for locality, ready in pool.items()))
-        for pool in nearest_first
-    ]
-    exact: dict[Locality, float] = {}
-    for pool, share in zip(nearest_first, overflow(counts), strict=True):
-        total = sum(pool.values())
-        for locality, ready in pool.items():
-            exact[locality] = exact.get(locality, 0.0) + (share * ready / total if total else 0.0)
-    return _rounded(exact)
-
-
-def overflow(pools: Sequence[tuple[int, int]]) -> list[float]:
-    """The share of each pool, nearest first, from how many endpoints are ready and how many there should be.
-
-    The shares add up to one, unless nothing is ready anywhere: then all are nothing. Where all together are too few,
-    they carry everything in the proportion of what they would.
-    """
-    remaining = 1.0
-    shares = []
-    for ready, should in pools:
-        share = min(remaining, OVERFLOW * ready / should) if should else 0.0
-        shares.append(share)
-        remaining -= share
-    taken = sum(shares)
-    return [share / taken for share in shares] if taken else shares
-
-
-def _rounded(exact: Mapping[Locality, float]) -> dict[Locality, int]:
-    """Integers that add up to ``WEIGHTS``, each next to its share (the largest remainders are rounded up)."""
-    if not any(exact.values()):
-        return dict.fromkeys(exact, 0)
-    floors = {locality: int(share * WEIGHTS) for locality, share in exact.items()}
-    by_remainder = sorted(exact, key=lambda locality: (floors[locality] - exact[locality] * WEIGHTS, locality))
-    for locality in by_remainder[: WEIGHTS - sum(floors.values())]:
-        floors[locality] += 1
-    return floors

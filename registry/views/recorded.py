@@ -12,7 +12,7 @@ from registry.views.bundles import Bundle, facing
 from registry.views.policy import Distribution, TrafficPolicy
 
 NEARNESS = (Reason.SAME_NODE, Reason.SAME_ZONE, Reason.SAME_REGION, Reason.ELSEWHERE)
-"""In the order of ``registry.views.order.Nearness``."""
+"""In the order of ``registry.views.ranks.Nearness``."""
 
 
 def tell(recorder: Recorder | None, bundle: Bundle, reason: Reason, detail: str = "") -> None:

@@ -12,9 +12,10 @@ from registry.model.gateways import Gateway, Gateways
 from registry.model.names import ClusterId, Locality
 from registry.model.services import Endpoint, Health, TargetPort
 from registry.views.bundles import PortBundles
-from registry.views.order import WEIGHTS, Arrangement, arrange, overflow
+from registry.views.order import Arrangement, arrange
 from registry.views.place import NOWHERE, Place, place_of
 from registry.views.policy import NO_POLICY, Distribution, Fallback, Selector, TrafficPolicy
+from registry.views.shares import WEIGHTS, overflow
 
 A_ZONE_1 = Locality("eu", "eu-1", "a")
 A_ZONE_2 = Locality("eu", "eu-2", "a")

@@ -1,0 +1,70 @@
+"""What stands for endpoints of another network: its gateways, with the weight of all that is ready there. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from registry.model.gateways import Gateway
+from registry.model.names import Locality
+from registry.model.trace import Recorder
+from registry.views.bundles import Bundle
+from registry.views.place import Place
+from registry.views.policy import TrafficPolicy
+from registry.views.ranks import Entry, Rank, nearness
+from registry.views.recorded import tell_gateways
+
+
+def should_be(behind: Sequence[Bundle], bundles: Sequence[Bundle], expected: Mapping[Locality, int]) -> int:
+    """How many endpoints there should be behind gateways: those of localities that are absent there too."""
+    here = {bundle.traits.locality for bundle in behind}
+    clusters = {locality.sub_zone for locality in here}
+    others = {bundle.traits.locality for bundle in bundles} - here
+    counted = (locality for locality in expected if locality in here or locality.sub_zone in clusters)
+    return sum(expected[locality] for locality in counted if locality not in others)
+
+
+def through(
+    gateways: Sequence[Gateway],
+    behind: Sequence[Bundle],
+    place: Place,
+    policy: TrafficPolicy,
+    should: int,
+    recorder: Recorder | None,
+) -> list[Entry]:
+    """The gateways of a network in the place of what is behind them; none where nothing is ready there.
+
+    ``should`` is how many endpoints there should be behind them.
+    Nobody can tell a gateway which of them to take, so they come in the place of the first in the failover list.
+    """
+    doubted = [bundle for bundle in behind if bundle.ready]
+    sure = [bundle for bundle in doubted if not bundle.traits.demoted]
+    ready = sure or doubted
+    total, count = sum(bundle.ready_weight for bundle in ready), len(gateways)
+    tell_gateways(recorder, behind, ready, gateways)
+    if not total:
+        return []
+    tier = min(bundle.traits.tier for bundle in ready)
+    endpoints = sum(bundle.ready for bundle in ready)
+    common = _common({bundle.traits.locality for bundle in ready})
+    entries = []
+    for position, gateway in enumerate(sorted(gateways)):
+        weight, some, all_ = (_part(number, count, position) for number in (total, endpoints, should))
+        locality = gateway.locality if gateway.locality.region else common
+        rank = Rank(tier, nearness(locality, "", place, policy.distribution), demoted=not sure)
+        entries.append(Entry(rank, locality, weight, some, -1, gateway, all_))
+    return entries
+
+
+def _part(total: int, count: int, position: int) -> int:
+    """The integer that is the share of one of ``count``; at least 1, since nobody may have the weight 0."""
+    return max(1, total // count + (position < total % count))
+
+
+def _common(localities: Iterable[Locality]) -> Locality:
+    """The place that has all of these in it: what is not the same of all is empty."""
+    parts = []
+    for part in zip(*localities, strict=True):
+        if len(set(part)) > 1:
+            break
+        parts.append(part[0])
+    return Locality(*parts)

@@ -1,0 +1,71 @@
+"""Where the endpoints of a bundle come in a client's order, and what is placed by that. Pure."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import NamedTuple
+
+from registry.model.gateways import Gateway
+from registry.model.names import Locality
+from registry.views.bundles import Bundle
+from registry.views.place import Place
+from registry.views.policy import Distribution, TrafficPolicy
+
+
+class Nearness(IntEnum):
+    """How far an endpoint is from a client."""
+
+    SAME_NODE = 0
+    SAME_ZONE = 1
+    SAME_REGION = 2
+    ELSEWHERE = 3
+
+
+class Rank(NamedTuple):
+    """What an endpoint's priority is made of; the smallest comes first."""
+
+    tier: int
+    nearness: Nearness
+    demoted: bool
+
+
+class Entry(NamedTuple):
+    """One thing to be placed: a bundle, by its position, or a gateway (``bundle`` -1) with a weight of its own.
+
+    ``behind`` is how many endpoints there should be behind a gateway.
+    """
+
+    rank: Rank
+    locality: Locality
+    weight: int
+    ready: int
+    bundle: int
+    gateway: Gateway | None = None
+    behind: int = 0
+
+
+def reaches(place: Place, network: str) -> bool:
+    """Whether a client gets to that network's endpoints without a gateway; what is not known is taken for one's own."""
+    return not place.network or not network or network == place.network
+
+
+def rank_of(bundle: Bundle, place: Place, policy: TrafficPolicy) -> Rank:
+    traits = bundle.traits
+    return Rank(traits.tier, nearness(traits.locality, traits.node, place, policy.distribution), traits.demoted)
+
+
+def is_on_node(cluster: str, node: str, place: Place) -> bool:
+    """Whether that is the client's node. Clusters may name nodes alike; what cluster is not known may be the same."""
+    return bool(place.node) and node == place.node and place.cluster in ("", cluster)
+
+
+def nearness(locality: Locality, node: str, place: Place, distribution: Distribution) -> Nearness:
+    """How near an endpoint is, as far as the distribution cares."""
+    if distribution is Distribution.ANY:
+        return Nearness.ELSEWHERE
+    same_region = bool(place.region) and locality.region == place.region
+    if distribution is Distribution.PREFER_SAME_NODE and is_on_node(locality.sub_zone, node, place):
+        return Nearness.SAME_NODE
+    if same_region and place.zone and locality.zone == place.zone:
+        return Nearness.SAME_ZONE
+    return Nearness.SAME_REGION if same_region else Nearness.ELSEWHERE
