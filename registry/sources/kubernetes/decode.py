@@ -7,9 +7,8 @@ without being built. An object that does not fit raises ``DecodeError`` with the
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from functools import lru_cache
-from typing import Annotated, Any, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
 
@@ -486,6 +485,7 @@ _ANY = msgspec.json.Decoder(_AnyObject)
 _BOOKMARK = msgspec.json.Decoder(_Bookmark)
 _STATUS = msgspec.json.Decoder(_Status)
 _Decoded = TypeVar("_Decoded")
+_Value = TypeVar("_Value")
 
 
 def decode_event(kind: Kind, line: bytes) -> WatchEvent:
@@ -560,7 +560,7 @@ def _ref_of(kind: Kind, body: bytes) -> ObjectRef | None:
 
 
 def _labels(labels: Mapping[str, str] | None) -> Labels:
-    return _shared_labels(tuple(sorted(labels.items()))) if labels else ()
+    return _LABELS.of(tuple(sorted(labels.items())), _of_shared_pairs) if labels else ()
 
 
 def _own_annotations(annotations: Mapping[str, str] | None) -> Labels:
@@ -574,7 +574,33 @@ def _own_annotations(annotations: Mapping[str, str] | None) -> Labels:
     )
 
 
-@lru_cache(maxsize=4096)
-def _shared_labels(labels: Labels) -> Labels:
-    """The same object for the same labels: the Pods of a workload have them in common, and are listed together."""
-    return labels
+class _Same(Generic[_Value]):
+    """The same object for equal ones, of the last few thousand: nothing else is kept, as a cache of calls would."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._known: dict[_Value, _Value] = {}
+
+    def of(self, value: _Value, made: Callable[[_Value], _Value]) -> _Value:
+        """The object that is kept for ``value``; ``made`` of it when there is none yet."""
+        found = self._known.get(value)
+        if found is None:
+            if len(self._known) >= self._most:
+                self._known.clear()
+            found = made(value)
+            self._known[found] = found
+        return found
+
+
+_LABELS: _Same[Labels] = _Same(4096)
+"""The Pods of a workload have their labels in common, and are listed together."""
+_LABEL: _Same[tuple[str, str]] = _Same(1 << 14)
+"""The labels of two workloads, or of two zones of one, differ by little."""
+
+
+def _of_shared_pairs(labels: Labels) -> Labels:
+    return tuple([_LABEL.of(pair, _of_shared_names) for pair in labels])
+
+
+def _of_shared_names(pair: tuple[str, str]) -> tuple[str, str]:
+    return _shared(pair[0]), _shared(pair[1])
