@@ -186,6 +186,7 @@ class Index:
         for cluster in self.doubted.intersection(self._members):
             member = self._members[cluster]
             self._touch(cluster, member.expire(now))
+            self._unsettled.add(cluster)
             kinds = member.guard.to_relist(now)
             if kinds:
                 wanted[cluster] = kinds

@@ -411,6 +411,20 @@ def test_a_held_pod_that_a_watch_says_is_gone_takes_its_held_endpoint_with_it() 
     assert world.doubted == set(addresses(10)) - {"10.0.0.2"}
 
 
+def test_held_pods_whose_time_is_over_take_their_held_endpoints_with_them() -> None:
+    """A list took the endpoints later than another one took the Pods, which spoke for them for as long as they counted."""
+    fact, pods = podded(10)
+    rest = Pod("shop", "rest")
+    world = World(selecting(), fact, *pods, rest)
+    world.relist(rest, kinds=[Kind.POD])
+    world.relist(after=100)
+    assert world.doubted == set(addresses(10))
+    world.wait(499)
+    assert world.doubted == set(addresses(10))
+    world.wait(1)
+    assert world.endpoints() == ()
+
+
 def test_what_was_added_to_a_doubt_waits_for_its_own_second_list() -> None:
     world = World(a_service(), a_slice(*addresses(20)))
     world.relist(a_slice(*addresses(10)))
