@@ -412,7 +412,7 @@ def test_a_held_pod_that_a_watch_says_is_gone_takes_its_held_endpoint_with_it() 
 
 
 def test_held_pods_whose_time_is_over_take_their_held_endpoints_with_them() -> None:
-    """A list took the endpoints later than another one took the Pods, which spoke for them for as long as they counted."""
+    """A list took the endpoints later than another one took the Pods, which spoke for them while they counted."""
     fact, pods = podded(10)
     rest = Pod("shop", "rest")
     world = World(selecting(), fact, *pods, rest)
