@@ -158,7 +158,8 @@ class HttpServer:
 
     async def _release(self, request: web.Request) -> web.Response:
         """``{"cluster": NAME, "service": "NS/NAME"}``, either or both; ``{"all": true}`` for everything."""
-        cluster, service = _release_request(await request.text())
+        _refuse_strangers(request)
+        cluster, service = _release_request(await request.read())
         return _json({"released": [held_document(each) for each in self._reports.release(cluster, service)]})
 
     async def _explain(self, request: web.Request) -> web.Response:
@@ -213,7 +214,16 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
         return _json({"error": "internal error; the registry's log has the details"}, HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
-def _release_request(text: str) -> tuple[ClusterId | None, ServiceKey | None]:
+def _refuse_strangers(request: web.Request) -> None:
+    """A page that an operator's browser shows may send requests here too, but never without saying so (Fetch, "Origin
+    header"), nor JSON without having asked (CORS preflight)."""
+    if "Origin" in request.headers or "Sec-Fetch-Site" in request.headers:
+        raise web.HTTPForbidden(text="not from a browser: use `mesh-registry guard release`")
+    if request.content_type != "application/json":
+        raise web.HTTPUnsupportedMediaType(text="expected Content-Type: application/json")
+
+
+def _release_request(text: bytes) -> tuple[ClusterId | None, ServiceKey | None]:
     """What is to be let go; a request that names nothing is no request for everything."""
     try:
         asked = msgspec.json.decode(text, type=_Release)

@@ -19,6 +19,7 @@ from registry.model.names import Kind
 
 ECHO = "shop/echo"
 ADDRESSES = ("10.0.0.1", "10.0.0.2")
+JSON = {"Content-Type": "application/json"}
 
 
 def a_slice(*addresses: str) -> dict[str, object]:
@@ -100,6 +101,7 @@ async def test_a_release_that_names_nothing_or_too_much_is_wrong_usage(
 @pytest.mark.parametrize(
     ("body", "says"),
     [
+        (b"\xff", "expected cluster, service (NS/NAME) or all"),
         ("", "expected cluster, service (NS/NAME) or all"),
         ("{}", "name a cluster, a service, or both"),
         ('{"service": "echo"}', "write NAMESPACE/NAME"),
@@ -107,10 +109,30 @@ async def test_a_release_that_names_nothing_or_too_much_is_wrong_usage(
         ('{"all": true, "cluster": "a"}', "name a cluster, a service, or both"),
     ],
 )
-async def test_a_request_that_is_none_lets_nothing_go(forgetful: RunningRegistry, body: str, says: str) -> None:
+async def test_a_request_that_is_none_lets_nothing_go(forgetful: RunningRegistry, body: str | bytes, says: str) -> None:
     await until(lambda: doubted(forgetful), "it is noticed")
     url = f"http://{forgetful.http}/api/v1/guard/release"
-    async with aiohttp.ClientSession() as session, session.post(url, data=body) as response:
+    async with aiohttp.ClientSession() as session, session.post(url, data=body, headers=JSON) as response:
         assert response.status == 400
         assert says in (await response.json())["error"]
+    assert await forgetful.addresses(ECHO) == set(ADDRESSES)
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Content-Type": "text/plain"}, 415),
+        ({"Content-Type": "application/x-www-form-urlencoded"}, 415),
+        (JSON | {"Origin": "http://127.0.0.1:15014"}, 403),
+        (JSON | {"Origin": "null"}, 403),
+        (JSON | {"Sec-Fetch-Site": "same-origin"}, 403),
+    ],
+)
+async def test_a_page_in_an_operators_browser_lets_nothing_go(
+    forgetful: RunningRegistry, headers: dict[str, str], status: int
+) -> None:
+    await until(lambda: doubted(forgetful), "it is noticed")
+    url = f"http://{forgetful.http}/api/v1/guard/release"
+    async with aiohttp.ClientSession() as session, session.post(url, data='{"all": true}', headers=headers) as response:
+        assert response.status == status
     assert await forgetful.addresses(ECHO) == set(ADDRESSES)
