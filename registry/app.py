@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 
 from registry.coalesce import Coalescer
@@ -338,6 +339,7 @@ class Registry:
             ready=self._may_write,
             names=self._names,
             random=random.random,
+            admit=partial(self._members.recognize, cluster),
         )
 
     def _make_export_writer(self, cluster: ClusterId, connect: Connect) -> ExportConditionWriter:
@@ -355,6 +357,7 @@ class Registry:
             ready=self._may_write,
             now=time.time,
             random=random.random,
+            admit=partial(self._members.recognize, cluster),
         )
         return writer
 

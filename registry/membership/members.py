@@ -95,6 +95,15 @@ class Members:
         member = self._members.get(cluster)
         return member.current.source if member is not None and member.current is not None else None
 
+    def recognize(self, cluster: ClusterId, uid: str) -> str | None:
+        """None where the member is known to be the cluster ``uid``, else what is wrong. Claims nothing."""
+        known = self._book.uid(cluster)
+        if known == uid:
+            return None
+        return (
+            f"this is not known to be the member's cluster (kube-system has UID {uid}, the member's is {known or '?'})"
+        )
+
     @property
     def known(self) -> bool:
         """Every provider has said who its members are."""

@@ -11,6 +11,7 @@ from registry.model.facts import Fact, Service
 from registry.model.names import ClusterId, Kind, ObjectRef, ServiceKey
 from registry.model.services import ChangeSet, MergedService
 from registry.model.status import WriterStatus
+from registry.sources.kubernetes.identity import Admit
 from registry.sources.kubernetes.reflector import Connect
 from registry.views.export_status import ExportCondition, export_conditions
 from registry.writers.answers import WriteError
@@ -25,7 +26,7 @@ class ExportConditionWriter:
 
     ``exports`` are those that the cluster told of, ``service`` finds a Service of the cluster, ``get`` the merged one,
     and ``excluded`` says whether the configuration exports nothing of that name. ``now`` is the time in seconds since
-    the epoch. Nothing is written before ``ready``.
+    the epoch. Nothing is written before ``ready``, nor before ``admit`` knows the cluster for the member's.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class ExportConditionWriter:
         now: Callable[[], float],
         random: Callable[[], float],
         sleep: Sleep = asyncio.sleep,
+        admit: Admit | None = None,
     ) -> None:
         self.cluster = cluster
         self._exports = exports
@@ -49,7 +51,15 @@ class ExportConditionWriter:
         self._excluded = excluded
         self._now = now
         self._loop = WriteLoop(
-            "conditions of ServiceExports", cluster, connect, ExportApi, self, ready=ready, random=random, sleep=sleep
+            "conditions of ServiceExports",
+            cluster,
+            connect,
+            ExportApi,
+            self,
+            ready=ready,
+            random=random,
+            sleep=sleep,
+            admit=admit,
         )
         self._held: dict[ServiceKey, HeldExport] = {}
         self._wrote: dict[ServiceKey, tuple[ExportCondition, ...]] = {}

@@ -11,8 +11,10 @@ from typing import Generic, Protocol, TypeVar
 from registry.model.names import ClusterId, ServiceKey
 from registry.model.services import ChangeSet
 from registry.model.status import WriterStatus
+from registry.sources.kubernetes.api import Surroundings
 from registry.sources.kubernetes.client import KubernetesClient, TransportError
 from registry.sources.kubernetes.conditions import Fault
+from registry.sources.kubernetes.identity import Admit, Identity
 from registry.sources.kubernetes.reflector import Connect
 from registry.writers.answers import WriteError
 
@@ -63,7 +65,9 @@ class Work(Protocol[ApiUsed_contra]):
 class WriteLoop(Generic[Api]):
     """Calls ``work`` for what is marked, a few at a time, over clients that ``connect`` gives.
 
-    Nothing is written before ``ready``. What fails is marked again and tried later; ``what`` is written, for logs.
+    Nothing is written before ``ready``, nor before ``admit`` knows the cluster that the client leads to for the
+    member's: it is asked at each comparison, so also after each failure. What fails is marked again and tried later;
+    ``what`` is written, for logs.
     """
 
     def __init__(
@@ -77,6 +81,7 @@ class WriteLoop(Generic[Api]):
         ready: Callable[[], bool],
         random: Callable[[], float],
         sleep: Sleep = asyncio.sleep,
+        admit: Admit | None = None,
     ) -> None:
         self._what = what
         self._cluster = cluster
@@ -86,6 +91,7 @@ class WriteLoop(Generic[Api]):
         self._ready = ready
         self._random = random
         self._sleep = sleep
+        self._admit = admit
         self._dirty: set[ServiceKey] = set()
         self._changed = asyncio.Event()
         self._failures = 0
@@ -110,13 +116,14 @@ class WriteLoop(Generic[Api]):
                 await self._back_off(Fault(error.reason, str(error)))
                 continue
             try:
-                await self._follow(self._api(client))
+                await self._follow(self._api(client), self._identity(client))
             finally:
                 await client.close()
 
-    async def _follow(self, api: Api) -> None:
+    async def _follow(self, api: Api, identity: Identity) -> None:
         while True:
             try:
+                await identity.confirm(asyncio.get_running_loop().time())
                 await self._reconcile(api)
             except TransportError as error:
                 await self._back_off(Fault(error.reason, str(error)))
@@ -150,12 +157,24 @@ class WriteLoop(Generic[Api]):
         self._dirty.discard(key)
         await self._work.write(api, key)
 
+    def _identity(self, client: KubernetesClient) -> Identity:
+        """Whether it is the member's cluster that the client leads to."""
+
+        def changed() -> None:
+            if identity.fault is not None:
+                self._say(identity.fault)
+
+        around = Surroundings(self._random, asyncio.get_running_loop().time, self._sleep)
+        identity = Identity(client, self._admit, around, changed=changed, say=lambda _: None)
+        return identity
+
+    def _say(self, trouble: Fault) -> None:
+        if trouble != self.trouble:
+            log.warning("cluster %s: writing %s: %s: %s", self._cluster, self._what, trouble.reason, trouble.message)
+        self.trouble = trouble
+
     async def _back_off(self, condition: Fault, retry_after: float | None = None) -> None:
-        if condition != self.trouble:
-            log.warning(
-                "cluster %s: writing %s: %s: %s", self._cluster, self._what, condition.reason, condition.message
-            )
-        self.trouble = condition
+        self._say(condition)
         first, longest = RETRY_SECONDS
         wait = min(longest, first * 2.0 ** min(self._failures, 16)) * (1 - self._random() / 2)
         self._failures += 1

@@ -10,6 +10,7 @@ from http import HTTPStatus
 from registry.model.names import ClusterId, ServiceKey
 from registry.model.services import ChangeSet, MergedService
 from registry.model.status import WriterStatus
+from registry.sources.kubernetes.identity import Admit
 from registry.sources.kubernetes.reflector import Connect
 from registry.views.names import Names
 from registry.views.service_entry import MAX_ENDPOINTS, NAME_PREFIX, Document, entry_name, service_entry
@@ -25,7 +26,8 @@ class ServiceEntryWriter:
     """Writes into one cluster, into the service's own namespace, where the cluster has that namespace.
 
     ``get`` and ``services`` are the merged list, ``namespaces`` those of this cluster. Nothing is written before
-    ``ready`` says that every configured cluster was listed once: until then an entry could only be too short.
+    ``ready`` says that every configured cluster was listed once: until then an entry could only be too short; nor
+    before ``admit`` knows the cluster for the member's. In a namespace that is not known nothing is done.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class ServiceEntryWriter:
         names: Names,
         random: Callable[[], float],
         sleep: Sleep = asyncio.sleep,
+        admit: Admit | None = None,
     ) -> None:
         self.cluster = cluster
         self._services = services
@@ -47,7 +50,7 @@ class ServiceEntryWriter:
         self._namespaces = namespaces
         self._names = names
         self._loop = WriteLoop(
-            "ServiceEntries", cluster, connect, EntryApi, self, ready=ready, random=random, sleep=sleep
+            "ServiceEntries", cluster, connect, EntryApi, self, ready=ready, random=random, sleep=sleep, admit=admit
         )
         self._held: dict[ServiceKey, HeldEntry] = {}
         self._conflicts: set[ServiceKey] = set()
@@ -98,12 +101,16 @@ class ServiceEntryWriter:
     async def write(self, api: EntryApi, key: ServiceKey) -> None:
         self._conflicts.discard(key)
         self._rejected.pop(key, None)
+        if key.namespace not in self._namespaces():
+            # Gone with its namespace, if that is gone. If not, a list lacked it, and that is no reason to delete.
+            self._held.pop(key, None)
+            return
         service = self._get(key)
         if service is not None and len(service.endpoints) > MAX_ENDPOINTS:
             text = f"{key} has {len(service.endpoints)} endpoints and a ServiceEntry holds {MAX_ENDPOINTS}: not written"
             self._rejected[key] = text
             return
-        wanted = self._wanted(key, service)
+        wanted = None if service is None else service_entry(service, self._names)
         held = self._held.get(key)
         if plan(wanted, held) is Action.CREATE:
             held = await api.read(key.namespace, entry_name(key.name))
@@ -131,11 +138,6 @@ class ServiceEntryWriter:
                 self._conflicts.add(key)
                 name = entry_name(key.name)
                 log.warning("cluster %s: ServiceEntry %s/%s is somebody else's", self.cluster, key.namespace, name)
-
-    def _wanted(self, key: ServiceKey, service: MergedService | None) -> Document | None:
-        if service is None or key.namespace not in self._namespaces():
-            return None
-        return service_entry(service, self._names)
 
 
 def _key(entry: HeldEntry) -> ServiceKey:

@@ -72,6 +72,7 @@ class World:
             names=Names(),
             random=lambda: 0.0,
             sleep=wait,
+            admit=lambda uid: None if uid == "uid-a" else f"{uid} is a stranger",
         )
         task = asyncio.create_task(writer.run())
         try:
@@ -145,6 +146,43 @@ async def test_entry_goes_where_the_namespace_is_and_comes_when_it_comes(world: 
         world.namespaces = frozenset({"shop"})
         writer.look_again()
         await until(lambda: world.written() != {}, "the entry is written")
+
+
+async def test_namespaces_that_a_list_lacks_take_no_entry_with_them(world: World) -> None:
+    async with world.writing() as writer:
+        await until(lambda: world.written() != {}, "the entry is written")
+        world.namespaces = frozenset()
+        writer.look_again()
+        await a_moment()
+        assert world.written() == {"mesh-registry-echo": ["10.0.0.1"]}
+        world.namespaces = frozenset({"shop"})
+        world.tell(writer, a_service("echo", "10.0.0.2"))
+        await until(lambda: world.written() == {"mesh-registry-echo": ["10.0.0.2"]}, "changes follow again")
+
+
+async def test_nothing_is_written_into_or_deleted_from_another_cluster(world: World) -> None:
+    world.api.put("shop", "mesh-registry-gone", {}, "mesh-registry", OURS)
+    world.api.uid = "uid-b"
+    async with world.writing() as writer:
+        await until(lambda: writer.status().reason == "IdentityRefused", "the stranger is refused")
+        assert "uid-b is a stranger" in writer.status().message
+        assert (set(world.written()), world.api.wrote) == ({"mesh-registry-gone"}, [])
+        world.api.uid = "uid-a"
+        await until(lambda: set(world.written()) == {"mesh-registry-echo"}, "its own is written")
+        await until(lambda: writer.status().reason == "", "and nothing is wrong any more")
+
+
+async def test_cluster_that_is_another_after_a_failure_is_left_alone(world: World) -> None:
+    async with world.writing() as writer:
+        await until(lambda: writer.status().entries == 1, "the entry is written")
+        world.api.fault = lambda method, _name: 503 if method == "PATCH" else None
+        world.tell(writer, a_service("echo", "10.0.0.2"))
+        await until(lambda: writer.status().reason != "", "it fails")
+        world.api.uid = "uid-b"
+        await until(lambda: writer.status().reason == "IdentityRefused", "the stranger is noticed")
+        world.api.fault = lambda _method, _name: None
+        await a_moment()
+        assert world.written() == {"mesh-registry-echo": ["10.0.0.1"]}
 
 
 async def test_orphan_of_ours_is_deleted_and_what_only_looks_like_ours_is_not(world: World) -> None:

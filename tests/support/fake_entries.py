@@ -16,7 +16,7 @@ class FakeEntries:
     """Server-side apply, list, get and delete, for one field manager.
 
     ``fault`` may answer a request instead: it is given the method and the name (empty for a list), and returns a status
-    or None. ``wrote`` has method and name of every write that came through.
+    or None. ``wrote`` has method and name of every write that came through; ``uid`` is the cluster's.
     """
 
     def __init__(self) -> None:
@@ -24,12 +24,14 @@ class FakeEntries:
         self.fault: Callable[[str, str], int | None] = lambda _method, _name: None
         self.wrote: list[tuple[str, str]] = []
         self.requests = 0
+        self.uid = "uid-a"
         self._runner: web.AppRunner | None = None
         self._uids = 0
         self.url = ""
 
     async def start(self) -> None:
         app = web.Application()
+        app.router.add_get("/api/v1/namespaces", self._identity)
         app.router.add_get(f"{PATH}/serviceentries", self._list)
         app.router.add_route("*", PATH + "/namespaces/{namespace}/serviceentries/{name}", self._one)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
@@ -47,6 +49,11 @@ class FakeEntries:
         metadata = {"namespace": namespace, "name": name, "uid": str(self._uids), "labels": labels}
         metadata["managedFields"] = [{"manager": manager, "operation": "Apply"}]  # type: ignore[assignment]
         self.objects[namespace, name] = {"metadata": metadata, "spec": spec}
+
+    async def _identity(self, _request: web.Request) -> web.Response:
+        metadata = {"name": "kube-system", "uid": self.uid}
+        listed = {"kind": "NamespaceList", "metadata": {"resourceVersion": "1"}, "items": [{"metadata": metadata}]}
+        return web.json_response(listed)
 
     async def _list(self, request: web.Request) -> web.Response:
         self.requests += 1
