@@ -10,7 +10,8 @@ from registry.index.export import ExportPolicy
 from registry.index.gateways import NO_RULES, GatewayTable, NetworkRule
 from registry.index.guard import GuardPolicy, Hold
 from registry.index.join import Contribution
-from registry.index.member import Member, holds_by_service
+from registry.index.judgement import holds_by_service
+from registry.index.member import Member
 from registry.index.merge import merge
 from registry.index.refused import Refused, refused
 from registry.model.events import SourceEvent

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from registry.index.export import ExportPolicy
 from registry.index.gateways import network_of
-from registry.index.guard import GuardPolicy, Hold, HoldReason, RemovalGuard, Witness
+from registry.index.guard import GuardPolicy, HoldReason, RemovalGuard, Witness
 from registry.index.join import (
     SYSTEM_NAMESPACE,
     Changed,
@@ -17,6 +17,7 @@ from registry.index.join import (
     health_of,
     join,
 )
+from registry.index.judgement import BEARING, Judge, keys_of
 from registry.index.lookup import ServiceLookup
 from registry.index.store import Difference, FactStore
 from registry.model.events import Apply, Delete, Init, InitApply, InitDone, SourceEvent
@@ -24,9 +25,6 @@ from registry.model.facts import NETWORK_LABEL, EndpointSlice, Fact, Namespace, 
 from registry.model.names import ClusterId, Kind, ObjectRef, ServiceKey
 from registry.model.reasons import Reason, reason
 from registry.model.trace import Trace
-
-BEARING = frozenset({Kind.SERVICE, Kind.ENDPOINT_SLICE, Kind.SERVICE_EXPORT})
-"""The kinds whose removal takes endpoints out of the list. The others say more about endpoints that are there."""
 
 SYSTEM_NAMESPACE_REF = ObjectRef(Kind.NAMESPACE, "", SYSTEM_NAMESPACE)
 
@@ -48,6 +46,7 @@ class Member:
         self.facts = FactStore(export.kinds)
         self.lookup = ServiceLookup()
         self.guard = RemovalGuard(policy or GuardPolicy())
+        self._judge = Judge(self.facts, self.guard, self._addresses)
         self._present_network = network
         self._pods_changed = False
         self._began: dict[Kind, float] = {}
@@ -264,7 +263,7 @@ class Member:
         was_verified = self.verified
         guarded = self._guarded and self.shown
         lost = [each for each in differences if each.old is not None] if guarded else []
-        keys = {key for each in lost for key in _keys(each)} if kind in BEARING else set()
+        keys = keys_of(lost) if kind in BEARING else set()
         before = {key: self._addresses(key) for key in keys}
         objects, total = len(self.facts.held(kind)), self._total() if keys else 0
         self.facts.swap(kind)
@@ -274,14 +273,12 @@ class Member:
         if self.guard:
             touched |= self.guard.reappeared(self.facts.get, self._slices)
         if lost and not self.verified:
-            self._hold_all(lost, HoldReason.UNVERIFIED, now)
+            self._judge.hold_all(lost, HoldReason.UNVERIFIED, now)
         elif lost and kind in BEARING:
-            self._judge_endpoints(lost, before, total, rewound, now)
+            self._judge.endpoints(lost, before, total, rewound=rewound, now=now)
         elif lost:
-            after = len(self.facts.held(kind))
             removed = [each for each in lost if each.new is None]
-            if rewound or self.guard.policy.doubts(objects, after):
-                self._hold_all(removed, HoldReason.REWOUND if rewound else HoldReason.OBJECTS_SHRUNK, now)
+            self._judge.objects(removed, objects, len(self.facts.held(kind)), rewound=rewound, now=now)
         if self.verified and self.guard:
             if not was_verified:
                 touched |= self._verify(now)
@@ -290,89 +287,19 @@ class Member:
             touched |= self.guard.reconsider(self._witness())
         return touched | self._set_network() if kind is Kind.NAMESPACE else touched
 
-    def _judge_endpoints(
-        self,
-        lost: Sequence[Difference],
-        before: Mapping[ServiceKey, set[str]],
-        total: int,
-        rewound: bool,
-        now: float,
-    ) -> None:
-        """Hold the losses of the services, or of all services, of which the list would take too much."""
-        after = {key: self._addresses(key) for key in before}
-        reasons = self._doubts(before, after, total, rewound)
-        for each in lost:
-            for key in _keys(each) & reasons.keys():
-                self._hold(each, before[key] - after[key], reasons[key], now)
-        self._judge_gateways(lost, set(reasons.values()), rewound, now)
-
-    def _judge_gateways(self, lost: Iterable[Difference], reasons: set[HoldReason], rewound: bool, now: float) -> None:
-        """Hold the gateways that a doubted list lacks, and a network's last one.
-
-        Else clients of other networks would lose by that list what is kept behind them.
-        """
-        gone = [(each, network_of(each.old)) for each in lost if isinstance(each.old, Service) and each.new is None]
-        gone = [(each, network) for each, network in gone if network]
-        if not gone:
-            return
-        rest = {network_of(each) for each in self.facts.held(Kind.SERVICE).values() if isinstance(each, Service)}
-        for each, network in gone:
-            if rewound or reasons or network not in rest:
-                doubt = HoldReason.REWOUND if rewound else min(reasons, default=HoldReason.SERVICE_EMPTIED)
-                self._hold(each, set(), doubt, now)
-
-    def _doubts(
-        self,
-        before: Mapping[ServiceKey, set[str]],
-        after: Mapping[ServiceKey, set[str]],
-        total: int,
-        rewound: bool,
-    ) -> dict[ServiceKey, HoldReason]:
-        policy = self.guard.policy
-        losing = {key for key in before if before[key] - after[key]}
-        if rewound:
-            return dict.fromkeys(losing, HoldReason.REWOUND)
-        doubted = {
-            key: HoldReason.SERVICE_SHRUNK if after[key] else HoldReason.SERVICE_EMPTIED
-            for key in losing
-            if policy.doubts(len(before[key]), len(after[key]))
-        }
-        shrunk = sum(len(before[key]) - len(after[key]) for key in before)
-        if policy.doubts(total, total - shrunk):
-            return dict.fromkeys(losing, HoldReason.CLUSTER_SHRUNK) | doubted
-        return doubted
-
-    def _hold(self, lost: Difference, addresses: set[str], reason: HoldReason, now: float) -> None:
-        old = lost.old
-        if isinstance(old, EndpointSlice):
-            remainder = tuple(each for each in old.endpoints if canonical_address(each.address) in addresses)
-            if remainder:
-                self.guard.hold(replace(old, endpoints=remainder), reason, now)
-        elif old is not None and lost.new is None:
-            self.guard.hold(old, reason, now)
-
-    def _hold_all(self, lost: Iterable[Difference], reason: HoldReason, now: float) -> None:
-        for each in lost:
-            there = {end.address for end in each.new.endpoints} if isinstance(each.new, EndpointSlice) else set()
-            old = each.old
-            gone = {end.address for end in old.endpoints} - there if isinstance(old, EndpointSlice) else set()
-            self._hold(each, {canonical_address(address) or "" for address in gone}, reason, now)
-
     def _verify(self, now: float) -> set[ServiceKey]:
         """The first list since the start is complete: judge what it lacks of the snapshot as one list."""
         unverified = self.guard.unverified()
-        bearing = [hold for hold in unverified if hold.fact.ref.kind in BEARING]
-        keys = {key for hold in bearing for key in _keys(Difference(hold.fact, None))}
-        before = {key: self._addresses(key) for key in keys}
+        lost = [Difference(hold.fact, None) for hold in unverified]
+        bearing = [each for each in lost if _kind(each) in BEARING]
+        before = {key: self._addresses(key) for key in keys_of(bearing)}
         total = self._total()
         touched = self.guard.release(unverified)
-        lost = [Difference(hold.fact, None) for hold in bearing]
-        self._judge_endpoints(lost, before, total, rewound=False, now=now)
-        for kind in {hold.fact.ref.kind for hold in unverified} - BEARING:
-            gone = [hold for hold in unverified if hold.fact.ref.kind is kind]
+        self._judge.endpoints(bearing, before, total, rewound=False, now=now)
+        for kind in {_kind(each) for each in lost} - BEARING:
+            gone = [each for each in lost if _kind(each) is kind]
             present = len(self.facts.held(kind))
-            if self.guard.policy.doubts(present + len(gone), present):
-                self._hold_all([Difference(hold.fact, None) for hold in gone], HoldReason.OBJECTS_SHRUNK, now)
+            self._judge.objects(gone, present + len(gone), present, rewound=False, now=now)
         return touched
 
     def _addresses(self, key: ServiceKey) -> set[str]:
@@ -395,32 +322,15 @@ class Member:
         return Witness(self.facts.get, self.guard.get, has_pods=bool(self.facts.held(Kind.POD)))
 
 
+def _kind(difference: Difference) -> Kind:
+    fact = difference.old or difference.new
+    assert fact is not None
+    return fact.ref.kind
+
+
 @dataclass(slots=True)
 class _Names:
     """Pods and Nodes."""
 
     pods: set[str] = field(default_factory=set)
     nodes: set[str] = field(default_factory=set)
-
-
-def holds_by_service(holds: Iterable[Hold]) -> dict[ServiceKey, list[Hold]]:
-    """The holds that keep endpoints, under the service each belongs to."""
-    found: dict[ServiceKey, list[Hold]] = {}
-    for hold in holds:
-        for key in _keys(Difference(hold.fact, None)):
-            found.setdefault(key, []).append(hold)
-    return found
-
-
-def _keys(difference: Difference) -> set[ServiceKey]:
-    """The services that an object of a bearing kind belongs to, before and after."""
-    found: set[ServiceKey] = set()
-    for fact in difference:
-        match fact:
-            case Service() | ServiceExport():
-                found.add(fact.key)
-            case EndpointSlice(namespace, _, service) if service:
-                found.add(ServiceKey(namespace, service))
-            case _:
-                pass
-    return found
