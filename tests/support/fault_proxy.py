@@ -139,6 +139,10 @@ class FaultProxy:
         """A black hole: new connections are accepted, and nothing is ever said on them."""
         self._swallowing = True
 
+    def lead_to(self, port: int) -> None:
+        """New connections are forwarded there: another server has the address now."""
+        self._server_port = port
+
     async def accept(self) -> None:
         """Listen, as in the beginning."""
         if self._listener is None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
-from support.fault_rig import NAME, FaultRig
+from support.controlplane import ControlPlane
+from support.fault_rig import NAME, USER, FaultRig, Row, fault_rig
+from support.kube_api import CORE
 from support.outages import back_up, compact, killed, restore, stopped
 from support.processes import until
 
@@ -71,3 +74,48 @@ async def test_etcd_is_restored_from_an_older_backup(rig: FaultRig, tmp_path: Pa
         await rig.doubts({younger})
         rig.client.ask(younger)
         rig.a.forget(younger)
+
+
+async def test_etcd_is_restored_and_has_gone_past_what_was_known_before_anybody_looked(
+    control_planes: tuple[ControlPlane, ControlPlane], closed: None, namespace: str, tmp_path: Path, rows: list[Row]
+) -> None:
+    """The numbers are higher than before, so no version tells that the history is another one: a watch goes on from
+    where it was, and what the backup lacks is never said to be deleted. The audit finds it.
+    """
+    how = "the data of before an endpoint was added put back, and 50 objects written before the way was open again"
+    follow = {"quietSeconds": 3, "auditSeconds": 2}
+    async with fault_rig(control_planes, namespace, tmp_path, rows, follow=follow) as rig:
+        plane = rig.a.plane
+        backup = tmp_path / "backup"
+        back_up(plane, backup)
+        younger = await rig.a.add()
+        await rig.client.until(lambda: younger in rig.client.addresses(), "the endpoint is added")
+        await rig.is_well()
+        async with rig.fault("etcd restored and gone past", how, within=40):
+            await rig.proxy.refuse()
+            rig.proxy.cut()
+            await restore(plane, backup)
+            maps = f"{CORE}/namespaces/{namespace}/configmaps"
+            await asyncio.gather(*(plane.api.create(maps, {"metadata": {"name": f"m{each}"}}) for each in range(50)))
+            rig.client.ask(younger)
+            rig.a.forget(younger)
+            await rig.proxy.heal()
+            await rig.client.until(rig.is_right, "what the backup lacks is found to be gone", 60)
+
+
+async def test_another_cluster_has_the_address_for_a_while(rig: FaultRig) -> None:
+    """It accepts the token, its certificate is by an authority that the kubeconfig names: only who it is differs."""
+    a, b = rig.a.plane, rig.b.plane
+    both = a.folder / "both.crt"
+    both.write_bytes((a.folder / "ca.crt").read_bytes() + (b.folder / "ca.crt").read_bytes())
+    await rig.reconnected(lambda: a.kubeconfig(USER, rig.proxy.url, both) and None)
+    await rig.is_well()
+    how = "the proxy leads to the other API server, whose certificate and token are good; back once that was noticed"
+    async with rig.fault("another cluster behind the address", how, within=45):
+        rig.proxy.lead_to(b.port)
+        rig.proxy.cut()
+        await rig.told("IdentityRefused")
+        await rig.change(rig.b, within=1)
+        assert rig.addresses <= rig.client.addresses()
+        rig.proxy.lead_to(a.port)
+        rig.proxy.cut()
