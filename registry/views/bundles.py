@@ -8,6 +8,7 @@ from __future__ import annotations
 from bisect import bisect, bisect_left
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
+from operator import attrgetter
 from typing import NamedTuple
 
 from envoy.config.core.v3 import health_check_pb2
@@ -20,20 +21,11 @@ from registry.model.trace import Recorder
 from registry.views.place import family_of
 from registry.views.policy import NO_POLICY, TrafficPolicy
 from registry.views.rendered import serialized
+from registry.views.shadows import Shadow, Shadows
 
 HEALTH = {Health.HEALTHY: health_check_pb2.HEALTHY, Health.DRAINING: health_check_pb2.DRAINING}
 DIGEST_BYTES = 8
-
-
-class Shadow(NamedTuple):
-    """Another network where the same address and port is used, and which comes first.
-
-    ``cluster`` and ``node`` are empty unless the policy shows clients what is on their nodes only.
-    """
-
-    network: str
-    cluster: str = ""
-    node: str = ""
+NETWORK = attrgetter("network")
 
 
 class Traits(NamedTuple):
@@ -75,11 +67,14 @@ class Group:
         self.digests.insert(position, _digest(body))
         self._count(endpoint, 1)
 
-    def remove(self, endpoint: Endpoint) -> None:
+    def remove(self, endpoint: Endpoint) -> bytes:
+        """Take it out; its bytes."""
         position = bisect_left(self.endpoints, endpoint)
+        body = self.bodies[position]
         self._turned.pop(id(self.endpoints[position]), None)
         del self.endpoints[position], self.bodies[position], self.digests[position]
         self._count(endpoint, -1)
+        return body
 
     def facing(self, family: str, port: int) -> Group:
         """The group as clients of that family see it; itself where that makes no difference."""
@@ -156,43 +151,79 @@ class PortBundles:
         """Those of the last time, by ``id``, which stays theirs as long as they are kept here."""
         self._groups: dict[Traits, Group] = {}
         self._bundles: dict[Traits, Bundle] = {}
+        self._shadows: Shadows | None = None
+        """Only while there is more than one network."""
 
     def update(self, endpoints: Sequence[Endpoint], policy: TrafficPolicy) -> tuple[Bundle, ...]:
         """The bundles of those endpoints that offer the port, ordered by traits; what the policy leaves out is in none.
 
         No two endpoints are equal, and no two of one network have the same address and port.
         """
-        if policy != self._policy:
+        several = len(set(map(NETWORK, endpoints))) > 1
+        if policy != self._policy or several is not (self._shadows is not None):
             self._policy = policy
-            for table in (self._endpoints, self._groups, self._bundles):
-                table.clear()
-        before, self._endpoints = self._endpoints, dict(zip(map(id, endpoints), endpoints, strict=True))
-        touched = {self._leave(before[each]) for each in before.keys() - self._endpoints.keys()}
-        touched |= {self._come(self._endpoints[each]) for each in self._endpoints.keys() - before.keys()}
-        if len({traits.network for traits in self._groups}) > 1:
+            self._shadows = Shadows(self._port, by_node=policy.local_only) if several else None
+            self._endpoints.clear()
+            self._groups.clear()
             self._bundles.clear()
-            divided = self._shadowed()
-            return tuple([Bundle(traits, divided[traits]) for traits in sorted(divided)])
+        before, self._endpoints = self._endpoints, dict(zip(map(id, endpoints), endpoints, strict=True))
+        touched: set[Traits] = set()
+        for each in before.keys() - self._endpoints.keys():
+            self._leave(before[each], touched)
+        for each in self._endpoints.keys() - before.keys():
+            self._come(self._endpoints[each], touched)
         self._renew(touched)
         return tuple(self._bundles.values())
 
-    def _leave(self, endpoint: Endpoint) -> Traits | None:
+    def _leave(self, endpoint: Endpoint, touched: set[Traits]) -> None:
+        """It is in no group any more; ``touched`` are groups that changed."""
         traits = self._traits(endpoint)
-        if traits is not None:
-            group = self._groups[traits]
-            group.remove(endpoint)
-            if not group.endpoints:
-                del self._groups[traits]
-        return traits
+        if traits is None:
+            return
+        moved = self._taken_out_behind(endpoint, touched)
+        self._take_out(endpoint, traits, touched)
+        if self._shadows is not None:
+            self._shadows.remove(endpoint)
+        self._put_back(moved, touched)
 
-    def _come(self, endpoint: Endpoint) -> Traits | None:
+    def _come(self, endpoint: Endpoint, touched: set[Traits]) -> None:
         traits = self._traits(endpoint)
         if traits is not None:
-            self._groups.setdefault(traits, Group()).add(endpoint, _encode(endpoint, self._port))
+            moved = self._taken_out_behind(endpoint, touched)
+            if self._shadows is not None:
+                self._shadows.add(endpoint)
+            self._put(endpoint, traits, _encode(endpoint, self._port), touched)
+            self._put_back(moved, touched)
         elif self._recorder is not None:
             offered = endpoint.target(self._port) is not None
             self._recorder.note(endpoint, Reason.FAILOVER_NONE if offered else Reason.PORT_NOT_OFFERED)
-        return traits
+
+    def _taken_out_behind(self, endpoint: Endpoint, touched: set[Traits]) -> list[tuple[Endpoint, bytes]]:
+        """Those that change their group when the endpoint comes or goes, out of it, with their bytes."""
+        moved = []
+        for each in self._shadows.behind(endpoint) if self._shadows is not None else ():
+            traits = self._traits(each)
+            if traits is not None:
+                moved.append((each, self._take_out(each, traits, touched)))
+        return moved
+
+    def _put_back(self, moved: Iterable[tuple[Endpoint, bytes]], touched: set[Traits]) -> None:
+        for each, body in moved:
+            traits = self._traits(each)
+            if traits is not None:
+                self._put(each, traits, body, touched)
+
+    def _put(self, endpoint: Endpoint, traits: Traits, body: bytes, touched: set[Traits]) -> None:
+        self._groups.setdefault(traits, Group()).add(endpoint, body)
+        touched.add(traits)
+
+    def _take_out(self, endpoint: Endpoint, traits: Traits, touched: set[Traits]) -> bytes:
+        group = self._groups[traits]
+        body = group.remove(endpoint)
+        if not group.endpoints:
+            del self._groups[traits]
+        touched.add(traits)
+        return body
 
     def _traits(self, endpoint: Endpoint) -> Traits | None:
         """What the views tell it by; None where it does not offer the port, or the policy leaves it out."""
@@ -200,35 +231,18 @@ class PortBundles:
         if tier is None or endpoint.target(self._port) is None:
             return None
         node = endpoint.node if self._policy.by_node else ""
-        return Traits(endpoint.locality, endpoint.network, endpoint.demoted, node, tier)
+        shadows = self._shadows.of(endpoint) if self._shadows is not None else ()
+        return Traits(endpoint.locality, endpoint.network, endpoint.demoted, node, tier, shadows)
 
-    def _renew(self, touched: Iterable[Traits | None]) -> None:
+    def _renew(self, touched: Iterable[Traits]) -> None:
         """Make the bundles of these groups anew, and those that are not there."""
         known = self._bundles.keys() == self._groups.keys()
         for traits in {*touched, *(self._groups.keys() - self._bundles.keys())}:
-            group = self._groups.get(traits) if traits is not None else None
-            if traits is not None and group is not None:
+            group = self._groups.get(traits)
+            if group is not None:
                 self._bundles[traits] = Bundle(traits, group)
         if not known:
             self._bundles = {traits: self._bundles[traits] for traits in sorted(self._groups)}
-
-    def _shadowed(self) -> dict[Traits, Group]:
-        """The groups divided by which networks, before their own, use the same address and port."""
-        users: dict[tuple[str, int | None], set[Shadow]] = {}
-        for traits, group in self._groups.items():
-            local = self._policy.local_only
-            user = Shadow(traits.network, *((traits.locality.sub_zone, traits.node) if local else ()))
-            for each in group.endpoints:
-                for address in (each.address, *each.additional_addresses):
-                    users.setdefault((address, each.target(self._port)), set()).add(user)
-        divided: dict[Traits, Group] = {}
-        for traits, group in self._groups.items():
-            for each, body in zip(group.endpoints, group.bodies, strict=True):
-                addresses = (each.address, *each.additional_addresses)
-                others: set[Shadow] = set().union(*(users[address, each.target(self._port)] for address in addresses))
-                shadows = tuple(sorted(other for other in others if other.network < each.network))
-                divided.setdefault(traits._replace(shadows=shadows), Group()).add(each, body)
-        return divided
 
 
 def facing(endpoint: Endpoint, family: str) -> Endpoint:
