@@ -9,11 +9,14 @@ from http import HTTPStatus
 
 from registry.membership.roster import LABEL, Expired, Roster, SecretsError, decode_list
 from registry.membership.spec import Listener, MemberSpec, Trouble
+from registry.model.names import Kind
 from registry.sources.kubernetes.client import KubernetesClient, TransportError
-from registry.sources.kubernetes.conditions import Reason, refused
-from registry.sources.kubernetes.decode import decode_status_message
+from registry.sources.kubernetes.conditions import Fault, Reason, refused
+from registry.sources.kubernetes.decode import DecodeError, decode_status_message
 from registry.sources.kubernetes.framing import LineFramer, LineTooLongError
+from registry.sources.kubernetes.identity import QUERY, SYSTEM_NAMESPACE, system_uid
 from registry.sources.kubernetes.kubeconfig import Surroundings
+from registry.sources.kubernetes.resources import RESOURCES
 
 WATCH_SECONDS = 300
 PATIENCE_SECONDS = 30
@@ -31,7 +34,8 @@ Connect = Callable[[], Awaitable[KubernetesClient]]
 class RemoteSecrets:
     """The members that the Secrets in ``namespace`` of the home cluster name. ``connect`` is used after each failure.
 
-    Whatever happens to the home cluster, or to the right to read it, the members stay.
+    Whatever happens to the home cluster, or to the right to read it, the members stay; also when its credentials lead
+    to another cluster than at first, where we may see which it is.
     """
 
     def __init__(
@@ -53,6 +57,8 @@ class RemoteSecrets:
         self._sleep = sleep
         self._failures = 0
         self._told: list[MemberSpec] | None = None
+        self._uid = ""
+        """Of the home cluster, as soon as it is known."""
 
     async def run(self, listener: Listener) -> None:
         while True:
@@ -82,7 +88,7 @@ class RemoteSecrets:
             return self._trouble(error.reason, f"{self._what}: {error}")
         except _RefusedError as error:
             return self._trouble(error.reason, str(error))
-        except (SecretsError, LineTooLongError) as error:
+        except (SecretsError, DecodeError, LineTooLongError) as error:
             return self._trouble(Reason.BAD_RESPONSE, f"{self._what}: {error}")
         finally:
             if client is not None:
@@ -92,10 +98,27 @@ class RemoteSecrets:
         """List once; the resourceVersion to watch from."""
         answer = await client.request("GET", self._path, query={"labelSelector": LABEL})
         if answer.status != HTTPStatus.OK:
-            raise _RefusedError("list", self._what, answer.status, answer.body)
+            raise _RefusedError(refused("list", self._what, answer.status, decode_status_message(answer.body)))
         found = decode_list(answer.body)
+        await self._recognize(client)
         self._roster.listed(found.items)
         return found.metadata.resource_version
+
+    async def _recognize(self, client: KubernetesClient) -> None:
+        """It is the home cluster that answers. Who may not list namespaces there cannot know."""
+        answer = await client.request("GET", RESOURCES[Kind.NAMESPACE].paths[0], query=QUERY)
+        if answer.status != HTTPStatus.OK:
+            if not self._uid or answer.status == HTTPStatus.FORBIDDEN:
+                return
+            raise _RefusedError(refused("list", "namespaces", answer.status, decode_status_message(answer.body)))
+        uid = system_uid(answer.body)
+        self._uid = self._uid or uid
+        if uid != self._uid:
+            text = (
+                f"{client.server} is another cluster ({SYSTEM_NAMESPACE} has UID {uid or 'none'}) than the home "
+                f"cluster before ({self._uid}); correct the credentials, or, if it is the home cluster now, restart"
+            )
+            raise _RefusedError(Fault(Reason.IDENTITY_REFUSED, text))
 
     async def _watch(self, client: KubernetesClient, version: str, listener: Listener) -> None:
         """Watch for as long as that goes well; return when a list is needed."""
@@ -113,7 +136,8 @@ class RemoteSecrets:
                 if stream.status == HTTPStatus.GONE:
                     return
                 if stream.status != HTTPStatus.OK:
-                    raise _RefusedError("watch", self._what, stream.status, await stream.read())
+                    message = decode_status_message(await stream.read())
+                    raise _RefusedError(refused("watch", self._what, stream.status, message))
                 self._failures = 0
                 listener.trouble(None)
                 async for chunk in stream.chunks():
@@ -126,6 +150,7 @@ class RemoteSecrets:
                         self._tell(listener)
             if version == before:
                 return
+            await self._recognize(client)
 
     def _tell(self, listener: Listener) -> None:
         specs = self._roster.specs()
@@ -139,9 +164,8 @@ class RemoteSecrets:
 
 
 class _RefusedError(Exception):
-    """The home cluster answered with another status than 200."""
+    """The home cluster answered, and not with what was asked for."""
 
-    def __init__(self, verb: str, what: str, status: int, body: bytes) -> None:
-        fault = refused(verb, what, status, decode_status_message(body))
+    def __init__(self, fault: Fault) -> None:
         super().__init__(fault.message)
         self.reason = fault.reason

@@ -178,6 +178,36 @@ async def test_one_empty_list_after_a_cut_removes_nobody(home: FakeSecrets, tmp_
         assert told.said == [["a", "b", "c"], ["a", "b", "c", "z"]]
 
 
+async def test_credentials_that_lead_to_another_home_cluster_change_nobody(home: FakeSecrets, tmp_path: Path) -> None:
+    async with following(home, tmp_path) as told, FakeSecrets() as stranger:
+        stranger.uid = "uid-stranger"
+        await stranger.put(a_secret("one", a=kubeconfig("http://127.0.0.1:2"), d=kubeconfig(X)))
+        await told.are("a", "b", "c")
+        (tmp_path / "home").write_text(kubeconfig(stranger.url))
+        home.refuse = 503
+        home.cut()
+        trouble = await told.fails("IdentityRefused")
+        assert "uid-stranger" in trouble.message
+        await until(lambda: stranger.lists >= 3, "it is asked again and again")
+        (tmp_path / "home").write_text(kubeconfig(home.url))
+        home.refuse = 0
+        await told.is_well()
+        assert told.said == [["a", "b", "c"]]
+
+
+async def test_home_cluster_that_shows_no_namespaces_is_followed_all_the_same(
+    home: FakeSecrets, tmp_path: Path
+) -> None:
+    home.uid = ""
+    async with following(home, tmp_path) as told:
+        await told.are("a", "b", "c")
+        await home.expire()
+        await until(lambda: home.lists == 2, "it lists again")
+        await home.delete("one")
+        await told.are("b", "c")
+        assert told.troubles == [None]
+
+
 @asynccontextmanager
 async def running(home: FakeSecrets, folder: Path) -> AsyncIterator[Fleet]:
     path = folder / "home"

@@ -20,11 +20,15 @@ def a_secret(name: str, **clusters: str) -> dict[str, Any]:
 
 
 class FakeSecrets:
-    """Use as an async context. ``refuse``: the status every request gets; ``forget``: lists are empty from now on."""
+    """Use as an async context. ``refuse``: the status every request gets; ``forget``: lists are empty from now on.
+
+    ``uid``: the cluster's; empty, and nobody may list namespaces.
+    """
 
     def __init__(self) -> None:
         self.refuse = 0
         self.forget = False
+        self.uid = "uid-home"
         self.lists = 0
         self.selectors: set[str] = set()
         self._held: dict[str, dict[str, Any]] = {}
@@ -38,6 +42,7 @@ class FakeSecrets:
     async def __aenter__(self) -> Self:
         app = web.Application()
         app.router.add_get(PATH, self._handle)
+        app.router.add_get("/api/v1/namespaces", self._identity)
         self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
@@ -81,6 +86,13 @@ class FakeSecrets:
             versioned = secret | {"metadata": secret["metadata"] | {"resourceVersion": str(self._version)}}
             self._changes.append((self._version, an_event(event, versioned)))
             self._changed.notify_all()
+
+    async def _identity(self, _request: web.Request) -> web.Response:
+        if self.refuse or not self.uid:
+            return web.Response(status=self.refuse or 403, body=a_status(self.refuse or 403, "", "scripted"))
+        metadata = {"name": "kube-system", "uid": self.uid}
+        listed = {"kind": "NamespaceList", "metadata": {"resourceVersion": "1"}, "items": [{"metadata": metadata}]}
+        return web.json_response(listed)
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         self.selectors.add(request.query.get("labelSelector", ""))

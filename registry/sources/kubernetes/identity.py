@@ -82,7 +82,7 @@ class Identity:
             self.fault = refused("list", "namespaces", answer.status, decode_status_message(answer.body))
             return self._backoff.failed(retry_after(answer.headers))
         try:
-            uid = _uid(answer.body)
+            uid = system_uid(answer.body)
         except DecodeError as error:
             self.fault = Fault(Reason.BAD_RESPONSE, f"list namespaces: {error}")
             return self._backoff.failed()
@@ -99,8 +99,12 @@ class Identity:
         return None
 
 
-def _uid(body: bytes) -> str:
-    """The namespace's UID, empty where there is none."""
+def system_uid(body: bytes) -> str:
+    """The UID of the namespace in an answer to ``QUERY``, empty where there is none.
+
+    Raises:
+        DecodeError: it is no list of namespaces.
+    """
     for fact in decode_page(Kind.NAMESPACE, body).facts:
         if isinstance(fact, Namespace) and fact.name == SYSTEM_NAMESPACE:
             return fact.uid
