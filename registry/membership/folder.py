@@ -16,7 +16,8 @@ class KubeconfigFolder:
     """Follows ``folder``. What is hidden (a name that begins with a dot) and what is no file is left out.
 
     A file that is gone is a member removed. A folder that is missing or unreadable, or that is another one than before
-    and empty, as where a volume is not mounted, is a fault and removes nobody; neither does a file caught half-written.
+    and empty, as where a volume is not mounted, is a fault and removes nobody; neither does a file caught half-written,
+    nor a link to a file that is not there just then.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -47,7 +48,8 @@ class KubeconfigFolder:
         """The members there are now. Blocks on the disk."""
         try:
             state = self._folder.stat()
-            paths = sorted(path for path in self._folder.iterdir() if not path.name.startswith(".") and path.is_file())
+            names = (path for path in self._folder.iterdir() if not path.name.startswith("."))
+            paths = sorted(path for path in names if path.is_file() or (path.is_symlink() and not path.exists()))
         except OSError as error:
             text = f"{self._folder} cannot be read: {error.strerror}; its members stay"
             return Trouble(FOLDER_UNREADABLE, text)

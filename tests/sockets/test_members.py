@@ -105,6 +105,26 @@ async def test_half_written_kubeconfig_and_a_folder_that_is_gone_remove_nobody(
         assert len(on.client.responses) == 1
 
 
+async def test_link_whose_file_is_away_removes_nobody(
+    folder: Path, tmp_path: Path, a: FakeApiServer, b: FakeApiServer
+) -> None:
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    (volume / "a").write_text(config_of(a))
+    (folder / "a").symlink_to(volume / "a")
+    (folder / "b").write_text(config_of(b))
+    async with fleet(of_folder(folder)) as on:
+        await on.has(A1, A2, B1)
+        volume.rename(tmp_path / "away")
+        assert "No such file" in await on.current("a", is_=False, reason="KubeconfigInvalid")
+        (tmp_path / "away").rename(volume)
+        await on.current("a", is_=True)
+        assert len(on.client.responses) == 1
+        (folder / "a").unlink()
+        on.client.ask(A1, A2)
+        await on.has(B1)
+
+
 async def test_configuration_file_is_followed_and_says_what_needs_a_restart(
     tmp_path: Path, a: FakeApiServer, b: FakeApiServer
 ) -> None:
