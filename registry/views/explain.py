@@ -105,9 +105,10 @@ def _gateways(
     """Those of the endpoint's network, where its steps say that they stand for it."""
     if not any(step.reason is Reason.OTHER_NETWORK for step in steps):
         return ()
+    own = {gateway[:2] for gateway in gateways}
     return tuple(
         (gateway, Seat(slot.priority, slot.locality, slot.weight, weight))
         for slot in slots
         for gateway, weight in slot.gateways
-        if gateway in gateways
+        if gateway[:2] in own
     )

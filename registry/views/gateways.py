@@ -55,6 +55,28 @@ def through(
     return entries
 
 
+def once(entries: Iterable[Entry]) -> list[Entry]:
+    """Gateways of several networks with none twice, since gRPC refuses an assignment that repeats an address and port.
+
+    One of two networks has the weight of both, and stands where the first of them would; as behind one network, those
+    in doubt count only where there are no others.
+    """
+    found: dict[tuple[str, int], list[Entry]] = {}
+    for entry in entries:
+        if entry.gateway is not None:
+            found.setdefault((entry.gateway.address, entry.gateway.port), []).append(entry)
+    return [same[0] if len(same) == 1 else _together(same) for same in found.values()]
+
+
+def _together(same: Sequence[Entry]) -> Entry:
+    sure = [entry for entry in same if not entry.rank.demoted] or same
+    return min(sure, key=lambda entry: (entry.rank, entry.locality, entry.gateway))._replace(
+        weight=sum(entry.weight for entry in sure),
+        ready=sum(entry.ready for entry in sure),
+        behind=sum(entry.behind for entry in same),
+    )
+
+
 def _part(total: int, count: int, position: int) -> int:
     """The integer that is the share of one of ``count``; at least 1, since nobody may have the weight 0."""
     return max(1, total // count + (position < total % count))

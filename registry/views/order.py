@@ -25,7 +25,7 @@ from registry.model.reasons import Reason
 from registry.model.services import Endpoint
 from registry.model.trace import Recorder
 from registry.views.bundles import Bundle
-from registry.views.gateways import should_be, through
+from registry.views.gateways import once, should_be, through
 from registry.views.place import Place
 from registry.views.policy import Distribution, TrafficPolicy
 from registry.views.ranks import Entry, Rank, is_on_node, nearness, rank_of, reaches
@@ -91,9 +91,11 @@ def arrange(
             tell_shadows(recorder, bundle)
     absent = _absent(bundles, place, policy, expected) if policy.distribution is Distribution.WEIGHTED else []
     unreachable = tuple(network for network in sorted(remote) if not gateways.get(network))
+    others: list[Entry] = []
     for network, behind in sorted(remote.items()):
         should = should_be(behind, bundles, expected)
-        entries += through(gateways.get(network, ()), behind, place, policy, should, recorder)
+        others += through(gateways.get(network, ()), behind, place, policy, should, recorder)
+    entries += once(others)
     entries.sort(key=lambda entry: (entry.rank, entry.locality, entry.bundle, entry.gateway or Gateway("", 0)))
     if policy.distribution is Distribution.WEIGHTED:
         return Arrangement(_weighted(entries, absent, expected, bundles, recorder), unreachable)

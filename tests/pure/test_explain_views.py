@@ -26,6 +26,11 @@ GATES: Gateways = {
     "net-b": [Gateway("203.0.113.1", 15443, Locality("r2")), Gateway("203.0.113.2", 15443)],
     "net-c": [Gateway("203.0.113.3", 15443)],
 }
+SHARED: Gateways = {
+    "net-b": [Gateway("203.0.113.1", 15443, Locality("r2"))],
+    "net-c": [Gateway("203.0.113.1", 15443, Locality("r1")), Gateway("203.0.113.3", 15443)],
+}
+"""One is of two networks."""
 places = st.sampled_from(
     [
         NOWHERE,
@@ -43,7 +48,7 @@ policies = st.builds(
     st.sampled_from(Fallback),
     local_only=st.sampled_from([False, False, True]),
 )
-gateways: st.SearchStrategy[Gateways] = st.sampled_from([{}, GATES])
+gateways: st.SearchStrategy[Gateways] = st.sampled_from([{}, GATES, SHARED])
 
 Seats = set[tuple[tuple[str, ...], int, int, int]]
 

@@ -292,6 +292,19 @@ class TestGateways:
             shown = Shown([*near, *behind, *far], self.PLACE, WEIGHTED, expected, gateways)
             assert shown.weights == weights
 
+    def test_a_gateway_of_two_networks_is_there_once_with_the_weight_of_both(self) -> None:
+        third = several(1, Locality("eu", "eu-3", "c"), 50, network="net-c")
+        gateways = {"net-b": [self.GATEWAY], "net-c": [self.GATEWAY._replace(locality=Locality("eu"))]}
+        shown = Shown([*self.REMOTE, *third], self.PLACE, SAME_ZONE, gateways=gateways)
+        assert shown.weights == [{Locality("eu"): 6}]
+        assert sum(len(slot.gateways) for slot in shown.arrangement.slots) == 1
+
+    def test_of_two_networks_behind_a_gateway_one_in_doubt_adds_no_weight(self) -> None:
+        doubted = several(2, Locality("eu", "eu-3", "c"), 50, network="net-c", demoted=True)
+        gateways = {"net-b": [self.GATEWAY], "net-c": [self.GATEWAY]}
+        shown = Shown([*self.LOCAL, *self.REMOTE, *doubted], self.PLACE, gateways=gateways)
+        assert shown.weights == [{A_ZONE_1: 2, Locality("us"): 5}]
+
     def test_one_address_in_two_networks_is_shown_to_each_client_once(self) -> None:
         both = [endpoint(1, A_ZONE_1, network="net-a"), endpoint(1, B_ZONE_1, network="net-b")]
         for place, zone in ((NOWHERE, A_ZONE_1), (self.PLACE, A_ZONE_1), (Place(network="net-b"), B_ZONE_1)):
