@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,11 +11,12 @@ import msgspec
 
 from registry.config import ClusterConfig, Config, load
 from registry.errors import ConfigError
-from registry.membership.looking import KubeconfigFiles, looks
+from registry.membership.looking import DOUBT_SECONDS, KubeconfigFiles, looks
 from registry.membership.spec import Connection, InCluster, Listener, Manifests, MemberSpec, Trouble, Unusable
 
 CONFIGURATION_INVALID = "ConfigurationInvalid"
 RESTART_NEEDED = "RestartNeeded"
+STAYS = "what it said before holds"
 LIVE = frozenset({"clusters"})
 """The keys of the configuration that take effect while the registry runs."""
 
@@ -67,8 +69,10 @@ class FixedMembers:
 class ConfigurationFile:
     """The clusters of the configuration file at ``path``; ``started`` is what it said when the program was started.
 
-    A file that is broken, or empty, changes nothing: half of it may be on its way. What else than the clusters changes
-    in it is said to need a restart.
+    A file that is broken, or empty, changes nothing: half of it may be on its way. Half of it may also be a whole
+    document; so one that lacks clusters is believed when it has not been written to for a moment, and not at all when
+    it breaks off within a line where it did not before (a disk that is full). What else than the clusters changes in it
+    is said to need a restart.
     """
 
     def __init__(self, path: Path, started: Config) -> None:
@@ -76,6 +80,8 @@ class ConfigurationFile:
         self._path = path
         self._started = started
         self._clusters = ConfiguredClusters(self.origin, started.clusters)
+        self._ended = False
+        """It ended with the end of a line, once."""
 
     async def run(self, listener: Listener) -> None:
         before: list[MemberSpec] | None = None
@@ -97,11 +103,23 @@ class ConfigurationFile:
             if config == Config():
                 text = f"{self._path}: it says nothing; write `clusters: []` to have none"
                 return Trouble(CONFIGURATION_INVALID, text), self._clusters.specs()
-            self._clusters.clusters = config.clusters
+            ended = self._path.read_bytes().endswith(b"\n")
+            lacking = {each.name for each in self._clusters.clusters} - {each.name for each in config.clusters}
+            if lacking and self._ended and not ended:
+                text = f"{self._path}: it breaks off within its last line, and lacks {', '.join(sorted(lacking))}"
+                return Trouble(CONFIGURATION_INVALID, f"{text}; {STAYS}, or end the line"), self._clusters.specs()
+            if not (lacking and self._just_written()):
+                self._clusters.clusters = config.clusters
+                self._ended = self._ended or ended
             trouble = self._needs_restart(config)
         except ConfigError as error:
-            trouble = Trouble(CONFIGURATION_INVALID, f"{error}; what it said before holds")
+            trouble = Trouble(CONFIGURATION_INVALID, f"{error}; {STAYS}")
+        except OSError as error:
+            trouble = Trouble(CONFIGURATION_INVALID, f"{self._path}: {error.strerror}; {STAYS}")
         return trouble, self._clusters.specs()
+
+    def _just_written(self) -> bool:
+        return 0 <= time.time() - self._path.stat().st_mtime < DOUBT_SECONDS
 
     def _needs_restart(self, config: Config) -> Trouble | None:
         changed = [

@@ -159,6 +159,30 @@ async def test_configuration_file_is_followed_and_says_what_needs_a_restart(
         assert not on.client.wrong
 
 
+async def test_half_of_a_configuration_file_removes_nobody(tmp_path: Path, a: FakeApiServer, b: FakeApiServer) -> None:
+    path = tmp_path / "registry.yaml"
+    (tmp_path / "a").write_text(config_of(a))
+    (tmp_path / "b").write_text(config_of(b))
+    whole = "clusters:\n- {name: a, kubeconfig: a}\n- {name: b, kubeconfig: b}\ndomain: clusterset.local\n"
+    path.write_text(whole)
+    started = load(path)
+    async with fleet(Config(listen=LISTEN, clusters=started.clusters), [], (path, started)) as on:
+        await on.has(A1, A2, B1)
+        for cut in range(len(whole)):  # each within the moment that a file has to be left alone
+            path.write_text(whole[:cut])
+            await asyncio.sleep(0.05)
+        path.write_text(whole[: whole.index("\n- {name: b")])
+        await until(lambda: on.registry.membership().troubles, "that it breaks off is said")
+        assert "lacks b" in on.registry.membership().troubles[0][2]
+        path.write_text(whole)
+        await until(lambda: not on.registry.membership().troubles, "it is whole again")
+        assert on.states() == {"a": "Synced", "b": "Synced"}
+        assert len(on.client.responses) == 1
+        path.write_text("clusters:\n- {name: a, kubeconfig: a}\n")
+        on.client.ask(B1)
+        await on.has(A1, A2)
+
+
 async def test_name_in_two_places_counts_in_the_first_and_moves_over_when_that_gives_it_up(
     tmp_path: Path, folder: Path, a: FakeApiServer, b: FakeApiServer
 ) -> None:
