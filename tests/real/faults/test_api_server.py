@@ -108,7 +108,9 @@ async def test_another_cluster_has_the_address_for_a_while(rig: FaultRig) -> Non
     a, b = rig.a.plane, rig.b.plane
     both = a.folder / "both.crt"
     both.write_bytes((a.folder / "ca.crt").read_bytes() + (b.folder / "ca.crt").read_bytes())
-    await rig.reconnected(lambda: a.kubeconfig(USER, rig.proxy.url, both) and None)
+    a.kubeconfig(USER, rig.proxy.url, both)
+    said = rig.registry.process.log
+    await until(lambda: "reached with other credentials now" in said.read_text(), "the kubeconfig is taken up")
     await rig.is_well()
     how = "the proxy leads to the other API server, whose certificate and token are good; back once that was noticed"
     async with rig.fault("another cluster behind the address", how, within=45):
