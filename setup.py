@@ -19,7 +19,10 @@ COMPILED = (
     ),
     *(f"registry/index/{name}.py" for name in ["families", "index", "join", "lookup", "member", "merge", "store"]),
     *(f"registry/sources/kubernetes/{name}.py" for name in ["framing", "listwatch"]),
-    *(f"registry/views/{name}.py" for name in ["bundles", "gateways", "layouts", "order", "ranks", "shadows", "shares"]),
+    *(
+        f"registry/views/{name}.py"
+        for name in ["bundles", "gateways", "layouts", "order", "ranks", "shadows", "shares"]
+    ),
     "registry/servers/ads.py",
     "registry/servers/publisher.py",
     "registry/views/eds.py",
