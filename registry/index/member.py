@@ -204,7 +204,7 @@ class Member:
         if self.guard:
             return Place(self._cluster, self._present_network, self.get, self.get)
         pods, nodes = self.facts.held(Kind.POD), self.facts.held(Kind.NODE)
-        return Place(self._cluster, self._present_network, pods.get, nodes.get)
+        return Place(self._cluster, self._present_network, pods.find, nodes.find)
 
     def _slices(self, key: ServiceKey) -> list[EndpointSlice]:
         found = map(self.facts.get, self.lookup.slices(key))

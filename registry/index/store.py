@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from registry.index.objects import Objects
 from registry.model.events import Apply, Delete, Init, InitApply, InitDone, InitKeep, SourceEvent
 from registry.model.facts import Fact
 from registry.model.names import BASE_KINDS, Kind, ObjectRef
@@ -26,9 +27,9 @@ class _Listing:
 
     __slots__ = ("fresh", "same")
 
-    def __init__(self) -> None:
+    def __init__(self, kind: Kind) -> None:
         self.same: set[int] = set()
-        self.fresh: dict[ObjectRef, Fact] = {}
+        self.fresh = Objects(kind)
 
     def has(self, ref: ObjectRef, held: Fact) -> bool:
         """Whether the list has the object that is held."""
@@ -47,7 +48,7 @@ class FactStore:
     def __init__(self, required: frozenset[Kind] = BASE_KINDS) -> None:
         """``required`` are the kinds without which nothing of the cluster is shown."""
         self._required = required
-        self._held: dict[Kind, dict[ObjectRef, Fact]] = {kind: {} for kind in Kind}
+        self._held = {kind: Objects(kind) for kind in Kind}
         self._lists: dict[Kind, _Listing] = {}
         self._listed: set[Kind] = set()
 
@@ -60,12 +61,12 @@ class FactStore:
         """The kind was listed at least once."""
         return kind in self._listed
 
-    def held(self, kind: Kind) -> Mapping[ObjectRef, Fact]:
+    def held(self, kind: Kind) -> Objects:
         """The objects of ``kind``, without those of a list in progress."""
         return self._held[kind]
 
     def get(self, ref: ObjectRef) -> Fact | None:
-        return self._held[ref.kind].get(ref)
+        return self._held[ref.kind].find(ref)
 
     def apply(self, event: SourceEvent) -> Iterator[Difference]:
         """Take in one event; yields what it changed. Exhaust the iterator before the next call."""
@@ -78,9 +79,9 @@ class FactStore:
             case InitApply(fact):
                 self.take(fact)
             case Init(kind):
-                self._lists[kind] = _Listing()
+                self._lists[kind] = _Listing(kind)
             case InitKeep(ref):
-                kept = self._held[ref.kind].get(ref)
+                kept = self._held[ref.kind].find(ref)
                 if kept is not None:
                     self._list_of(ref.kind).same.add(id(kept))
             case InitDone(kind):
@@ -94,7 +95,7 @@ class FactStore:
     def take(self, fact: Fact) -> None:
         """``apply`` of an InitApply, which changes nothing yet."""
         ref = fact.ref
-        held = self._held[ref.kind].get(ref)
+        held = self._held[ref.kind].find(ref)
         listing = self._list_of(ref.kind)
         if held is not None and _alike(held, fact):
             listing.same.add(id(held))
@@ -109,7 +110,7 @@ class FactStore:
         differences = [
             Difference(old, new)
             for ref, old in held.items()
-            if (new := fresh.get(ref, old if id(old) in listing.same else None)) is not old and old != new
+            if (new := fresh.find(ref) or (old if id(old) in listing.same else None)) is not old and old != new
         ]
         differences += [Difference(None, new) for ref, new in fresh.items() if ref not in held]
         return differences
@@ -119,7 +120,10 @@ class FactStore:
         held, listing = self._held[kind], self._list_of(kind)
         for ref in [ref for ref, old in held.items() if not listing.has(ref, old)]:
             del held[ref]
-        held.update(listing.fresh)
+        if held:
+            held.update(listing.fresh)
+        else:
+            self._held[kind] = listing.fresh
         del self._lists[kind]
         self._listed.add(kind)
 
@@ -137,7 +141,7 @@ class FactStore:
 
     def _put(self, ref: ObjectRef, new: Fact | None) -> Iterator[Difference]:
         held = self._held[ref.kind]
-        old = held.pop(ref, None) if new is None else held.get(ref)
+        old = held.pop(ref, None) if new is None else held.find(ref)
         if new is not None:
             held[ref] = new
         if old != new:
