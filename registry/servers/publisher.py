@@ -196,7 +196,7 @@ class Publisher:
         picture = self._pictures.get(named[0]) if named is not None else None
         if named is None or picture is None:
             return
-        picture.assignments.forget(named[1], _place(group))
+        picture.forget(named[1], _place(group))
         if not self._viewed(self._services[named[0]]):
             del self._pictures[named[0]]
 
@@ -257,6 +257,11 @@ class _Picture:
     def update(self, service: MergedService, resolved: ResolvedPolicy, gateways: Gateways) -> None:
         self.assignments.update(service, resolved.policy, gateways)
         self._resources.clear()
+
+    def forget(self, port: int, place: Place) -> None:
+        """Nobody at that place looks at the port any more."""
+        for shown in self.assignments.forget(port, place):
+            self._resources.pop(shown, None)
 
     def resource(self, port: int, place: Place) -> Resource:
         shown = self.assignments.show(port, place)

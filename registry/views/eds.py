@@ -8,6 +8,7 @@ from hashlib import blake2b
 
 from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
 
+from registry.model.facts import AddressType
 from registry.model.gateways import Gateways
 from registry.model.names import Locality, ServiceKey
 from registry.model.services import Endpoint, MergedService
@@ -91,10 +92,14 @@ class ServiceAssignments:
             self._layouts.setdefault(port, Layouts()).update(found)
         return found
 
-    def forget(self, port: int, place: Place) -> None:
-        """Nobody at ``place`` looks at ``port`` any more."""
-        if port in self._layouts:
-            self._layouts[port].forget(place)
+    def forget(self, port: int, place: Place) -> list[Assignment]:
+        """Nobody at ``place`` looks at ``port`` any more. Gives what nobody else is shown either, and is forgotten."""
+        arrangement = self._layouts[port].forget(place) if port in self._layouts else None
+        if arrangement is None:
+            return []
+        seen = [self._bundles.get(port), *(self._facing.get((port, family)) for family in AddressType)]
+        keys = {(port, id(arrangement), id(bundles)) for bundles in seen}
+        return [self._shown.pop(key)[1] for key in keys & self._shown.keys()]
 
     def arrangement(self, port: int, place: Place) -> Arrangement:
         """The order of the port's bundles for clients at ``place``."""

@@ -6,6 +6,7 @@ import gc
 import weakref
 from dataclasses import replace
 
+import pytest
 from envoy.config.core.v3 import address_pb2
 from envoy.config.endpoint.v3 import endpoint_components_pb2
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
@@ -164,3 +165,26 @@ def test_what_was_shown_before_is_not_kept() -> None:
     assignments.update(service, POLICIES[0])
     gc.collect()
     assert before() is None
+
+
+@pytest.mark.parametrize("distribution", [Distribution.PREFER_SAME_NODE, Distribution.WEIGHTED])
+@pytest.mark.parametrize("family", ["", "IPv6"])
+def test_a_view_is_dropped_with_the_last_place_that_has_it(distribution: Distribution, family: str) -> None:
+    both = ("2001:db8::1",)
+    near = Endpoint(ZONES[0], "10.0.0.1", (TargetPort(80, 8080),), ClusterId("a"), additional_addresses=both)
+    far = Endpoint(ZONES[2], "10.0.0.2", (TargetPort(80, 8080),), ClusterId("b"))
+    assignments = ServiceAssignments(ECHO, NAMES)
+    service = MergedService(ECHO, (ServicePort(80, "http"),), (near, far), (ClusterId("a"), ClusterId("b")))
+    assignments.update(service, TrafficPolicy(distribution))
+    one, same = (Place("us", "us-1", "b", node=node, family=family) for node in ("node-1", "node-2"))
+    assignments.show(80, NOWHERE)
+    shown = assignments.show(80, one)
+    assert assignments.show(80, same) is shown
+    assert assignments.forget(80, one) == []
+    assert assignments.show(80, same) is shown
+    dropped = weakref.ref(shown.encode)
+    assert assignments.forget(80, same) == [shown]
+    del shown
+    gc.collect()
+    assert dropped() is None
+    assert assignments.show(80, one).encode() == assignments.show(80, same).encode()
