@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from registry.index.gateways import network_of
 from registry.index.guard import Hold, HoldReason, RemovalGuard
-from registry.index.join import canonical_address
+from registry.index.join import SYSTEM_NAMESPACE, canonical_address
 from registry.index.store import Difference, FactStore
-from registry.model.facts import EndpointSlice, Service, ServiceExport
+from registry.model.facts import NETWORK_LABEL, EndpointSlice, Fact, Namespace, Service, ServiceExport
 from registry.model.names import Kind, ServiceKey
 
 BEARING = frozenset({Kind.SERVICE, Kind.ENDPOINT_SLICE, Kind.SERVICE_EXPORT})
@@ -28,9 +28,14 @@ class Judge:
         self._addresses = addresses
 
     def objects(self, lost: Iterable[Difference], before: int, after: int, *, rewound: bool, now: float) -> None:
-        """A list of a kind that bears no endpoints lacks ``lost``; it had ``before`` objects, and has ``after``."""
+        """A list of a kind that bears no endpoints lacks ``lost``; it had ``before`` objects, and has ``after``.
+
+        The namespace that says on which network all endpoints are is held in any case.
+        """
         if rewound or self._guard.policy.doubts(before, after):
             self.hold_all(lost, HoldReason.REWOUND if rewound else HoldReason.OBJECTS_SHRUNK, now)
+        else:
+            self.hold_all((each for each in lost if _names_network(each.old)), HoldReason.OBJECTS_SHRUNK, now)
 
     def endpoints(
         self,
@@ -104,6 +109,10 @@ class Judge:
             old = each.old
             gone = {end.address for end in old.endpoints} - there if isinstance(old, EndpointSlice) else set()
             self._hold(each, {canonical_address(address) or "" for address in gone}, reason, now)
+
+
+def _names_network(fact: Fact | None) -> bool:
+    return isinstance(fact, Namespace) and fact.name == SYSTEM_NAMESPACE and NETWORK_LABEL in dict(fact.labels)
 
 
 def holds_by_service(holds: Iterable[Hold]) -> dict[ServiceKey, list[Hold]]:

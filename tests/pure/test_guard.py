@@ -402,6 +402,16 @@ def test_when_a_held_namespace_is_let_go_its_network_goes_with_it() -> None:
     assert world.endpoints()[0].network == ""
 
 
+def test_list_that_lacks_only_the_namespace_with_the_network_moves_no_endpoint() -> None:
+    labelled = Namespace("istio-system", (("topology.istio.io/network", "n"),))
+    others = [Namespace(f"n{number}", ()) for number in range(9)]
+    world = World(a_service(), a_slice("10.0.0.1"), labelled, *others)
+    world.relist(*others, kinds=[Kind.NAMESPACE])
+    assert world.endpoints()[0].network == "n"
+    world.told(Delete(labelled.ref))
+    assert world.endpoints()[0].network == ""
+
+
 def test_a_held_pod_that_a_watch_says_is_gone_takes_its_held_endpoint_with_it() -> None:
     fact, pods = podded(10)
     world = World(selecting(), fact, *pods)
