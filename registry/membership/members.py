@@ -119,10 +119,18 @@ class Members:
             self._add(spec)
         for spec in changes.changed:
             self._change(spec)
-        added = {spec.name for spec in changes.added if not isinstance(spec.connection, Manifests)}
         for name in changes.removed:
             waiting = self._book.waiting(name).difference(changes.removed)
-            self._remove(name, waiting, added if self._book.uid(name) is not None else set())
+            self._remove(name, waiting, self._possible_heirs(name, changes.added))
+
+    def _possible_heirs(self, name: str, added: Iterable[MemberSpec]) -> Set[str]:
+        """Those that may be the same cluster under a new name: a folder of manifests is known by its path."""
+        connection = self._members[name].spec.connection
+        if isinstance(connection, Manifests):
+            return {spec.name for spec in added if spec.connection == connection}
+        if self._book.uid(name) is None:
+            return set()
+        return {spec.name for spec in added if not isinstance(spec.connection, Manifests)}
 
     def _add(self, spec: MemberSpec) -> None:
         if spec.name in self._members:

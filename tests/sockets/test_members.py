@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -213,6 +214,27 @@ async def test_renamed_cluster_drops_no_endpoint(folder: Path, a: FakeApiServer,
         await on.members_are(b="Synced", z="Synced")
         await until(lambda: set(on.clusters_of().values()) == {"b", "z"}, "the endpoints are z's")
         await on.has(A1, A2, B1)
+        assert not on.client.removals
+
+
+async def test_renamed_folder_of_manifests_drops_no_endpoint(tmp_path: Path) -> None:
+    manifests, path = tmp_path / "manifests", tmp_path / "registry.yaml"
+    manifests.mkdir()
+    ports = [{"name": "http", "port": 80, "targetPort": 8080}]
+    service = {"metadata": {"name": "echo", "namespace": "shop"}, "spec": {"ports": ports}}
+    objects = (
+        {"apiVersion": "v1", "kind": "Service", **service},
+        {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", **a_slice_of(A1, A2)},
+    )
+    for number, each in enumerate(objects):
+        (manifests / f"{number}.json").write_text(json.dumps(each))
+    path.write_text("clusters:\n- {name: a, manifests: manifests}\n")
+    started = load(path)
+    async with fleet(Config(listen=LISTEN, clusters=started.clusters), [], (path, started)) as on:
+        await on.has(A1, A2)
+        replace_file(path, "clusters:\n- {name: z, manifests: manifests}\n")
+        await on.members_are(z="Synced")
+        await on.has(A1, A2)
         assert not on.client.removals
 
 
