@@ -16,6 +16,8 @@ from registry.servers.reports import NetworkReport
 NO_GATEWAY = "NoGateway"
 GATEWAY_KNOWN = "GatewayKnown"
 NOT_USABLE = "NotUsable"
+CLIENT_NETWORKS = 100
+"""So many networks are kept of clients alone: anybody may name any, and each is a row of the reports and metrics."""
 _network = itemgetter(Endpoint._fields.index("network"))
 _presence = itemgetter(*map(Endpoint._fields.index, ("cluster", "network")))
 
@@ -39,7 +41,8 @@ class Networks:
     """Follows which networks there are, of endpoints, gateways and clients, and says which of them nobody gets to.
 
     While there is one network alone nothing is said: nobody needs a gateway then. A client's network counts from its
-    first subscription on, until the end of the program. A change of a service costs what depends on its endpoints.
+    first subscription on, until the end of the program, where not ``CLIENT_NETWORKS`` others did before. A change of a
+    service costs what depends on its endpoints.
     """
 
     def __init__(self, believers: Believers) -> None:
@@ -74,7 +77,7 @@ class Networks:
 
     def client_of(self, network: str) -> None:
         """A client of that network, or of none, subscribes to endpoints."""
-        if network and network not in self._of_clients:
+        if network and network not in self._of_clients and len(self._of_clients) < CLIENT_NETWORKS:
             self._of_clients.add(network)
             self._say()
 

@@ -192,7 +192,7 @@ def _failover(value: str, where: str, problems: list[str]) -> tuple[Selector, ..
 
 def _list(value: object) -> list[object]:
     if not isinstance(value, list):
-        raise ValueError(f'expected a list such as [{{"cluster": "a"}}], got {str(value)[:100]}')  # noqa: TRY004
+        raise ValueError(f'expected a list such as [{{"cluster": "a"}}], got {repr(value)[:100]}')  # noqa: TRY004
     return value
 
 

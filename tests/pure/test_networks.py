@@ -6,7 +6,7 @@ from registry.model.conditions import Condition, ConditionType
 from registry.model.gateways import Gateway, Gateways
 from registry.model.names import ClusterId, Locality, ServiceKey
 from registry.model.services import Change, Endpoint, MergedService
-from registry.networks import Networks
+from registry.networks import CLIENT_NETWORKS, Networks
 from registry.servers.reports import NetworkReport
 
 A, B = ClusterId("a"), ClusterId("b")
@@ -73,6 +73,14 @@ def test_one_network_alone_needs_no_gateway() -> None:
 
 def test_networks_without_a_name_are_nobodys() -> None:
     assert World().shows(ECHO, (A, ""), (B, "")).board.calls == 0
+
+
+def test_clients_cannot_fill_the_reports_with_networks() -> None:
+    world = World().shows(ECHO, (A, "net-a"))
+    for number in range(10 * CLIENT_NETWORKS):
+        world.networks.client_of(f"net-{number}")
+    assert len(world.networks.report()) == CLIENT_NETWORKS + 1
+    assert world.unreachable == {A: True}
 
 
 def test_a_client_of_another_network_makes_two() -> None:

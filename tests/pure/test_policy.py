@@ -73,6 +73,7 @@ def test_failover_and_fallback_by_annotation() -> None:
         (a_merged(annotations=(("traffic-distribution", "x"),)), "mesh-registry.io/traffic-distribution: expected one"),
         (a_merged(annotations=(("failover", "{"),)), "mesh-registry.io/failover: Expecting property name"),
         (a_merged(annotations=(("failover", "{}"),)), "expected a list such as"),
+        (a_merged(annotations=(("failover", r'"\u001b\ud800\n"'),)), r"got '\x1b\ud800\n'"),
         (a_merged(annotations=(("failover", "[{}]"),)), "expected cluster, region, zone or labels"),
         (a_merged(annotations=(("failover", '[{"cluster": 1}]'),)), "expected names as text"),
         (a_merged(annotations=(("failover", '[{"labels": {"a": 1}}]'),)), "expected names as text"),
@@ -86,3 +87,4 @@ def test_what_is_not_understood_is_said_and_leaves_the_weaker_word(service: Merg
     assert resolved.policy == TrafficPolicy(WEIGHTED, SELECTORS)
     (problem,) = resolved.problems
     assert says in problem
+    assert problem.encode().isascii()
