@@ -17,7 +17,10 @@ COMPILED = (
         f"registry/xds/{name}.py"
         for name in ["channel", "delta", "order", "resources", "session", "sotw", "store", "subscription", "wire"]
     ),
-    *(f"registry/index/{name}.py" for name in ["families", "index", "join", "lookup", "member", "merge", "store"]),
+    *(
+        f"registry/index/{name}.py"
+        for name in ["addresses", "families", "index", "join", "lookup", "member", "merge", "ports", "store"]
+    ),
     *(f"registry/sources/kubernetes/{name}.py" for name in ["framing", "listwatch"]),
     *(
         f"registry/views/{name}.py"

@@ -62,7 +62,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
 
-from registry.index.join import Contribution, port_order
+from registry.index.join import Contribution
+from registry.index.ports import port_order
 from registry.model.facts import AddressType, Labels, Protocol, Service, ServicePort
 from registry.model.names import ClusterId
 from registry.model.services import Conflict

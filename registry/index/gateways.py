@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from registry.index.join import canonical_address
+from registry.index.addresses import canonical_address
 from registry.model.facts import NETWORK_LABEL, Protocol, Service
 from registry.model.gateways import Gateway, Gateways
 from registry.model.names import ClusterId, Locality, ServiceKey

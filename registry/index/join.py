@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
-from ipaddress import ip_address
 from itertools import chain
 
+from registry.index.addresses import canonical_address
 from registry.index.families import paired
+from registry.index.ports import distinct_ports, ports_text, target_ports
 from registry.model.facts import (
     NETWORK_LABEL,
     AddressType,
@@ -19,7 +19,6 @@ from registry.model.facts import (
     Labels,
     Node,
     Pod,
-    Protocol,
     Service,
     ServicePort,
     SliceEndpoint,
@@ -30,10 +29,6 @@ from registry.model.services import Endpoint, Expected, Health, TargetPort
 from registry.model.trace import Trace
 
 SYSTEM_NAMESPACE = "istio-system"
-
-OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
-CANONICAL_IPV4 = re.compile(rf"{OCTET}(?:\.{OCTET}){{3}}\Z")
-"""Nearly every address there is; ``ipaddress`` takes ten times as long to say that it is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +167,7 @@ def join(
         if targets or not ports:
             parts.append(_part(place, fact, targets, demoted, known.get((fact.name, demoted)), changed, trace))
         elif trace is not None:
-            trace.left_out(fact, Reason.PORT_NOT_OFFERED, _ports_text(ports, fact))
+            trace.left_out(fact, Reason.PORT_NOT_OFFERED, ports_text(ports, fact))
     endpoints = parts[0].endpoints if len(parts) == 1 else tuple(sorted(chain(*(each.endpoints for each in parts))))
     unready, expected = _counted(parts, endpoints)
     if len({each.fact.address_type for each in parts}) > 1:
@@ -283,37 +278,6 @@ def _network(labels: Labels) -> str:
     return ""
 
 
-def distinct_ports(ports: Iterable[ServicePort]) -> tuple[ServicePort, ...]:
-    """The ports ordered by number, TCP first, without those that repeat a name or a number and protocol.
-
-    The API server lets none of them be; a manifest may have them.
-    """
-    found: list[ServicePort] = []
-    for port in sorted(ports, key=port_order):
-        if not any(port.name == each.name or port[:3:2] == each[:3:2] for each in found):
-            found.append(port)
-    return tuple(found)
-
-
-def port_order(port: ServicePort) -> tuple[int, bool, ServicePort]:
-    """By number; of one number TCP first."""
-    return port.port, port.protocol is not Protocol.TCP, port
-
-
-def target_ports(ports: Iterable[ServicePort], fact: EndpointSlice) -> tuple[TargetPort, ...]:
-    """What stands behind the Service's ``ports`` in this slice.
-
-    The two sides meet by port name and protocol (``discovery.k8s.io/v1`` ``EndpointPort.name``), so a named target
-    port may have another number in every slice. A slice port without a number means every port: then the Service's own.
-    """
-    named = {(port.name, port.protocol): port.port for port in fact.ports}
-    return tuple(
-        TargetPort(port.port, named[port.name, port.protocol] or port.port, port.protocol)
-        for port in ports
-        if (port.name, port.protocol) in named
-    )
-
-
 def health_of(endpoint: SliceEndpoint) -> Health | None:
     """Ready is HEALTHY, serving and terminating is DRAINING (KEP-1669), everything else is out of the list."""
     if endpoint.ready:
@@ -333,27 +297,7 @@ def _addressed(fact: EndpointSlice, trace: Trace | None = None) -> Iterator[tupl
             trace.left_out(fact, Reason.NO_ADDRESS, raws=(endpoint,))
 
 
-def _ports_text(ports: Iterable[ServicePort], fact: EndpointSlice) -> str:
-    """The two sides that do not meet."""
-    asked = ", ".join(f"{port.name!r}/{port.protocol}" for port in ports)
-    has = ", ".join(f"{port.name!r}/{port.protocol}" for port in fact.ports)
-    return f"the Service has {asked}; the slice has {has or 'no ports'}"
-
-
 @lru_cache(maxsize=1 << 10)
 def locality(region: str, zone: str, cluster: ClusterId) -> Locality:
     """The same object for the same place: there are few places, and many endpoints in each."""
     return Locality(region, zone, cluster)
-
-
-def canonical_address(text: str) -> str | None:
-    """The one text form of an IPv4 or IPv6 address (RFC 5952); None for what is no address."""
-    return text if CANONICAL_IPV4.match(text) else _canonical_address(text)
-
-
-@lru_cache(maxsize=1 << 14)
-def _canonical_address(text: str) -> str | None:
-    try:
-        return ip_address(text).compressed
-    except ValueError:
-        return None

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from registry.index.addresses import canonical_address
 from registry.index.gateways import network_of
 from registry.index.guard import Hold, HoldReason, RemovalGuard
-from registry.index.join import SYSTEM_NAMESPACE, canonical_address
+from registry.index.join import SYSTEM_NAMESPACE
 from registry.index.store import Difference, FactStore
 from registry.model.facts import NETWORK_LABEL, EndpointSlice, Fact, Namespace, Service, ServiceExport
 from registry.model.names import Kind, ServiceKey

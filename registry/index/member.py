@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from registry.index.addresses import canonical_address
 from registry.index.export import ExportPolicy
 from registry.index.gateways import network_of
 from registry.index.guard import GuardPolicy, HoldReason, RemovalGuard, Witness
@@ -13,7 +14,6 @@ from registry.index.join import (
     Changed,
     Contribution,
     Place,
-    canonical_address,
     health_of,
     join,
 )

@@ -11,7 +11,7 @@ import msgspec
 from aiohttp import web
 
 from registry.errors import StartError
-from registry.index.join import canonical_address
+from registry.index.addresses import canonical_address
 from registry.model.names import ClusterId, ServiceKey
 from registry.model.services import MergedService
 from registry.servers.documents import (

@@ -1,0 +1,46 @@
+"""A Service's ports, and what stands behind them in a slice. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from registry.model.facts import EndpointSlice, Protocol, ServicePort
+from registry.model.services import TargetPort
+
+
+def distinct_ports(ports: Iterable[ServicePort]) -> tuple[ServicePort, ...]:
+    """The ports ordered by number, TCP first, without those that repeat a name or a number and protocol.
+
+    The API server lets none of them be; a manifest may have them.
+    """
+    found: list[ServicePort] = []
+    for port in sorted(ports, key=port_order):
+        if not any(port.name == each.name or port[:3:2] == each[:3:2] for each in found):
+            found.append(port)
+    return tuple(found)
+
+
+def port_order(port: ServicePort) -> tuple[int, bool, ServicePort]:
+    """By number; of one number TCP first."""
+    return port.port, port.protocol is not Protocol.TCP, port
+
+
+def target_ports(ports: Iterable[ServicePort], fact: EndpointSlice) -> tuple[TargetPort, ...]:
+    """What stands behind the Service's ``ports`` in this slice.
+
+    The two sides meet by port name and protocol (``discovery.k8s.io/v1`` ``EndpointPort.name``), so a named target
+    port may have another number in every slice. A slice port without a number means every port: then the Service's own.
+    """
+    named = {(port.name, port.protocol): port.port for port in fact.ports}
+    return tuple(
+        TargetPort(port.port, named[port.name, port.protocol] or port.port, port.protocol)
+        for port in ports
+        if (port.name, port.protocol) in named
+    )
+
+
+def ports_text(ports: Iterable[ServicePort], fact: EndpointSlice) -> str:
+    """The two sides that do not meet."""
+    asked = ", ".join(f"{port.name!r}/{port.protocol}" for port in ports)
+    has = ", ".join(f"{port.name!r}/{port.protocol}" for port in fact.ports)
+    return f"the Service has {asked}; the slice has {has or 'no ports'}"
