@@ -179,6 +179,7 @@ async def test_what_a_plugin_leaves_running_elsewhere_does_not_hold_us_up(rig: R
         ("print('hello')\n", {}, "printed no ExecCredential"),
         (printing(token="t").replace("/v1", "/v1beta1"), {}, "not ExecCredential"),
         (printing(clientCertificateData="x"), {}, "neither a token nor a certificate with its key"),
+        (printing(token="t", expirationTimestamp="soon"), {}, "no RFC 3339 time"),
         ("print('x' * 2_000_000)\n", {}, "printed more than"),
         (printing(token="t"), {"apiVersion": "v0"}, "exec.apiVersion: expected one of"),
         (printing(token="t"), {"interactiveMode": "Always"}, "there is nobody to ask"),

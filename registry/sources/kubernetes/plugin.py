@@ -14,6 +14,7 @@ import os
 import signal
 import tempfile
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -155,4 +156,8 @@ def _credential(printed: bytes, config: PluginConfig) -> PluginCredential:
     status = answer.status
     if not status.token and not (status.client_certificate_data and status.client_key_data):
         raise PluginError(f"exec: {config.command} printed neither a token nor a certificate with its key")
+    try:
+        datetime.fromisoformat(status.expiration_timestamp or "9999-12-31")
+    except ValueError as error:
+        raise PluginError(f"exec: {config.command} printed no RFC 3339 time as expirationTimestamp: {error}") from error
     return status
