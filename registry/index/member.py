@@ -188,15 +188,20 @@ class Member:
 
     def effective(self) -> Mapping[Kind, Sequence[Fact]]:
         """All that counts, held objects too: what a snapshot has to remember."""
-        found: dict[Kind, dict[ObjectRef, Fact]] = {kind: dict(self.facts.held(kind)) for kind in Kind}
+        others: dict[ObjectRef, Fact] = {}
+        """Those of which something is held."""
         for hold in self.guard.holds():
             ref = hold.fact.ref
-            present = found[ref.kind].get(ref)
+            present = others.get(ref) or self.facts.get(ref)
             if isinstance(hold.fact, EndpointSlice) and isinstance(present, EndpointSlice):
-                found[ref.kind][ref] = replace(present, endpoints=(*present.endpoints, *hold.fact.endpoints))
+                others[ref] = replace(present, endpoints=(*present.endpoints, *hold.fact.endpoints))
             else:
-                found[ref.kind].setdefault(ref, hold.fact)
-        return {kind: tuple(facts.values()) for kind, facts in found.items()}
+                others[ref] = present or hold.fact
+        found = {kind: tuple(self.facts.held(kind).facts()) for kind in Kind}
+        for kind in {ref.kind for ref in others}:
+            rest = [fact for fact in found[kind] if fact.ref not in others]
+            found[kind] = (*rest, *[fact for ref, fact in others.items() if ref.kind is kind])
+        return found
 
     def _place(self) -> Place:
         """Where its endpoints are now. While nothing is in doubt its objects are found without a detour: there are two

@@ -31,9 +31,9 @@ class _Listing:
         self.same: set[int] = set()
         self.fresh = Objects(kind)
 
-    def has(self, ref: ObjectRef, held: Fact) -> bool:
+    def has(self, held: Fact) -> bool:
         """Whether the list has the object that is held."""
-        return id(held) in self.same or ref in self.fresh
+        return id(held) in self.same or held.ref in self.fresh
 
 
 class FactStore:
@@ -106,20 +106,22 @@ class FactStore:
     def compare(self, kind: Kind) -> list[Difference]:
         """What ``swap`` would change."""
         held, listing = self._held[kind], self._list_of(kind)
-        fresh = listing.fresh
+        fresh, same = listing.fresh, listing.same
         differences = [
             Difference(old, new)
-            for ref, old in held.items()
-            if (new := fresh.find(ref) or (old if id(old) in listing.same else None)) is not old and old != new
+            for old in held.facts()
+            if (fresh or id(old) not in same)
+            and (new := fresh.find(old.ref) or (old if id(old) in same else None)) is not old
+            and old != new
         ]
-        differences += [Difference(None, new) for ref, new in fresh.items() if ref not in held]
+        differences += [Difference(None, new) for new in fresh.facts() if not held or new.ref not in held]
         return differences
 
     def swap(self, kind: Kind) -> None:
         """The list in progress is complete: what it lacks goes, what it has anew comes."""
         held, listing = self._held[kind], self._list_of(kind)
-        for ref in [ref for ref, old in held.items() if not listing.has(ref, old)]:
-            del held[ref]
+        for old in [old for old in held.facts() if not listing.has(old)]:
+            del held[old.ref]
         if held:
             held.update(listing.fresh)
         else:
