@@ -97,6 +97,15 @@ async def test_tokens_file_is_read_each_time(rig: Rig) -> None:
         await credentials.access()
 
 
+@pytest.mark.parametrize("never", [None, ""])
+async def test_a_plugins_token_without_a_time_is_good_until_it_is_rejected(rig: Rig, never: str | None) -> None:
+    credentials = rig.credentials(exec=rig.plugin(printing(token="t", expirationTimestamp=never)))
+    assert await token_of(credentials) == "Bearer t"
+    rig.now += 1e9
+    assert await token_of(credentials) == "Bearer t"
+    assert rig.runs == 1
+
+
 async def test_plugin_is_asked_again_when_its_token_is_about_to_expire_or_was_rejected(rig: Rig) -> None:
     section = rig.plugin(printing(token="t", expirationTimestamp=stamp(rig.now + 1000)))
     credentials = rig.credentials(exec=section)
