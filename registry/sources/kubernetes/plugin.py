@@ -50,7 +50,10 @@ class PluginConfig(msgspec.Struct, rename="camel"):
 
 
 class PluginCredential(msgspec.Struct, rename="camel"):
-    """The ``status`` of what it printed. ``expiration_timestamp`` is RFC 3339; null, as Go writes no time, or nothing: until it is rejected."""
+    """The ``status`` of what it printed.
+
+    ``expiration_timestamp`` is RFC 3339; null, as Go writes no time, or empty: good until it is rejected.
+    """
 
     token: str = ""
     expiration_timestamp: str | None = None
