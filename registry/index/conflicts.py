@@ -25,6 +25,8 @@ No two ports have one name, also the empty one:        port_name_with_two_number
 first merged by name ...                               unnamed_ports_are_one_name
 No two ports have one protocol and number:             port_number_with_two_names_is_the_oldests
 ... then by those.
+So a port that is one by its name is not another by   a_port_that_is_one_by_its_name_is_not_another_...
+its number.
 One number over two protocols is two ports.            one_number_over_tcp_and_udp_is_two_ports
 ``appProtocol`` is the oldest's.                       app_protocol_is_the_oldests
 A port routes only to clusters that expose it, by      port_routes_only_to_clusters_that_expose_it,
@@ -103,6 +105,11 @@ _SAID = attrgetter("headless", "affinity_seconds", "traffic_distribution", "loca
 
 _Owner = tuple[ServicePort, ClusterId]
 
+Moved = Mapping[ClusterId, Mapping[ServicePort, ServicePort]]
+"""By cluster, those of its own ports that are another merged port than they say, with that."""
+
+NOT_MOVED: Mapping[ServicePort, ServicePort] = {}
+
 
 def reason(conflict: Conflict) -> str:
     """MCS's word for it (``ServiceExportConditionReason``)."""
@@ -114,20 +121,22 @@ def by_age(parts: Iterable[Contribution]) -> list[Contribution]:
     return sorted(parts, key=lambda part: (not part.created, part.created, part.cluster))
 
 
-def merge_ports(parts: Sequence[Contribution]) -> tuple[tuple[ServicePort, ...], tuple[Conflict, ...]]:
-    """The union of the ports of ``parts``, which are by age, in order; and where they differ about one of them.
+def merge_ports(parts: Sequence[Contribution]) -> tuple[tuple[ServicePort, ...], tuple[Conflict, ...], Moved]:
+    """The union of the ports of ``parts``, which are by age, in order; where they differ about one of them; what moved.
 
     A port is the one of an older export that has its name, or else its protocol and number.
     """
     named: dict[str, _Owner] = {}
     numbered: dict[tuple[int, Protocol], _Owner] = {}
     losers: dict[tuple[_Owner, str], list[tuple[ClusterId, str]]] = {}
+    moved: dict[ClusterId, dict[ServicePort, ServicePort]] = {}
     for part in parts:
         for port in part.ports:
             owner = named.get(port.name) or numbered.get((port.port, port.protocol))
             if owner is None:
                 named[port.name] = numbered[port.port, port.protocol] = (port, part.cluster)
             elif owner[0] != port:
+                moved.setdefault(part.cluster, {})[port] = owner[0]
                 for attribute, value in PORT_VALUES.items():
                     if value(owner[0]) != value(port):
                         losers.setdefault((owner, attribute), []).append((part.cluster, value(port)))
@@ -135,21 +144,23 @@ def merge_ports(parts: Sequence[Contribution]) -> tuple[tuple[ServicePort, ...],
         Conflict(f"ports[{_port_text(port)}].{attribute}", PORT_VALUES[attribute](port), winner, tuple(sorted(others)))
         for ((port, winner), attribute), others in losers.items()
     )
-    return tuple(sorted((port for port, _ in named.values()), key=port_order)), tuple(conflicts)
+    return tuple(sorted((port for port, _ in named.values()), key=port_order)), tuple(conflicts), moved
 
 
-def exposed(port: ServicePort, own: Iterable[ServicePort]) -> ServicePort | None:
+def exposed(
+    port: ServicePort, own: Iterable[ServicePort], moved: Mapping[ServicePort, ServicePort] = NOT_MOVED
+) -> ServicePort | None:
     """Which of a Service's ``own`` ports is the merged ``port``: the one of its name, else of its number.
 
-    None where the Service does not expose it, or over another protocol.
+    None where the Service does not expose it, or over another protocol. None of ``own`` is two merged ports: which one
+    it is was decided when they were merged.
     """
     found = None
     for each in own:
-        if each.protocol is port.protocol:
+        if each.protocol is port.protocol and (each == port or moved.get(each) == port):
             if each.name == port.name:
                 return each
-            if each.port == port.port:
-                found = each
+            found = each
     return found
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from itertools import chain
 from operator import attrgetter
 
-from registry.index.conflicts import by_age, exposed, ip_families, merge_ports, property_conflicts
+from registry.index.conflicts import NOT_MOVED, Moved, by_age, exposed, ip_families, merge_ports, property_conflicts
 from registry.index.join import Contribution
 from registry.model.facts import Protocol, ServicePort
 from registry.model.names import ClusterId, ServiceKey
@@ -42,11 +42,11 @@ def merge(
         return None
     aged = by_age(parts)
     oldest = aged[0].service
-    ports, conflicts = merge_ports(aged)
+    ports, conflicts, moved = merge_ports(aged)
     candidates: list[Endpoint] = []
     evicted: list[Endpoint] = []
     for part in parts:
-        endpoints = routable(part, ports, trace)
+        endpoints = routable(part, ports, moved, trace)
         match standing.get(part.cluster, Standing.CURRENT):
             case Standing.DEMOTED:
                 candidates += [demoted(each, trace, Reason.DEMOTED) for each in endpoints]
@@ -70,18 +70,20 @@ def merge(
         expected=tuple(sorted(chain.from_iterable(part.expected for part in parts))),
         local_only=oldest.local_only,
         ip_families=ip_families(aged),
-        unexposed=unexposed(parts, ports) if len(parts) > 1 else (),
+        unexposed=unexposed(parts, ports, moved) if len(parts) > 1 else (),
     )
 
 
-def unexposed(parts: Iterable[Contribution], ports: Iterable[ServicePort]) -> tuple[tuple[int, ClusterId], ...]:
+def unexposed(
+    parts: Iterable[Contribution], ports: Iterable[ServicePort], moved: Moved
+) -> tuple[tuple[int, ClusterId], ...]:
     """The merged TCP ports, each with the clusters that have the service without it; ordered."""
     return tuple(
         (port.port, part.cluster)
         for port in ports
         if port.protocol is Protocol.TCP
         for part in parts
-        if exposed(port, part.ports) is None
+        if exposed(port, part.ports, moved.get(part.cluster, NOT_MOVED)) is None
     )
 
 
@@ -166,9 +168,12 @@ def _preference(endpoint: Endpoint) -> tuple[object, ...]:
     return (endpoint.demoted, endpoint.health is not Health.HEALTHY, endpoint)
 
 
-def routable(part: Contribution, ports: Iterable[ServicePort], trace: Trace | None = None) -> Iterable[Endpoint]:
+def routable(
+    part: Contribution, ports: Iterable[ServicePort], others: Moved, trace: Trace | None = None
+) -> Iterable[Endpoint]:
     """The part's endpoints with what they offer of the merged ``ports``: those that their own Service exposes."""
-    behind = [(port, own) for port in ports if (own := exposed(port, part.ports)) is not None]
+    elsewhere = others.get(part.cluster, NOT_MOVED)
+    behind = [(port, own) for port in ports if (own := exposed(port, part.ports, elsewhere)) is not None]
     if len(behind) == len(part.ports) and all(port[:3:2] == own[:3:2] for port, own in behind):
         return part.endpoints
     return [moved for endpoint in part.endpoints if (moved := _offering(endpoint, behind, trace)).ports]

@@ -190,6 +190,14 @@ def test_a_port_is_merged_by_name_before_by_number() -> None:
     assert [each.ports for each in service.endpoints] == [(TargetPort(80, 8080),)]
 
 
+def test_a_port_that_is_one_by_its_name_is_not_another_by_its_number() -> None:
+    targets = (SlicePort("http", 9000),)
+    both = ports(ServicePort(80, "http"), ServicePort(8080, "web"))
+    service = pair(both, ports(ServicePort(8080, "http")), a_slice("10.0.0.1", ports=targets))
+    assert [each.ports for each in service.endpoints] == [(TargetPort(80, 9000),)]
+    assert service.unexposed == ((8080, A),)
+
+
 def test_one_number_over_tcp_and_udp_is_two_ports() -> None:
     service = pair(ports(ServicePort(53, "dns-tcp")), ports(ServicePort(53, "dns", UDP)))
     assert service.ports == (ServicePort(53, "dns-tcp"), ServicePort(53, "dns", UDP))

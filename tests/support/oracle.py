@@ -20,6 +20,10 @@ World = Mapping[ClusterId, Mapping[ObjectRef, Fact]]
 EXCLUDED = {"kube-system", "kube-public", "kube-node-lease", "istio-system"}
 
 
+Owners = dict[tuple[ClusterId, ServicePort], ServicePort]
+"""Of each cluster's ports the merged port that it is."""
+
+
 def merged(world: World) -> dict[ServiceKey, MergedService]:
     """Every service of the world."""
     keys = {
@@ -42,9 +46,10 @@ def _service(world: World, key: ServiceKey) -> MergedService | None:
     ages = sorted(holders, key=lambda cluster: (holders[cluster].created or "9999", cluster))
     union: list[tuple[ServicePort, ClusterId]] = []
     clashes: dict[str, Conflict] = {}
+    owners: Owners = {}
     for cluster in ages:
         for port in _ports(holders[cluster]):
-            _unite(union, clashes, port, cluster)
+            owners[cluster, port] = _unite(union, clashes, port, cluster)
     ports = sorted((port for port, _ in union), key=_port_order)
     everything: list[Endpoint] = []
     unready = 0
@@ -54,7 +59,7 @@ def _service(world: World, key: ServiceKey) -> MergedService | None:
         unready += out
         expected += [Expected(place, places.count(place)) for place in set(places)]
         for endpoint in there:
-            kept = _translated(endpoint, _ports(service), ports)
+            kept = _translated(endpoint, cluster, owners, ports)
             if kept or not service.ports:
                 everything.append(_with_ports(endpoint, kept))
     oldest = holders[ages[0]]
@@ -77,19 +82,19 @@ def _service(world: World, key: ServiceKey) -> MergedService | None:
         tuple(sorted(expected)),
         oldest.local_only,
         tuple(dict.fromkeys(family for cluster in ages for family in holders[cluster].ip_families)),
-        _unexposed(holders, ports),
+        _unexposed(holders, ports, owners),
     )
 
 
-def _unexposed(holders: dict[ClusterId, Service], ports: list[ServicePort]) -> tuple[tuple[int, ClusterId], ...]:
-    """The TCP ports, each with the clusters whose Service has neither its name nor its number over TCP."""
+def _unexposed(
+    holders: dict[ClusterId, Service], ports: list[ServicePort], owners: Owners
+) -> tuple[tuple[int, ClusterId], ...]:
+    """The TCP ports, each with the clusters none of whose ports over TCP is it."""
     found = []
     for port in ports:
         for cluster in sorted(holders):
             own = [each for each in holders[cluster].ports if each.protocol is Protocol.TCP]
-            if port.protocol is Protocol.TCP and not any(
-                each.name == port.name or each.port == port.port for each in own
-            ):
+            if port.protocol is Protocol.TCP and not any(owners[cluster, each] == port for each in own):
                 found.append((port.port, cluster))
     return tuple(found)
 
@@ -110,12 +115,13 @@ def _ports(service: Service) -> list[ServicePort]:
 
 def _unite(
     union: list[tuple[ServicePort, ClusterId]], clashes: dict[str, Conflict], port: ServicePort, cluster: ClusterId
-) -> None:
+) -> ServicePort:
+    """Which merged port the cluster's is."""
     same = [each for each in union if each[0].name == port.name]
     same += [each for each in union if (each[0].port, each[0].protocol) == (port.port, port.protocol)]
     if not same:
         union.append((port, cluster))
-        return
+        return port
     kept, winner = same[0]
     number = str(kept.port) if kept.protocol == Protocol.TCP else f"{kept.port}/{kept.protocol.value}"
     for name, ours, theirs in (
@@ -128,6 +134,7 @@ def _unite(
             field = f"ports[{number}].{name}"
             before = clashes[field].losers if field in clashes else ()
             clashes[field] = Conflict(field, ours, winner, tuple(sorted((*before, (cluster, theirs)))))
+    return kept
 
 
 def _words(
@@ -151,12 +158,15 @@ def _words(
     return words
 
 
-def _translated(endpoint: Endpoint, own: list[ServicePort], ports: list[ServicePort]) -> tuple[TargetPort, ...]:
+def _translated(
+    endpoint: Endpoint, cluster: ClusterId, owners: Owners, ports: list[ServicePort]
+) -> tuple[TargetPort, ...]:
     """What the endpoint offers of the merged ``ports``: by their name, else by their number."""
     found: list[TargetPort] = []
     for port in ports:
-        behind = [each for each in own if each.name == port.name and each.protocol == port.protocol]
-        behind += [each for each in own if (each.port, each.protocol) == (port.port, port.protocol)]
+        own = [each for (of, each), owner in owners.items() if of == cluster and owner == port]
+        same = [each for each in own if each.protocol == port.protocol]
+        behind = [each for each in same if each.name == port.name] + same
         found += [
             TargetPort(port.port, pair.target, port.protocol)
             for pair in endpoint.ports
