@@ -88,7 +88,7 @@ def test_an_explanation_changes_nothing(world: World) -> None:
     assert index.services() == before
 
 
-CERTAIN = settings(max_examples=2000, derandomize=True, database=None, deadline=None, phases=[Phase.generate])
+CERTAIN = settings(max_examples=10_000, derandomize=True, database=None, deadline=None, phases=[Phase.generate])
 OFTEN = (
     *(Reason.READY, Reason.DRAINING, Reason.FROM_SNAPSHOT, Reason.DEMOTED, Reason.SERVICE_EMPTIED),
     *(Reason.NO_SERVICE, Reason.NOT_EXPORTED, Reason.NOT_SELECTED, Reason.ADDRESS_TYPE_FQDN, Reason.PORT_NOT_OFFERED),
