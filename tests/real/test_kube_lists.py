@@ -44,10 +44,16 @@ class Recorder:
         return self.client.server
 
     async def request(
-        self, method: str, path: str, *, query: Mapping[str, str] | None = None, accept: str = "application/json"
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        accept: str = "application/json",
+        began: Callable[[], None] | None = None,
     ) -> Answer:
         self.asked.append("names" if "PartialObjectMetadataList" in accept else "list")
-        return await self.client.request(method, path, query=query, accept=accept)
+        return await self.client.request(method, path, query=query, accept=accept, began=began)
 
     def stream(self, path: str, query: Mapping[str, str], *, silence: float) -> AbstractAsyncContextManager[Stream]:
         self.asked.append("stream" if "sendInitialEvents" in query else "watch")

@@ -2,9 +2,10 @@
 
 Pods get addresses of 198.18.0.0/15 (RFC 2544), because an API server refuses loopback addresses in EndpointSlices; a
 route makes that whole range local. Where the kernel has IPv6, which lets nobody listen at an address that is only
-routed, 2001:db8::1 to 2001:db8::9 (RFC 3849) are its own. The namespace is entered before anything opens a socket or
-starts a thread, so every server, client and child process of the session is inside; tests that use only 127.0.0.1 see
-no difference.
+routed, 2001:db8::1 to 2001:db8::9 (RFC 3849) are its own, and one of the range with them: who asks for addresses of
+the families that a machine has (AI_ADDRCONFIG, RFC 3493) counts no loopback address. The namespace is entered before
+anything opens a socket or starts a thread, so every server, client and child process of the session is inside; tests
+that use only 127.0.0.1 see no difference.
 
     python namespace.py    enters one and exits: 0, or 1 with the reason on standard error
 """
@@ -19,6 +20,7 @@ import sys
 from pathlib import Path
 
 POD_RANGE = "198.18.0.0/15"
+LAST_POD = "198.19.255.254"
 PODS_6 = [f"2001:db8::{number}" for number in range(1, 10)]
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWNET = 0x40000000
@@ -60,8 +62,8 @@ def _enter() -> None:
         done = subprocess.run([ip, *command], capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise NoNamespaceError(f"ip {' '.join(command)}: {done.stderr.strip()}")
-    for address in PODS_6:
-        subprocess.run([ip, "address", "add", f"{address}/128", "dev", "lo", "nodad"], capture_output=True, check=False)
+    for address in (f"{LAST_POD}/32", *(f"{each}/128" for each in PODS_6)):
+        subprocess.run([ip, "address", "add", address, "dev", "lo"], capture_output=True, check=False)
 
 
 def _unshare(flags: int) -> None:
