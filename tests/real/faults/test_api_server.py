@@ -8,7 +8,7 @@ from pathlib import Path
 from support.controlplane import ControlPlane
 from support.fault_rig import NAME, USER, FaultRig, Row, fault_rig
 from support.kube_api import CORE
-from support.outages import back_up, compact, killed, restore, stopped
+from support.outages import back_up, change_token, compact, killed, restore, stopped
 from support.processes import until
 
 
@@ -108,6 +108,7 @@ async def test_another_cluster_has_the_address_for_a_while(rig: FaultRig) -> Non
     a, b = rig.a.plane, rig.b.plane
     both = a.folder / "both.crt"
     both.write_bytes((a.folder / "ca.crt").read_bytes() + (b.folder / "ca.crt").read_bytes())
+    await change_token(a, USER, b.tokens.get(USER, USER))  # another test may have given the two different ones
     a.kubeconfig(USER, rig.proxy.url, both)
     said = rig.registry.process.log
     await until(lambda: "reached with other credentials now" in said.read_text(), "the kubeconfig is taken up")
