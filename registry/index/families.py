@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from registry.index.addresses import family_of
 from registry.model.facts import AddressType
 from registry.model.reasons import Reason
 from registry.model.services import Endpoint
 from registry.model.trace import Trace
 
 NOWHERE = ""
-
-
-def family(address: str) -> AddressType:
-    """Of an address in its canonical form."""
-    return AddressType.IPV6 if ":" in address else AddressType.IPV4
 
 
 def paired(
@@ -34,7 +30,7 @@ def paired(
     for each in endpoints:
         if each.pod:
             group = groups.setdefault(each._replace(address=NOWHERE), {})
-            group.setdefault(family(each.address), set()).add(each.address)
+            group.setdefault(family_of(each.address), set()).add(each.address)
     found = [each for each in endpoints if not each.pod]
     for shared, addresses in groups.items():
         if len(addresses) == 2 and all(len(own) == 1 for own in addresses.values()):

@@ -14,11 +14,11 @@ from typing import NamedTuple
 from envoy.config.core.v3 import health_check_pb2
 from envoy.config.endpoint.v3 import endpoint_components_pb2
 
+from registry.index.addresses import family_of
 from registry.model.names import Locality
 from registry.model.reasons import Reason
 from registry.model.services import Endpoint, Health
 from registry.model.trace import Recorder
-from registry.views.place import family_of
 from registry.views.policy import NO_POLICY, TrafficPolicy
 from registry.views.rendered import serialized
 from registry.views.shadows import Shadow, Shadows

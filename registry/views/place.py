@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import NamedTuple
 
-from registry.model.facts import AddressType
+from registry.index.addresses import family_of
 
 
 class Place(NamedTuple):
@@ -43,11 +43,6 @@ def place_of(locality: tuple[str, str, str], metadata: Mapping[str, str], node_i
         node=metadata.get("NODE_NAME", ""),
         family=_family(metadata.get("INSTANCE_IPS", "").partition(",")[0] or (*node_id.split("~", 2), "")[1]),
     )
-
-
-def family_of(address: str) -> str:
-    """Of an address in its one text form (RFC 5952)."""
-    return AddressType.IPV6 if ":" in address else AddressType.IPV4
 
 
 def _family(text: str) -> str:
