@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 from support import grpc_xds_caller
+from support.grpc_client import started
 from support.kubelet import serve_grpc
 from support.load import Load
 from support.processes import until
@@ -21,18 +20,8 @@ from support.scene import NAME, Planes, Scene, scene
 @asynccontextmanager
 async def caller(on: Scene, folder: Path, target: str) -> AsyncIterator[Load]:
     """Calls ``target`` all the time while the context lasts."""
-    made = on.registry.command("bootstrap", "grpc", "--cluster", "a", "--server", on.registry.grpc)
-    assert made.returncode == 0, made.stderr
-    bootstrap = folder / "bootstrap.json"
-    bootstrap.write_text(made.stdout)
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, grpc_xds_caller.__file__, target),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        env={**os.environ, "GRPC_XDS_BOOTSTRAP": str(bootstrap)},
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
+    program = grpc_xds_caller.__file__
+    process, requests, replies = await started(folder, on.registry, ("--cluster", "a"), program, target)
     load = Load()
 
     async def read(lines: asyncio.StreamReader) -> None:
@@ -43,11 +32,11 @@ async def caller(on: Scene, folder: Path, target: str) -> AsyncIterator[Load]:
             else:
                 load.failures.append(answer["error"])
 
-    reader = asyncio.create_task(read(process.stdout))
+    reader = asyncio.create_task(read(replies))
     try:
         yield load
     finally:
-        process.stdin.close()
+        requests.close()
         await process.wait()
         await reader
 

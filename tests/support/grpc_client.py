@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import sys
+from asyncio.subprocess import Process
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -22,24 +23,32 @@ class Call(Protocol):
     async def __call__(self, count: int, channel: int = 0) -> Counter[str]: ...
 
 
-@asynccontextmanager
-async def grpc_client(
-    folder: Path, registry: RunningRegistry, host: str, node: Sequence[str], port: int = 90
-) -> AsyncIterator[Call]:
-    """One that dials ``port`` of the service ``host``. ``node`` is what ``bootstrap grpc`` is told of where it is."""
+async def started(
+    folder: Path, registry: RunningRegistry, node: Sequence[str], program: str, target: str
+) -> tuple[Process, asyncio.StreamWriter, asyncio.StreamReader]:
+    """``program``, which dials ``target``, with its input and its output; ``node`` as below."""
     made = registry.command("bootstrap", "grpc", *node, "--server", registry.grpc)
     assert made.returncode == 0, made.stderr
     bootstrap = folder / "bootstrap.json"
     bootstrap.write_text(made.stdout)
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, grpc_xds_tally.__file__, f"xds:///{host}:{port}"),
+        *(sys.executable, program, target),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         env={**os.environ, "GRPC_XDS_BOOTSTRAP": str(bootstrap)},
     )
     assert process.stdin is not None
     assert process.stdout is not None
-    requests, replies = process.stdin, process.stdout
+    return process, process.stdin, process.stdout
+
+
+@asynccontextmanager
+async def grpc_client(
+    folder: Path, registry: RunningRegistry, host: str, node: Sequence[str], port: int = 90
+) -> AsyncIterator[Call]:
+    """One that dials ``port`` of the service ``host``. ``node`` is what ``bootstrap grpc`` is told of where it is."""
+    target = f"xds:///{host}:{port}"
+    process, requests, replies = await started(folder, registry, node, grpc_xds_tally.__file__, target)
 
     async def call(count: int, channel: int = 0) -> Counter[str]:
         requests.write(f"{count} {channel}\n".encode())
