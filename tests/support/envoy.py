@@ -60,13 +60,14 @@ class RunningEnvoy:
         self.process.check()
         try:
             listeners = await self.admin("/listeners?format=json")
+            works = await self.stat("listener_manager.workers_started")
         except aiohttp.ClientError:
             return False
         for each in listeners.get("listener_statuses", ()):
             if each["name"] == "outbound_http":
                 address = each["local_address"]["socket_address"]
                 self.outbound = f"{address['address']}:{address['port_value']}"
-        return bool(self.outbound)
+        return bool(self.outbound and works)  # a listener is told of before a worker takes connections for it
 
     async def admin(self, path: str) -> Any:
         """JSON of Envoy's admin interface."""

@@ -148,13 +148,19 @@ async def _envoy_bootstrap(folder: Path, addresses: Addresses) -> Path:
 
 
 def _envoy_ready(session: aiohttp.ClientSession, addresses: Addresses) -> Callable[[], Any]:
+    async def admin(path: str) -> Any:
+        async with session.get(f"http://{addresses.envoy_admin}{path}") as response:
+            return await response.json(content_type=None)
+
     async def ready() -> bool:
+        """Envoy tells of a listener before a worker takes connections for it, so the workers are asked for too."""
         try:
-            async with session.get(f"http://{addresses.envoy_admin}/listeners?format=json") as response:
-                listeners = await response.json(content_type=None)
+            listeners = await admin("/listeners?format=json")
+            workers = await admin("/stats?format=json&filter=^listener_manager.workers_started$")
         except (aiohttp.ClientError, OSError):
             return False
-        return any(each["name"] == "outbound_http" for each in listeners.get("listener_statuses", ()))
+        works = any(each.get("value") for each in workers.get("stats", ()))
+        return works and any(each["name"] == "outbound_http" for each in listeners.get("listener_statuses", ()))
 
     return ready
 
