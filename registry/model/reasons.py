@@ -109,7 +109,12 @@ class Reason(StrEnum):
     SHADOWED = (
         "Shadowed",
         Effect.DROPPED,
-        "the client reaches the same address and port on another network, which comes first",
+        "the client is shown the same address and port on another network, which comes first",
+    )
+    IS_GATEWAY = (
+        "IsGateway",
+        Effect.DROPPED,
+        "the client is shown a gateway of another network at its address and port, with the weight of what is behind",
     )
     NETWORK_WITHOUT_GATEWAY = (
         "NetworkWithoutGateway",

@@ -6,7 +6,7 @@ A view orders bundles, of which there are a few per zone, and never looks at end
 from __future__ import annotations
 
 from bisect import bisect, bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from hashlib import blake2b
 from operator import attrgetter
 from typing import NamedTuple
@@ -21,7 +21,7 @@ from registry.model.services import Endpoint, Health
 from registry.model.trace import Recorder
 from registry.views.policy import NO_POLICY, TrafficPolicy
 from registry.views.rendered import serialized
-from registry.views.shadows import Shadow, Shadows
+from registry.views.shadows import NO_USES, UNSHARED, Shadows, Sharing, Use
 
 HEALTH = {Health.HEALTHY: health_check_pb2.HEALTHY, Health.DRAINING: health_check_pb2.DRAINING}
 DIGEST_BYTES = 8
@@ -31,8 +31,7 @@ NETWORK = attrgetter("network")
 class Traits(NamedTuple):
     """All that a view can tell endpoints by. ``node`` is empty unless the policy goes by nodes.
 
-    ``shadows`` say where else the same address and port is used: a client that is shown those must not be shown it
-    twice, since gRPC refuses an assignment that repeats one.
+    ``sharing`` says who else uses the same address and port, so that no client is shown it twice.
     """
 
     locality: Locality
@@ -40,7 +39,7 @@ class Traits(NamedTuple):
     demoted: bool
     node: str
     tier: int
-    shadows: tuple[Shadow, ...] = ()
+    sharing: Sharing = UNSHARED
 
 
 class Group:
@@ -154,10 +153,13 @@ class PortBundles:
         self._shadows: Shadows | None = None
         """Only while there is more than one network."""
 
-    def update(self, endpoints: Sequence[Endpoint], policy: TrafficPolicy) -> tuple[Bundle, ...]:
+    def update(
+        self, endpoints: Sequence[Endpoint], policy: TrafficPolicy, entrances: Set[Use] = NO_USES
+    ) -> tuple[Bundle, ...]:
         """The bundles of those endpoints that offer the port, ordered by traits; what the policy leaves out is in none.
 
-        No two endpoints are equal, and no two of one network have the same address and port.
+        No two endpoints are equal, and no two of one network have the same address and port. ``entrances`` are where
+        the gateways of all networks are.
         """
         several = len(set(map(NETWORK, endpoints))) > 1
         if policy != self._policy or several is not (self._shadows is not None):
@@ -170,48 +172,42 @@ class PortBundles:
         touched: set[Traits] = set()
         for each in before.keys() - self._endpoints.keys():
             self._leave(before[each], touched)
-        for each in self._endpoints.keys() - before.keys():
-            self._come(self._endpoints[each], touched)
+        came = [self._endpoints[each] for each in self._endpoints.keys() - before.keys()]
+        came = [endpoint for endpoint in came if self._is_offered(endpoint)]
+        if self._shadows is not None:
+            self._cross(self._shadows, came, entrances, touched)
+        for endpoint in came:
+            self._put(endpoint, self._traits(endpoint), _encode(endpoint, self._port), touched)
         self._renew(touched)
         return tuple(self._bundles.values())
 
     def _leave(self, endpoint: Endpoint, touched: set[Traits]) -> None:
         """It is in no group any more; ``touched`` are groups that changed."""
-        traits = self._traits(endpoint)
-        if traits is None:
+        if self._tier(endpoint) is None:
             return
-        moved = self._taken_out_behind(endpoint, touched)
-        self._take_out(endpoint, traits, touched)
+        self._take_out(endpoint, self._traits(endpoint), touched)
         if self._shadows is not None:
             self._shadows.remove(endpoint)
-        self._put_back(moved, touched)
 
-    def _come(self, endpoint: Endpoint, touched: set[Traits]) -> None:
-        traits = self._traits(endpoint)
-        if traits is not None:
-            moved = self._taken_out_behind(endpoint, touched)
-            if self._shadows is not None:
-                self._shadows.add(endpoint)
-            self._put(endpoint, traits, _encode(endpoint, self._port), touched)
-            self._put_back(moved, touched)
-        elif self._recorder is not None:
+    def _is_offered(self, endpoint: Endpoint) -> bool:
+        """Whether it has a part in the views: it offers the port, and the policy has a place for it."""
+        if self._tier(endpoint) is not None:
+            return True
+        if self._recorder is not None:
             offered = endpoint.target(self._port) is not None
             self._recorder.note(endpoint, Reason.FAILOVER_NONE if offered else Reason.PORT_NOT_OFFERED)
+        return False
 
-    def _taken_out_behind(self, endpoint: Endpoint, touched: set[Traits]) -> list[tuple[Endpoint, bytes]]:
-        """Those that change their group when the endpoint comes or goes, out of it, with their bytes."""
-        moved = []
-        for each in self._shadows.behind(endpoint) if self._shadows is not None else ():
-            traits = self._traits(each)
-            if traits is not None:
-                moved.append((each, self._take_out(each, traits, touched)))
-        return moved
-
-    def _put_back(self, moved: Iterable[tuple[Endpoint, bytes]], touched: set[Traits]) -> None:
-        for each, body in moved:
-            traits = self._traits(each)
-            if traits is not None:
-                self._put(each, traits, body, touched)
+    def _cross(self, shadows: Shadows, came: Sequence[Endpoint], entrances: Set[Use], touched: set[Traits]) -> None:
+        """Those that are there and share other addresses than before, into other groups, with their bytes."""
+        shadows.enter(entrances)
+        for endpoint in came:
+            shadows.add(endpoint)
+        new = set(map(id, came))
+        moved = [(each, self._traits(each, sharing)) for each, sharing in shadows.settle() if id(each) not in new]
+        bodies = [self._take_out(endpoint, traits, touched) for endpoint, traits in moved]
+        for (endpoint, _), body in zip(moved, bodies, strict=True):
+            self._put(endpoint, self._traits(endpoint), body, touched)
 
     def _put(self, endpoint: Endpoint, traits: Traits, body: bytes, touched: set[Traits]) -> None:
         self._groups.setdefault(traits, Group()).add(endpoint, body)
@@ -225,14 +221,18 @@ class PortBundles:
         touched.add(traits)
         return body
 
-    def _traits(self, endpoint: Endpoint) -> Traits | None:
-        """What the views tell it by; None where it does not offer the port, or the policy leaves it out."""
-        tier = self._policy.tier(endpoint) if self._policy.failover else 0
-        if tier is None or endpoint.target(self._port) is None:
+    def _tier(self, endpoint: Endpoint) -> int | None:
+        """None where it does not offer the port, or the policy leaves it out."""
+        if endpoint.target(self._port) is None:
             return None
+        return self._policy.tier(endpoint) if self._policy.failover else 0
+
+    def _traits(self, endpoint: Endpoint, sharing: Sharing | None = None) -> Traits:
+        """What the views tell it by, where it has a part in them; ``sharing`` is by default what it shares now."""
+        if sharing is None:
+            sharing = self._shadows.of(endpoint) if self._shadows is not None else UNSHARED
         node = endpoint.node if self._policy.by_node else ""
-        shadows = self._shadows.of(endpoint) if self._shadows is not None else ()
-        return Traits(endpoint.locality, endpoint.network, endpoint.demoted, node, tier, shadows)
+        return Traits(endpoint.locality, endpoint.network, endpoint.demoted, node, self._tier(endpoint) or 0, sharing)
 
     def _renew(self, touched: Iterable[Traits]) -> None:
         """Make the bundles of these groups anew, and those that are not there."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from functools import lru_cache, partial
 from hashlib import blake2b
 
@@ -21,6 +21,7 @@ from registry.views.place import NOWHERE, Place
 from registry.views.policy import NO_POLICY, Distribution, TrafficPolicy
 from registry.views.recorded import tell_family
 from registry.views.rendered import delimiter, serialized
+from registry.views.shadows import NO_USES, Use
 
 ENDPOINTS = endpoint_pb2.ClusterLoadAssignment.ENDPOINTS_FIELD_NUMBER
 VERSION_BYTES = 8
@@ -60,6 +61,7 @@ class ServiceAssignments:
         self._service = MergedService(key, (), (), ())
         self._policy = NO_POLICY
         self._gateways = NO_GATEWAYS
+        self._entrances: Set[Use] = NO_USES
         self._expected: dict[Locality, int] = {}
         self._bundles: dict[int, tuple[Bundle, ...]] = {}
         self._layouts: dict[int, Layouts] = {}
@@ -72,6 +74,7 @@ class ServiceAssignments:
         """From now on show ``service`` in this state."""
         if (policy, gateways) != (self._policy, self._gateways):
             self._layouts.clear()
+            self._entrances = frozenset([each[:2] for network in gateways.values() for each in network])
         self._service, self._policy, self._gateways = service, policy, gateways
         self._expected = {each.locality: each.endpoints for each in service.expected}
         self._bundles.clear()
@@ -88,7 +91,7 @@ class ServiceAssignments:
             encoder = self._ports.get(port)
             if encoder is None:
                 encoder = self._ports[port] = PortBundles(port, self._recorder(port) if self._recorder else None)
-            found = self._bundles[port] = encoder.update(self._service.endpoints, self._policy)
+            found = self._bundles[port] = encoder.update(self._service.endpoints, self._policy, self._entrances)
             self._layouts.setdefault(port, Layouts()).update(found)
         return found
 

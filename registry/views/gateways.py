@@ -12,6 +12,7 @@ from registry.views.place import Place
 from registry.views.policy import TrafficPolicy
 from registry.views.ranks import Entry, Rank, nearness
 from registry.views.recorded import tell_gateways
+from registry.views.shadows import Use
 
 
 def should_be(behind: Sequence[Bundle], bundles: Sequence[Bundle], expected: Mapping[Locality, int]) -> int:
@@ -55,16 +56,21 @@ def through(
     return entries
 
 
+def use_of(entry: Entry) -> Use:
+    """Where the entry's gateway is."""
+    assert entry.gateway is not None
+    return entry.gateway.address, entry.gateway.port
+
+
 def once(entries: Iterable[Entry]) -> list[Entry]:
     """Gateways of several networks with none twice, since gRPC refuses an assignment that repeats an address and port.
 
     One of two networks has the weight of both, and stands where the first of them would; as behind one network, those
     in doubt count only where there are no others.
     """
-    found: dict[tuple[str, int], list[Entry]] = {}
+    found: dict[Use, list[Entry]] = {}
     for entry in entries:
-        if entry.gateway is not None:
-            found.setdefault((entry.gateway.address, entry.gateway.port), []).append(entry)
+        found.setdefault(use_of(entry), []).append(entry)
     return [same[0] if len(same) == 1 else _together(same) for same in found.values()]
 
 

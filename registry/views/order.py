@@ -1,7 +1,8 @@
 """In which order a client is shown the endpoints of a service. Pure: places and bundles in, an arrangement out.
 
 1. Endpoints of another network than the client's are its gateways', with the weight of all that is ready behind them;
-   of those in doubt only where there are no others. A gateway whose place nobody knows is where all of that is.
+   of those in doubt only where there are no others. A gateway whose place nobody knows is where all of that is. An
+   endpoint at the address of a gateway that the client is shown is that gateway: nobody is shown an address twice.
 2. The rest is ranked: first by the failover list, then by nearness, then those that are not in doubt. Each rank that
    has endpoints is a priority, without gaps (gRFC A27).
 3. With the distribution by weights nearness makes no priorities but shares: nearer pools take
@@ -16,7 +17,7 @@ another region because an API server restarts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import NamedTuple
 
 from registry.model.gateways import Gateway, Gateways
@@ -25,11 +26,12 @@ from registry.model.reasons import Reason
 from registry.model.services import Endpoint
 from registry.model.trace import Recorder
 from registry.views.bundles import Bundle
-from registry.views.gateways import once, should_be, through
+from registry.views.gateways import once, should_be, through, use_of
 from registry.views.place import Place
 from registry.views.policy import Distribution, TrafficPolicy
 from registry.views.ranks import Entry, Rank, is_on_node, nearness, rank_of, reaches
-from registry.views.recorded import tell, tell_rank, tell_shadows
+from registry.views.recorded import tell, tell_node, tell_rank
+from registry.views.shadows import UNSHARED, Use, audience_of, in_shadow
 from registry.views.shares import WEIGHTS, locality_weights
 
 
@@ -67,78 +69,93 @@ def arrange(
     ``expected`` is how many endpoints a locality should have, also one of which nothing is ready. A ``recorder`` is
     told what is decided of each endpoint.
     """
-    if (
-        recorder is None
-        and not policy.local_only
-        and policy.distribution is not Distribution.WEIGHTED
-        and all(reaches(place, each.traits.network) for each in bundles)
-    ):
-        return Arrangement(_by_rank(bundles, place, policy), is_plain=True)
-    if policy.local_only and place.node:
-        return Arrangement(_on_node(bundles, place, policy, recorder), is_plain=True)
-    entries: list[Entry] = []
-    remote: dict[str, list[Bundle]] = {}
-    for position, bundle in enumerate(bundles):
-        network = bundle.traits.network
-        if not reaches(place, network):
-            remote.setdefault(network, []).append(bundle)
-        elif not any(reaches(place, other.network) for other in bundle.traits.shadows):
-            rank = rank_of(bundle, place, policy)
-            entries.append(Entry(rank, bundle.traits.locality, bundle.weight, bundle.ready, position))
-            tell(recorder if policy.local_only else None, bundle, Reason.NODE_UNKNOWN)
-            tell_rank(recorder, bundle, rank, policy)
-        else:
-            tell_shadows(recorder, bundle)
-    absent = _absent(bundles, place, policy, expected) if policy.distribution is Distribution.WEIGHTED else []
-    unreachable = tuple(network for network in sorted(remote) if not gateways.get(network))
+    on_node = policy.local_only and bool(place.node)
+    remote = {} if on_node else _remote(bundles, place)
+    unreachable = tuple([network for network in sorted(remote) if not gateways.get(network)])
     others: list[Entry] = []
     for network, behind in sorted(remote.items()):
         should = should_be(behind, bundles, expected)
         others += through(gateways.get(network, ()), behind, place, policy, should, recorder)
-    entries += once(others)
+    entered = once(others)
+    ranked = _direct(bundles, place, policy, {use_of(each) for each in entered}, recorder)
+    weighted = policy.distribution is Distribution.WEIGHTED and not on_node
+    if not remote and not weighted:
+        return Arrangement(_ranked_slots(bundles, ranked), is_plain=True)
+    entries = [*_entries(bundles, ranked), *entered]
     entries.sort(key=lambda entry: (entry.rank, entry.locality, entry.bundle, entry.gateway or Gateway("", 0)))
-    if policy.distribution is Distribution.WEIGHTED:
+    if weighted:
+        absent = _absent(bundles, place, policy, expected)
         return Arrangement(_weighted(entries, absent, expected, bundles, recorder), unreachable)
     priorities = {rank: number for number, rank in enumerate(sorted({entry.rank for entry in entries}))}
     return Arrangement(_slots([(priorities[entry.rank], entry) for entry in entries]), unreachable)
 
 
-def _by_rank(bundles: Sequence[Bundle], place: Place, policy: TrafficPolicy) -> tuple[Slot, ...]:
-    """What happens most, no gateways and no shares: a slot for each rank and locality. The same as the long way."""
-    ranked: dict[Rank, dict[Locality, list[int]]] = {}
-    for position, bundle in enumerate(bundles):
-        traits = bundle.traits
-        if traits.shadows and any(reaches(place, other.network) for other in traits.shadows):
-            continue
-        places = ranked.setdefault(rank_of(bundle, place, policy), {})
-        places.setdefault(traits.locality, []).append(position)
-    return _ranked_slots(bundles, ranked)
+Ranked = dict[Rank, dict[Locality, list[int]]]
+"""Bundles by their positions, as they are ranked and where they are."""
 
 
-def _on_node(
-    bundles: Sequence[Bundle], place: Place, policy: TrafficPolicy, recorder: Recorder | None
-) -> tuple[Slot, ...]:
-    """The same of what is on the client's node. Where that is, there is its network; no gateway leads to it."""
-    ranked: dict[Rank, dict[Locality, list[int]]] = {}
+def _remote(bundles: Sequence[Bundle], place: Place) -> dict[str, list[Bundle]]:
+    """What the client gets to through gateways alone, by network."""
+    found: dict[str, list[Bundle]] = {}
+    for bundle in bundles:
+        if not reaches(place, bundle.traits.network):
+            found.setdefault(bundle.traits.network, []).append(bundle)
+    return found
+
+
+def _direct(
+    bundles: Sequence[Bundle],
+    place: Place,
+    policy: TrafficPolicy,
+    entered: Set[Use],
+    recorder: Recorder | None,
+) -> Ranked:
+    """What the client is shown itself, none of it twice; ``entered`` are the gateways that it is shown.
+
+    Of what is for each node's own clients no gateway leads to the node: where that is, there is its network.
+    """
+    ranked: Ranked = {}
+    on_node = policy.local_only and bool(place.node)
+    audience = audience_of(place, by_node=policy.local_only)
     for position, bundle in enumerate(bundles):
         traits = bundle.traits
-        if not is_on_node(traits.locality.sub_zone, traits.node, place) or not reaches(place, traits.network):
+        reached = reaches(place, traits.network)
+        if on_node and not (reached and is_on_node(traits.locality.sub_zone, traits.node, place)):
             tell(recorder, bundle, Reason.NOT_ON_NODE, f"node {traits.node or 'unknown'} of {traits.locality.sub_zone}")
-        elif any(
-            reaches(place, each.network) and is_on_node(each.cluster, each.node, place) for each in traits.shadows
-        ):
-            tell_shadows(recorder, bundle)
-        else:
+        elif reached and not (traits.sharing is not UNSHARED and _is_shown_twice(bundle, audience, entered, recorder)):
             rank = rank_of(bundle, place, policy)
             ranked.setdefault(rank, {}).setdefault(traits.locality, []).append(position)
-            tell(recorder, bundle, Reason.ON_NODE)
-            tell_rank(recorder, bundle, rank, policy)
-    return _ranked_slots(bundles, ranked)
+            if recorder is not None:
+                tell_node(recorder, bundle, policy, place)
+                tell_rank(recorder, bundle, rank, policy)
+    return ranked
 
 
-def _ranked_slots(
-    bundles: Sequence[Bundle], ranked: Mapping[Rank, Mapping[Locality, Sequence[int]]]
-) -> tuple[Slot, ...]:
+def _is_shown_twice(bundle: Bundle, audience: int, entered: Set[Use], recorder: Recorder | None) -> bool:
+    """Whether one of its addresses is shown already: as a gateway, or as an endpoint that comes first."""
+    sharing = bundle.traits.sharing
+    gateways = [use for use in sharing.entrances if use in entered]
+    if gateways:
+        tell(recorder, bundle, Reason.IS_GATEWAY, ", ".join(f"{address}:{port}" for address, port in gateways))
+        return True
+    shadows = in_shadow(sharing.shadows, audience, entered)
+    if shadows:
+        networks = ", ".join(sorted({each.network or "that is not known" for each in shadows}))
+        tell(recorder, bundle, Reason.SHADOWED, f"network {networks}")
+    return bool(shadows)
+
+
+def _entries(bundles: Sequence[Bundle], ranked: Ranked) -> list[Entry]:
+    return [
+        Entry(rank, locality, bundles[each].weight, bundles[each].ready, each)
+        for rank, places in ranked.items()
+        for locality, positions in places.items()
+        for each in positions
+    ]
+
+
+def _ranked_slots(bundles: Sequence[Bundle], ranked: Ranked) -> tuple[Slot, ...]:
+    """What happens most, no gateways and no shares: a slot for each rank and locality. The same as the long way."""
     return tuple(
         [
             Slot(priority, locality, sum([bundles[each].weight for each in positions]), tuple(positions))

@@ -9,6 +9,7 @@ from registry.model.reasons import Reason
 from registry.model.services import Health
 from registry.model.trace import Recorder
 from registry.views.bundles import Bundle, facing
+from registry.views.place import Place
 from registry.views.policy import Distribution, TrafficPolicy
 
 NEARNESS = (Reason.SAME_NODE, Reason.SAME_ZONE, Reason.SAME_REGION, Reason.ELSEWHERE)
@@ -19,6 +20,12 @@ def tell(recorder: Recorder | None, bundle: Bundle, reason: Reason, detail: str 
     if recorder is not None:
         for endpoint in bundle.endpoints:
             recorder.note(endpoint, reason, detail)
+
+
+def tell_node(recorder: Recorder, bundle: Bundle, policy: TrafficPolicy, place: Place) -> None:
+    """Of what is for each node's own clients: that it is on the client's node, or that this is not known."""
+    if policy.local_only:
+        tell(recorder, bundle, Reason.ON_NODE if place.node else Reason.NODE_UNKNOWN)
 
 
 def tell_rank(recorder: Recorder | None, bundle: Bundle, rank: tuple[int, int, bool], policy: TrafficPolicy) -> None:
@@ -35,12 +42,6 @@ def tell_rank(recorder: Recorder | None, bundle: Bundle, rank: tuple[int, int, b
         tell(recorder, bundle, Reason.UNORDERED)
     if demoted:
         tell(recorder, bundle, Reason.IN_DOUBT)
-
-
-def tell_shadows(recorder: Recorder | None, bundle: Bundle) -> None:
-    """Which networks are shown in its place."""
-    networks = sorted({each.network for each in bundle.traits.shadows})
-    tell(recorder, bundle, Reason.SHADOWED, f"network {', '.join(networks)}")
 
 
 def tell_family(recorder: Recorder, bundles: Iterable[Bundle], family: str) -> None:

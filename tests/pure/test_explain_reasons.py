@@ -23,6 +23,7 @@ from registry.model.facts import (
     SliceEndpoint,
     SlicePort,
 )
+from registry.model.gateways import Gateway
 from registry.model.names import Kind
 from registry.model.reasons import Effect, Reason
 from registry.model.standing import Standing
@@ -91,6 +92,12 @@ def gated(**condition: bool) -> Told:
     return Told(network="away", gateways={"away": [GATE]}).has(a_service(), a_slice_of(**condition))
 
 
+def listed_gateway() -> Told:
+    """The address is the gateway of the other network too, behind which the service has an endpoint."""
+    gate = Gateway(IT, 8080)
+    return Told(network="home", gateways={"away": [gate]}).has().beside(network="away")
+
+
 WORLDS: dict[Reason, Callable[[], Told]] = {
     Reason.READY: lambda: Told().has(),
     Reason.DRAINING: lambda: Told().has(a_service(), a_slice_of(**DRAINING)),
@@ -129,6 +136,7 @@ WORLDS: dict[Reason, Callable[[], Told]] = {
     ).has(),
     Reason.NOT_ON_NODE: lambda: Told(policy=LOCAL, place=HERE._replace(node="n2")).has(*on_node()),
     Reason.SHADOWED: lambda: Told(network="z", place=NOWHERE).has().beside(*ECHO_WITH_IT, network="y"),
+    Reason.IS_GATEWAY: listed_gateway,
     Reason.NETWORK_WITHOUT_GATEWAY: lambda: Told(network="away").has(),
     Reason.NOTHING_READY: lambda: gated(**DRAINING),
     Reason.NOT_COUNTED: lambda: gated(**DRAINING).tell(a_slice("10.0.0.2", name="echo-2")),
@@ -179,6 +187,7 @@ MENDS: dict[Reason, Callable[[Told], object]] = {
         (Reason.NETWORK_WITHOUT_GATEWAY, Reason.NOTHING_READY, Reason.NOT_COUNTED),
         lambda world: world.index.set_network(A, "home") or world.index.commit(),
     ),
+    Reason.IS_GATEWAY: lambda world: setattr(world, "gateways", {"away": [GATE]}),
     Reason.CLUSTER_SHRUNK: lambda world: world.tell(a_slice(IT, name="echo-0")),
     Reason.NOT_EXPORTED: lambda world: world.tell(ServiceExport("shop", "echo")),
     Reason.NOT_SELECTED: lambda world: world.tell(replace(a_service(), labels=(("shared", "yes"),))),

@@ -20,7 +20,7 @@ from registry.views.place import Place
 from registry.views.policy import Distribution, Fallback, Selector, TrafficPolicy
 
 PORT = 80
-NETWORKS = ["", "net-a", "net-b"]
+NETWORKS = ["", "net-a", "net-b", "net-c"]
 FAMILIES = ["", "IPv4", "IPv6"]
 ZONES = [Locality("eu", "eu-1", "a"), Locality("eu", "eu-2", "a"), Locality("eu", "eu-1", "b"), Locality("", "", "b")]
 UNWEIGHTED = [each for each in Distribution if each is not Distribution.WEIGHTED]
@@ -96,10 +96,12 @@ def shown(service: MergedService, place: Place, policy: TrafficPolicy) -> list[s
 
 def expected(members: Sequence[Endpoint], place: Place, policy: TrafficPolicy) -> list[set[tuple[str, ...]]]:
     ranked: dict[tuple[int, int, bool], set[tuple[str, ...]]] = {}
+    taken: set[str] = set()
     candidates = [each for each in members if is_candidate(each, place, policy)]
-    for each in candidates:
-        if any(twin.network < each.network and share_an_address(twin, each) for twin in candidates):
+    for each in sorted(candidates, key=lambda each: each.network):
+        if not taken.isdisjoint(addresses_of(each)):
             continue
+        taken.update(addresses_of(each))
         tier = tier_of(each, policy)
         assert tier is not None
         ranked.setdefault((tier, distance(each, place, policy), each.demoted), set()).add(turned(each, place.family))
@@ -113,10 +115,6 @@ def is_candidate(endpoint: Endpoint, place: Place, policy: TrafficPolicy) -> boo
     if place.network != endpoint.network and "" not in (place.network, endpoint.network):
         return False
     return not policy.local_only or place.node == "" or same_node(endpoint, place)
-
-
-def share_an_address(one: Endpoint, other: Endpoint) -> bool:
-    return not set(addresses_of(one)).isdisjoint(addresses_of(other))
 
 
 def tier_of(endpoint: Endpoint, policy: TrafficPolicy) -> int | None:
