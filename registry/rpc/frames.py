@@ -192,11 +192,55 @@ def word(payload: bytes) -> int:
     return value
 
 
+# The form of what comes. What breaks it ends the stream or, mostly, the connection.
+
+
+def check_priority(stream_id: int, payload: bytes) -> None:
+    """Section 6.3."""
+    if stream_id == 0:
+        raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, "PRIORITY of no stream")
+    if len(payload) != 5:
+        raise StreamFaultError(stream_id, ErrorCode.FRAME_SIZE_ERROR, "PRIORITY has 5 bytes")
+    if word(payload) & MAX_STREAM_ID == stream_id:
+        raise StreamFaultError(stream_id, ErrorCode.PROTOCOL_ERROR, "a stream that depends on itself")
+
+
+def check_settings(flags: int, stream_id: int, payload: bytes) -> None:
+    """Section 6.5."""
+    if stream_id:
+        raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, "SETTINGS of a stream")
+    if flags & ACK and payload:
+        raise ConnectionFaultError(ErrorCode.FRAME_SIZE_ERROR, "a SETTINGS ACK has no payload")
+
+
 def parse_settings(payload: bytes) -> Iterator[tuple[int, int]]:
     """The (identifier, value) pairs of a SETTINGS frame, in order."""
     if len(payload) % _SETTING.size:
         raise ConnectionFaultError(ErrorCode.FRAME_SIZE_ERROR, f"SETTINGS of {len(payload)} bytes, not a multiple of 6")
     return iter(_SETTING.iter_unpack(payload))
+
+
+def check_ping(stream_id: int, payload: bytes) -> None:
+    """Section 6.7."""
+    if len(payload) != 8:
+        raise ConnectionFaultError(ErrorCode.FRAME_SIZE_ERROR, "PING has 8 bytes")
+    if stream_id:
+        raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, "PING of a stream")
+
+
+def check_goaway(stream_id: int, payload: bytes) -> None:
+    """Section 6.8."""
+    if stream_id:
+        raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, "GOAWAY of a stream")
+    if len(payload) < 8:
+        raise ConnectionFaultError(ErrorCode.FRAME_SIZE_ERROR, "GOAWAY has 8 bytes at least")
+
+
+def parse_window_update(payload: bytes) -> int:
+    """Section 6.9: the increment. It may be 0, which is a fault of the stream or connection it is for."""
+    if len(payload) != 4:
+        raise ConnectionFaultError(ErrorCode.FRAME_SIZE_ERROR, "WINDOW_UPDATE has 4 bytes")
+    return word(payload) & MAX_WINDOW
 
 
 def unpad(flags: int, payload: bytes) -> bytes:

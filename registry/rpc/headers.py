@@ -1,4 +1,4 @@
-"""Header blocks: decoding and checking what clients send, encoding what they get.
+"""Header blocks: putting together, decoding and checking what clients send, encoding what they get.
 
 What is sent is encoded without state (RFC 7541 section 6.2.2, literal without indexing; section 6.1 for what the static
 table has), so that the same bytes do for every connection. Decoding is ``hpack``'s.
@@ -11,9 +11,13 @@ from collections.abc import Iterable
 from hpack import Decoder
 from hpack.exceptions import HPACKError, OversizedHeaderListError
 
-from registry.rpc.frames import ConnectionFaultError, ErrorCode, StreamFaultError
+from registry.rpc import frames
+from registry.rpc.frames import MAX_STREAM_ID, ConnectionFaultError, ErrorCode, StreamFaultError
 
 Header = tuple[bytes, bytes]
+
+Block = tuple[int, list[Header], bool]
+"""A whole header block: its stream, what it says, and whether it ends the stream (END_STREAM)."""
 
 TABLE_SIZE_ZERO = b"\x20"
 """Dynamic table size update to 0 (RFC 7541 section 6.3): what follows never refers to the dynamic table, whatever size
@@ -74,6 +78,49 @@ class HeaderDecoder:
             raise ConnectionFaultError(
                 ErrorCode.COMPRESSION_ERROR, f"a header block nobody can decode: {error}"
             ) from error
+
+
+class BlockReader:
+    """Puts the header blocks of one connection together: HEADERS, and the CONTINUATION frames after it."""
+
+    def __init__(self, max_list_bytes: int) -> None:
+        self._max_bytes = max_list_bytes
+        self._decoder = HeaderDecoder(max_list_bytes)
+        self._begun: tuple[int, bytearray, bool] | None = None
+
+    def headers(self, flags: int, stream_id: int, payload: bytes) -> Block | None:
+        """A HEADERS frame (section 6.2); the block, None when it is not whole.
+
+        Raises:
+            ConnectionFaultError: it breaks a rule, or cannot be decoded.
+        """
+        if stream_id % 2 == 0:
+            raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, "HEADERS on a stream that is not a client's")
+        block = frames.unpad(flags, payload)
+        if flags & frames.HAS_PRIORITY:
+            if len(block) < 5:
+                raise ConnectionFaultError(ErrorCode.FRAME_SIZE_ERROR, "HEADERS with half a priority")
+            if frames.word(block) & MAX_STREAM_ID == stream_id:
+                raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, "a stream that depends on itself")
+            block = block[5:]
+        ended = bool(flags & frames.END_STREAM)
+        if flags & frames.END_HEADERS:
+            return stream_id, self._decoder.decode(block), ended
+        self._begun = (stream_id, bytearray(block), ended)
+        return None
+
+    def continuation(self, flags: int, stream_id: int, payload: bytes) -> Block | None:
+        """A CONTINUATION frame (section 6.10), with results and errors as ``headers`` has them."""
+        if self._begun is None or self._begun[0] != stream_id:
+            raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, "CONTINUATION without its HEADERS")
+        stream_id, block, ended = self._begun
+        block += payload
+        if len(block) > self._max_bytes:
+            raise ConnectionFaultError(ErrorCode.ENHANCE_YOUR_CALM, "a header block larger than allowed")
+        if not flags & frames.END_HEADERS:
+            return None
+        self._begun = None
+        return stream_id, self._decoder.decode(bytes(block)), ended
 
 
 def check_request(stream_id: int, headers: list[Header]) -> int | None:

@@ -117,6 +117,7 @@ class Link:
         self._peer = ""
         now = loop.time()
         self._connection = Connection(site.limits, self, now)
+        self._out = self._connection.out
         self._vigil = Vigil(site.limits, now)
 
     # asyncio.Protocol
@@ -176,7 +177,7 @@ class Link:
             self._site.ready(self)
 
     def begin(self, stream_id: int) -> None:
-        self._connection.respond(stream_id, messages.RESPONSE_HEAD)
+        self._out.respond(stream_id, messages.RESPONSE_HEAD)
 
     def send(self, stream_id: int, message: bytes) -> bool:
         if len(message) > self._site.limits.sent_message_bytes:
@@ -190,15 +191,15 @@ class Link:
         framed = shared.framed(message)
         if len(framed) <= SHARED_BYTES:
             frame = shared.frame(stream_id, message)
-            if self._connection.send_framed(stream_id, frame, len(framed)):
+            if self._out.send_framed(stream_id, frame, len(framed)):
                 return True
-        return self._connection.send(stream_id, framed)
+        return self._out.send(stream_id, framed)
 
     def end(self, stream_id: int, block: bytes) -> None:
-        self._connection.finish(stream_id, block)
+        self._out.finish(stream_id, block)
 
     def cancel(self, stream_id: int) -> None:
-        self._connection.reset(stream_id, ErrorCode.CANCEL)
+        self._out.reset(stream_id, ErrorCode.CANCEL)
 
     def forget(self, call: Call) -> None:
         self._calls.pop(call.stream_id, None)
@@ -225,8 +226,8 @@ class Link:
         if self._transport is None or self._leaving:
             return
         self._leaving = True
-        self._connection.go_away(last=False)
-        self._connection.ping(GOAWAY_PING)
+        self._out.go_away(last=False)
+        self._out.ping(GOAWAY_PING)
         self._goaway_timer = self._loop.call_later(GOAWAY_SECONDS, self._leave_now)
         self._write()
 
@@ -241,7 +242,7 @@ class Link:
             return
         self._goaway_timer.cancel()
         self._goaway_timer = None
-        self._connection.go_away(last=True)
+        self._out.go_away(last=True)
         for call in list(self._calls.values()):
             call.leave()
         self.flush()
@@ -258,7 +259,7 @@ class Link:
                 self._refuse(stream_id)
             return
         except RpcError as error:
-            self._connection.finish(stream_id, messages.trailers_only(error.code, error.message))
+            self._out.finish(stream_id, messages.trailers_only(error.code, error.message))
             return
         call = self._calls[stream_id] = Call(self, stream_id, head, self._site.limits.received_message_bytes)
         self._vigil.streams(len(self._calls), self._loop.time())
@@ -295,9 +296,9 @@ class Link:
         """Answer what is not gRPC, once all of it is here."""
         error = self._refused.pop(stream_id, None)
         if error is not None:
-            self._connection.respond(stream_id, messages.refusal_head(error))
-            self._connection.send(stream_id, error.message.encode() + b"\n")
-            self._connection.finish(stream_id)
+            self._out.respond(stream_id, messages.refusal_head(error))
+            self._out.send(stream_id, error.message.encode() + b"\n")
+            self._out.finish(stream_id)
 
     def _route(self, path: str) -> StreamMethod:
         method = self._site.routes.get(path)
@@ -330,7 +331,7 @@ class Link:
         if transport is None:
             return
         self._made = 0
-        out = self._connection.take()
+        out = self._out.take()
         if out:
             transport.write(out[0] if len(out) == 1 else b"".join(out))
         if self._connection.failed or (self._leaving and self._goaway_timer is None and not self._connection.streams):
@@ -344,7 +345,7 @@ class Link:
             self._vigil.greeted()
         verdict = self._vigil.check(now)
         if verdict is Verdict.PING:
-            self._connection.ping(KEEPALIVE_PING)
+            self._out.ping(KEEPALIVE_PING)
             self._write()
         elif verdict is Verdict.IDLE and not (self._leaving and self._goaway_timer is None):
             self.leave()

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from support.h2_client import HELLO, request
 
 from registry.rpc import frames
-from registry.rpc.connection import CONNECTION_WINDOW, STREAM_WINDOW, Connection
+from registry.rpc.connection import CONNECTION_WINDOW, Connection
 from registry.rpc.frames import ErrorCode, FrameReader, Setting
 from registry.rpc.headers import Header, encode
 from registry.rpc.limits import Limits
+from registry.rpc.streams import STREAM_WINDOW
 
 OK = encode([(b":status", b"200")])
 DONE = encode([(b"grpc-status", b"0")])
@@ -58,7 +59,7 @@ class Rig:
         self.connection.receive(b"".join(data), self.now)
 
     def sent(self) -> list[frames.Frame]:
-        return self._reader.feed(b"".join(self.connection.take()))
+        return self._reader.feed(b"".join(self.connection.out.take()))
 
     @property
     def failure(self) -> object:
@@ -70,9 +71,9 @@ def test_request_is_told_answered_and_ended() -> None:
     rig = Rig()
     rig.feed(request(1), frames.data(1, b"abc", end_stream=True))
     assert rig.told == [("request", 1, False), ("content", 1, b"abc", True)]
-    rig.connection.respond(1, OK)
-    assert rig.connection.send(1, b"xyz")
-    rig.connection.finish(1, DONE)
+    rig.connection.out.respond(1, OK)
+    assert rig.connection.out.send(1, b"xyz")
+    rig.connection.out.finish(1, DONE)
     assert [(kind, flags, at) for kind, flags, at, _ in rig.sent()] == [
         (frames.HEADERS, frames.END_HEADERS, 1),
         (frames.DATA, 0, 1),
@@ -84,7 +85,7 @@ def test_request_is_told_answered_and_ended() -> None:
 def test_response_that_is_complete_before_its_request_says_that_the_rest_is_not_wanted() -> None:
     rig = Rig()
     rig.feed(request(1))
-    rig.connection.finish(1, DONE)
+    rig.connection.out.finish(1, DONE)
     rig.feed(frames.data(1, b"late"))
     assert [frame[0] for frame in rig.sent()] == [frames.HEADERS, frames.RST_STREAM]
     assert rig.failure is None
@@ -165,9 +166,9 @@ def test_streams_beyond_the_promise_are_refused() -> None:
 def test_windows_hold_back_what_does_not_fit_and_say_when_it_is_through() -> None:
     rig = Rig()
     rig.feed(frames.settings({Setting.INITIAL_WINDOW_SIZE: 10}), request(1))
-    rig.connection.respond(1, OK)
+    rig.connection.out.respond(1, OK)
     rig.sent()
-    assert not rig.connection.send(1, b"0123456789abcdef")
+    assert not rig.connection.out.send(1, b"0123456789abcdef")
     assert [frame[3] for frame in rig.sent()] == [b"0123456789"]
     rig.feed(frames.window_update(1, 2))
     assert [frame[3] for frame in rig.sent()] == [b"ab"]
@@ -182,21 +183,21 @@ def test_what_was_framed_before_goes_out_whole_or_not_at_all() -> None:
     rig.feed(request(1), frames.window_update(1, 100_000))
     content = bytes(40_000)
     framed = frames.all_data(1, content)
-    assert rig.connection.send_framed(1, framed, len(content))
+    assert rig.connection.out.send_framed(1, framed, len(content))
     assert [len(payload) for _, _, _, payload in rig.sent()] == [16_384, 16_384, 7_232]
-    assert not rig.connection.send_framed(1, framed, len(content)), "the connection's window has 25,535 left"
+    assert not rig.connection.out.send_framed(1, framed, len(content)), "the connection's window has 25,535 left"
     assert rig.sent() == []
-    assert not rig.connection.send(1, content)
+    assert not rig.connection.out.send(1, content)
     assert sum(len(payload) for _, _, _, payload in rig.sent()) == 25_535
 
 
 def test_window_that_settings_make_negative_has_to_be_filled_first() -> None:
     rig = Rig()
     rig.feed(request(1))
-    rig.connection.send(1, bytes(60_000))
+    rig.connection.out.send(1, bytes(60_000))
     rig.feed(frames.settings({Setting.INITIAL_WINDOW_SIZE: 0}))
     rig.sent()
-    assert not rig.connection.send(1, b"x")
+    assert not rig.connection.out.send(1, b"x")
     rig.feed(frames.window_update(1, 60_000))
     assert rig.sent() == []
     rig.feed(frames.window_update(1, 1))
@@ -206,9 +207,9 @@ def test_window_that_settings_make_negative_has_to_be_filled_first() -> None:
 def test_trailers_wait_for_what_the_windows_hold_back() -> None:
     rig = Rig()
     rig.feed(frames.settings({Setting.INITIAL_WINDOW_SIZE: 1}), request(1, end=True))
-    rig.connection.respond(1, OK)
-    rig.connection.send(1, b"ab")
-    rig.connection.finish(1, DONE)
+    rig.connection.out.respond(1, OK)
+    rig.connection.out.send(1, b"ab")
+    rig.connection.out.finish(1, DONE)
     rig.sent()
     rig.feed(frames.window_update(1, 1))
     assert [(frame[0], frame[3] if frame[0] == frames.DATA else b"") for frame in rig.sent()] == [
@@ -221,7 +222,7 @@ def test_one_connection_window_serves_all_streams_in_turn() -> None:
     rig = Rig()
     rig.feed(frames.settings({Setting.INITIAL_WINDOW_SIZE: 1 << 20}), request(1), request(3))
     for at in (1, 3):
-        rig.connection.send(at, bytes(100_000))
+        rig.connection.out.send(at, bytes(100_000))
     assert sum(len(frame[3]) for frame in rig.sent() if frame[0] == frames.DATA) == frames.DEFAULT_WINDOW
     served = []
     for _ in range(4):
@@ -299,7 +300,7 @@ def test_one_settings_frame_with_thousands_of_values_is_a_flood() -> None:
 def test_answers_to_pings_of_ours_are_free() -> None:
     rig = Rig(Limits(control_frames=5, burst_seconds=1))
     for _ in range(100):
-        rig.connection.ping(bytes(8))
+        rig.connection.out.ping(bytes(8))
         rig.feed(frames.ping(bytes(8), ack=True))
     assert rig.failure is None
     rig.feed(frames.ping(bytes(8), ack=True) * 10)
@@ -308,7 +309,7 @@ def test_answers_to_pings_of_ours_are_free() -> None:
 
 def test_streams_after_the_last_goaway_are_not_free() -> None:
     rig = Rig(Limits(control_frames=20, burst_seconds=1))
-    rig.connection.go_away(last=True)
+    rig.connection.out.go_away(last=True)
     for number in range(1, 101, 2):
         rig.feed(request(number))
     assert rig.failure is ErrorCode.ENHANCE_YOUR_CALM
@@ -335,9 +336,9 @@ def test_continuation_flood_ends_the_connection() -> None:
 def test_goaway_twice_serves_what_was_begun_and_ignores_what_comes_after() -> None:
     rig = Rig()
     rig.feed(request(1))
-    rig.connection.go_away(last=False)
+    rig.connection.out.go_away(last=False)
     rig.feed(request(3))
-    rig.connection.go_away(last=True)
+    rig.connection.out.go_away(last=True)
     rig.feed(request(5), frames.data(5, b"x"), frames.window_update(5, 1))
     last = [frames.word(payload) for kind, _, _, payload in rig.sent() if kind == frames.GOAWAY]
     assert last == [(1 << 31) - 1, 3]
@@ -348,10 +349,10 @@ def test_goaway_twice_serves_what_was_begun_and_ignores_what_comes_after() -> No
 def test_first_block_after_a_change_of_the_table_size_says_that_no_table_is_used() -> None:
     rig = Rig()
     rig.feed(request(1), request(3), request(5))
-    rig.connection.respond(1, OK)
-    rig.connection.respond(3, OK)
+    rig.connection.out.respond(1, OK)
+    rig.connection.out.respond(3, OK)
     rig.feed(frames.settings({Setting.HEADER_TABLE_SIZE: 0}))
-    rig.connection.respond(5, OK)
+    rig.connection.out.respond(5, OK)
     assert [frame[3] for frame in rig.sent() if frame[0] == frames.HEADERS] == [b"\x20" + OK, OK, b"\x20" + OK]
 
 
@@ -383,7 +384,7 @@ def test_whatever_comes_is_understood_or_refused_and_the_books_are_right(parts: 
         rig.feed(part)
         for each in list(rig.told):
             if each[0] == "request":
-                rig.connection.send(int(str(each[1])), b"answer" * 100)
+                rig.connection.out.send(int(str(each[1])), b"answer" * 100)
         sent = rig.sent()
         began = {each[1] for each in rig.told if each[0] == "request"}
         ended = {each[1] for each in rig.told if each[0] == "abort"}
