@@ -30,6 +30,7 @@ from registry.model.names import ClusterId, Kind, ObjectRef, ServiceKey
 from registry.model.services import ChangeSet, MergedService
 from registry.networks import Networks
 from registry.pipeline import Pipeline
+from registry.protos import registry_pb2 as pb
 from registry.rpc.server import ListenError, RpcServer
 from registry.rpc.tls import ServerTls, TlsError
 from registry.servers.ads import ClientStatus, XdsServer
@@ -45,8 +46,9 @@ from registry.sources.kubernetes.kubeconfig import Kubeconfig
 from registry.sources.kubernetes.reflector import Connect, KubernetesSource
 from registry.sources.manifests import ManifestsSource
 from registry.telemetry import Metrics
+from registry.views.lookup import place_of_client
 from registry.views.names import Names
-from registry.views.place import place_of
+from registry.views.place import Place, place_of
 from registry.views.policy import ResolvedPolicy
 from registry.writers.export_conditions import ExportConditionWriter
 from registry.writers.fleet import WriterFleet
@@ -92,7 +94,10 @@ class Registry:
             identifier="mesh-registry", max_names=config.limits.subscriptions, group=self._group, clock=time.time
         )
         self._xds = XdsServer(self._store, time.time, options)
-        self._lookup = LookupServer(self._index.get, self._names)
+        self._publisher = Publisher(
+            self._store, self._names, parse_address(config.envoy.listener), config.policy_rules()
+        )
+        self._lookup = LookupServer(self._index.get, self._names, self._publisher, self._place_of_client)
         services = (*self._xds.services(), self._lookup.service())
         self._health = HealthServer(services)
         services = (*services, self._health.service())
@@ -101,9 +106,6 @@ class Registry:
         self._export_writers: dict[ClusterId, ExportConditionWriter] = {}
         self._conditions = WriterFleet(self._make_export_writer)
         self._memory = self._make_memory()
-        self._publisher = Publisher(
-            self._store, self._names, parse_address(config.envoy.listener), config.policy_rules()
-        )
         self._pipeline = self._make_pipeline()
         self._networks = Networks(self._pipeline)
         self._watch = LivenessWatch(config.liveness.rules(), time.monotonic, self._pipeline)
@@ -272,7 +274,7 @@ class Registry:
                 log_conflicts,
                 *([memory.publish] if memory is not None else []),
             ],
-            gateway_audiences=[self._publisher.set_gateways, self._look_at_gateways],
+            gateway_audiences=[self._publisher.set_gateways, self._lookup.set_gateways, self._look_at_gateways],
             bystanders=[self._look_again],
             observers=observers,
             metrics=self._metrics,
@@ -370,7 +372,13 @@ class Registry:
         """Who is shown the same: of assignments clients of one place, of all else everybody."""
         if kind is not EDS:
             return ""
-        place = place_of(node.locality, node.metadata, node.id)
+        return self._met(place_of(node.locality, node.metadata, node.id))
+
+    def _place_of_client(self, client: pb.Client) -> Place:
+        return self._met(place_of_client(client))
+
+    def _met(self, place: Place) -> Place:
+        """A client there looks at endpoints."""
         self._networks.client_of(place.network)
         return place
 

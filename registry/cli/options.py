@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from ipaddress import ip_address
 from typing import TypeVar
 
 import click
@@ -42,6 +43,37 @@ class AddressOption(click.ParamType[Address]):
             return parse_address(str(value))
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+def _addresses(_context: click.Context, _option: click.Parameter, value: str) -> str:
+    found = [each.strip() for each in value.split(",")] if value else []
+    for each in found:
+        try:
+            ip_address(each)
+        except ValueError as error:
+            raise click.BadParameter(f"{error}; expected one or more, with commas between") from None
+    return ",".join(found)
+
+
+def place_options(command: Command) -> Command:
+    """Where a client is. Its ``addresses`` come as one text, with commas."""
+    options = (
+        click.option("--cluster", metavar="NAME", default="", help="The member cluster the client runs in."),
+        click.option("--region", metavar="R", default="", help="The client's region."),
+        click.option("--zone", metavar="Z", default="", help="The client's zone."),
+        click.option("--network", metavar="NAME", default="", help="The network the client is on."),
+        click.option("--node-name", metavar="NODE", default="", help="The Kubernetes node the client runs on."),
+        click.option(
+            "--addresses",
+            metavar="IP[,IP]",
+            default="",
+            callback=_addresses,
+            help="The client's own addresses; an endpoint of both families is reached by that of the first one first.",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 def _server(default: str, variable: str, what: str) -> Callable[[Command], Command]:

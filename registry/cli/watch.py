@@ -10,7 +10,7 @@ import click
 import grpc
 from google.protobuf.json_format import MessageToDict
 
-from registry.cli.options import ServiceArgument, grpc_server_address
+from registry.cli.options import ServiceArgument, grpc_server_address, place_options
 from registry.cli.output import JSON
 from registry.config import Address
 from registry.errors import ServerUnavailableError
@@ -21,7 +21,7 @@ METHOD = "/registry.v1.Registry/Watch"
 TEXT = "text"
 
 Endpoints = Mapping[tuple[str, str], str]
-"""Address and cluster -> the rest of the line."""
+"""Address and cluster, or to a client address and port -> the rest of the line."""
 
 
 @click.command()
@@ -29,19 +29,27 @@ Endpoints = Mapping[tuple[str, str], str]
 @click.option(
     "-o", "--output", type=click.Choice([TEXT, JSON]), default=TEXT, show_default=True, help="JSON: one object a line."
 )
+@place_options
+@click.option("--reasons", is_flag=True, help="As a client; with -o json also why of each endpoint.")
 @grpc_server_address
-def watch(service: ServiceKey, output: str, server: Address) -> None:
+def watch(service: ServiceKey, output: str, reasons: bool, server: Address, **place: str) -> None:
     """Show the endpoints of a service, then every change of them, until Ctrl-C.
 
-    Endpoints that came are marked +, those that went -, those that changed ~.
+    Endpoints that came are marked +, those that went -, those that changed ~. With the place of a client (--zone and
+    the like) what it is to use is shown, of each port: priority, the weight of the locality, and that of the endpoint.
     """
+    request = pb.WatchRequest(services=[pb.ServiceName(namespace=service.namespace, name=service.name)])
+    placed = reasons or any(place.values())
+    if placed:
+        request.client.CopyFrom(_client(**place))
+        request.reasons = reasons
     held: Endpoints = {}
     try:
-        for response in _responses(service, server):
+        for response in _responses(service, request, server):
             if output == JSON:
                 click.echo(json.dumps(MessageToDict(response, preserving_proto_field_name=True)))
                 continue
-            endpoints = _endpoints(response)
+            endpoints = _targets(response) if placed else _endpoints(response)
             state = "absent" if response.HasField("absent") else f"{len(endpoints)} endpoints"
             click.echo(f"{datetime.now().astimezone():%H:%M:%S.%f}  {service}  {state}")
             for line in difference(held, endpoints):
@@ -61,8 +69,12 @@ def difference(before: Endpoints, after: Endpoints) -> Iterator[str]:
         yield f"{mark} {key[0]}  {text}"
 
 
-def _responses(service: ServiceKey, server: Address) -> Iterator[pb.WatchResponse]:
-    request = pb.WatchRequest(services=[pb.ServiceName(namespace=service.namespace, name=service.name)])
+def _client(*, cluster: str, region: str, zone: str, network: str, node_name: str, addresses: str) -> pb.Client:
+    own = addresses.split(",") if addresses else []
+    return pb.Client(cluster=cluster, region=region, zone=zone, network=network, node=node_name, addresses=own)
+
+
+def _responses(service: ServiceKey, request: pb.WatchRequest, server: Address) -> Iterator[pb.WatchResponse]:
     with grpc.insecure_channel(str(server)) as channel:
         call = channel.unary_stream(
             METHOD,
@@ -91,3 +103,26 @@ def _endpoints(response: pb.WatchResponse) -> Endpoints:
         )
         for endpoint in response.service.endpoints
     }
+
+
+def _targets(response: pb.WatchResponse) -> Endpoints:
+    """By address and port, and the service's own port."""
+    return {
+        (_socket(target), f"{port.number}"): "  ".join(
+            (
+                f"port {port.number}",
+                f"priority {group.priority}",
+                f"{group.locality.region}/{group.locality.zone}/{group.locality.sub_zone} of weight {group.weight}",
+                f"weight {target.weight}",
+                "gateway" if target.gateway else pb.Health.Name(target.health).removeprefix("HEALTH_"),
+                target.pod or "-",
+            )
+        )
+        for port in response.service.ports
+        for group in port.assignment.groups
+        for target in group.targets
+    }
+
+
+def _socket(target: pb.Target) -> str:
+    return f"[{target.address}]:{target.port}" if ":" in target.address else f"{target.address}:{target.port}"

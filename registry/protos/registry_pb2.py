@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x0eregistry.proto\x12\x0bregistry.v1\".\n\x0bServiceName\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\":\n\rLookupRequest\x12)\n\x07service\x18\x01 \x01(\x0b\x32\x18.registry.v1.ServiceName\"7\n\x0eLookupResponse\x12%\n\x07service\x18\x01 \x01(\x0b\x32\x14.registry.v1.Service\":\n\x0cWatchRequest\x12*\n\x08services\x18\x01 \x03(\x0b\x32\x18.registry.v1.ServiceName\"n\n\rWatchResponse\x12\'\n\x07service\x18\x01 \x01(\x0b\x32\x14.registry.v1.ServiceH\x00\x12*\n\x06\x61\x62sent\x18\x02 \x01(\x0b\x32\x18.registry.v1.ServiceNameH\x00\x42\x08\n\x06update\"\xda\x01\n\x07Service\x12&\n\x04name\x18\x01 \x01(\x0b\x32\x18.registry.v1.ServiceName\x12\x0c\n\x04host\x18\x02 \x01(\t\x12 \n\x05ports\x18\x03 \x03(\x0b\x32\x11.registry.v1.Port\x12(\n\tendpoints\x18\x04 \x03(\x0b\x32\x15.registry.v1.Endpoint\x12\x10\n\x08\x63lusters\x18\x05 \x03(\t\x12\x0f\n\x07version\x18\x06 \x01(\t\x12\x10\n\x08headless\x18\x07 \x01(\x08\x12\x18\n\x10\x61\x66\x66inity_seconds\x18\x08 \x01(\r\"L\n\x04Port\x12\x0e\n\x06number\x18\x01 \x01(\r\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x10\n\x08protocol\x18\x03 \x01(\t\x12\x14\n\x0c\x61pp_protocol\x18\x04 \x01(\t\"\xd2\x03\n\x08\x45ndpoint\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12/\n\x05ports\x18\x02 \x03(\x0b\x32 .registry.v1.Endpoint.PortsEntry\x12#\n\x06health\x18\x03 \x01(\x0e\x32\x13.registry.v1.Health\x12\'\n\x08locality\x18\x04 \x01(\x0b\x32\x15.registry.v1.Locality\x12\x0f\n\x07\x63luster\x18\x05 \x01(\t\x12\x0f\n\x07network\x18\x06 \x01(\t\x12\x0b\n\x03pod\x18\x07 \x01(\t\x12\x0c\n\x04node\x18\x08 \x01(\t\x12\x17\n\x0fservice_account\x18\t \x01(\t\x12\x0e\n\x06weight\x18\n \x01(\r\x12\x31\n\x06labels\x18\x0b \x03(\x0b\x32!.registry.v1.Endpoint.LabelsEntry\x12\x10\n\x08priority\x18\x0c \x01(\r\x12\x10\n\x08hostname\x18\r \x01(\t\x12\x1c\n\x14\x61\x64\x64itional_addresses\x18\x0e \x03(\t\x1a,\n\nPortsEntry\x12\x0b\n\x03key\x18\x01 \x01(\r\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\":\n\x08Locality\x12\x0e\n\x06region\x18\x01 \x01(\t\x12\x0c\n\x04zone\x18\x02 \x01(\t\x12\x10\n\x08sub_zone\x18\x03 \x01(\t*I\n\x06Health\x12\x16\n\x12HEALTH_UNSPECIFIED\x10\x00\x12\x12\n\x0eHEALTH_HEALTHY\x10\x01\x12\x13\n\x0fHEALTH_DRAINING\x10\x02\x32\x8f\x01\n\x08Registry\x12\x41\n\x06Lookup\x12\x1a.registry.v1.LookupRequest\x1a\x1b.registry.v1.LookupResponse\x12@\n\x05Watch\x12\x19.registry.v1.WatchRequest\x1a\x1a.registry.v1.WatchResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x0eregistry.proto\x12\x0bregistry.v1\".\n\x0bServiceName\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"p\n\rLookupRequest\x12)\n\x07service\x18\x01 \x01(\x0b\x32\x18.registry.v1.ServiceName\x12#\n\x06\x63lient\x18\x02 \x01(\x0b\x32\x13.registry.v1.Client\x12\x0f\n\x07reasons\x18\x03 \x01(\x08\"i\n\x06\x43lient\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x0e\n\x06region\x18\x02 \x01(\t\x12\x0c\n\x04zone\x18\x03 \x01(\t\x12\x0f\n\x07network\x18\x04 \x01(\t\x12\x0c\n\x04node\x18\x05 \x01(\t\x12\x11\n\taddresses\x18\x06 \x03(\t\"7\n\x0eLookupResponse\x12%\n\x07service\x18\x01 \x01(\x0b\x32\x14.registry.v1.Service\"p\n\x0cWatchRequest\x12*\n\x08services\x18\x01 \x03(\x0b\x32\x18.registry.v1.ServiceName\x12#\n\x06\x63lient\x18\x02 \x01(\x0b\x32\x13.registry.v1.Client\x12\x0f\n\x07reasons\x18\x03 \x01(\x08\"n\n\rWatchResponse\x12\'\n\x07service\x18\x01 \x01(\x0b\x32\x14.registry.v1.ServiceH\x00\x12*\n\x06\x61\x62sent\x18\x02 \x01(\x0b\x32\x18.registry.v1.ServiceNameH\x00\x42\x08\n\x06update\"\xda\x01\n\x07Service\x12&\n\x04name\x18\x01 \x01(\x0b\x32\x18.registry.v1.ServiceName\x12\x0c\n\x04host\x18\x02 \x01(\t\x12 \n\x05ports\x18\x03 \x03(\x0b\x32\x11.registry.v1.Port\x12(\n\tendpoints\x18\x04 \x03(\x0b\x32\x15.registry.v1.Endpoint\x12\x10\n\x08\x63lusters\x18\x05 \x03(\t\x12\x0f\n\x07version\x18\x06 \x01(\t\x12\x10\n\x08headless\x18\x07 \x01(\x08\x12\x18\n\x10\x61\x66\x66inity_seconds\x18\x08 \x01(\r\"y\n\x04Port\x12\x0e\n\x06number\x18\x01 \x01(\r\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x10\n\x08protocol\x18\x03 \x01(\t\x12\x14\n\x0c\x61pp_protocol\x18\x04 \x01(\t\x12+\n\nassignment\x18\x05 \x01(\x0b\x32\x17.registry.v1.Assignment\"h\n\nAssignment\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\"\n\x06groups\x18\x02 \x03(\x0b\x32\x12.registry.v1.Group\x12%\n\x07reasons\x18\x03 \x03(\x0b\x32\x14.registry.v1.Reasons\"x\n\x05Group\x12\x10\n\x08priority\x18\x01 \x01(\r\x12\'\n\x08locality\x18\x02 \x01(\x0b\x32\x15.registry.v1.Locality\x12\x0e\n\x06weight\x18\x03 \x01(\r\x12$\n\x07targets\x18\x04 \x03(\x0b\x32\x13.registry.v1.Target\"\xa9\x01\n\x06Target\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x0c\n\x04port\x18\x02 \x01(\r\x12\x1c\n\x14\x61\x64\x64itional_addresses\x18\x03 \x03(\t\x12#\n\x06health\x18\x04 \x01(\x0e\x32\x13.registry.v1.Health\x12\x0e\n\x06weight\x18\x05 \x01(\r\x12\x0f\n\x07gateway\x18\x06 \x01(\x08\x12\x0f\n\x07\x63luster\x18\x07 \x01(\t\x12\x0b\n\x03pod\x18\x08 \x01(\t\"q\n\x07Reasons\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x0f\n\x07\x63luster\x18\x02 \x01(\t\x12\x0f\n\x07network\x18\x03 \x01(\t\x12\r\n\x05shown\x18\x04 \x01(\x08\x12$\n\x07reasons\x18\x05 \x03(\x0b\x32\x13.registry.v1.Reason\"&\n\x06Reason\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\"\xd2\x03\n\x08\x45ndpoint\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12/\n\x05ports\x18\x02 \x03(\x0b\x32 .registry.v1.Endpoint.PortsEntry\x12#\n\x06health\x18\x03 \x01(\x0e\x32\x13.registry.v1.Health\x12\'\n\x08locality\x18\x04 \x01(\x0b\x32\x15.registry.v1.Locality\x12\x0f\n\x07\x63luster\x18\x05 \x01(\t\x12\x0f\n\x07network\x18\x06 \x01(\t\x12\x0b\n\x03pod\x18\x07 \x01(\t\x12\x0c\n\x04node\x18\x08 \x01(\t\x12\x17\n\x0fservice_account\x18\t \x01(\t\x12\x0e\n\x06weight\x18\n \x01(\r\x12\x31\n\x06labels\x18\x0b \x03(\x0b\x32!.registry.v1.Endpoint.LabelsEntry\x12\x10\n\x08priority\x18\x0c \x01(\r\x12\x10\n\x08hostname\x18\r \x01(\t\x12\x1c\n\x14\x61\x64\x64itional_addresses\x18\x0e \x03(\t\x1a,\n\nPortsEntry\x12\x0b\n\x03key\x18\x01 \x01(\r\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\":\n\x08Locality\x12\x0e\n\x06region\x18\x01 \x01(\t\x12\x0c\n\x04zone\x18\x02 \x01(\t\x12\x10\n\x08sub_zone\x18\x03 \x01(\t*I\n\x06Health\x12\x16\n\x12HEALTH_UNSPECIFIED\x10\x00\x12\x12\n\x0eHEALTH_HEALTHY\x10\x01\x12\x13\n\x0fHEALTH_DRAINING\x10\x02\x32\x8f\x01\n\x08Registry\x12\x41\n\x06Lookup\x12\x1a.registry.v1.LookupRequest\x1a\x1b.registry.v1.LookupResponse\x12@\n\x05Watch\x12\x19.registry.v1.WatchRequest\x1a\x1a.registry.v1.WatchResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,30 +35,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ENDPOINT_PORTSENTRY']._serialized_options = b'8\001'
   _globals['_ENDPOINT_LABELSENTRY']._loaded_options = None
   _globals['_ENDPOINT_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_HEALTH']._serialized_start=1196
-  _globals['_HEALTH']._serialized_end=1269
+  _globals['_HEALTH']._serialized_start=2011
+  _globals['_HEALTH']._serialized_end=2084
   _globals['_SERVICENAME']._serialized_start=31
   _globals['_SERVICENAME']._serialized_end=77
   _globals['_LOOKUPREQUEST']._serialized_start=79
-  _globals['_LOOKUPREQUEST']._serialized_end=137
-  _globals['_LOOKUPRESPONSE']._serialized_start=139
-  _globals['_LOOKUPRESPONSE']._serialized_end=194
-  _globals['_WATCHREQUEST']._serialized_start=196
-  _globals['_WATCHREQUEST']._serialized_end=254
-  _globals['_WATCHRESPONSE']._serialized_start=256
-  _globals['_WATCHRESPONSE']._serialized_end=366
-  _globals['_SERVICE']._serialized_start=369
-  _globals['_SERVICE']._serialized_end=587
-  _globals['_PORT']._serialized_start=589
-  _globals['_PORT']._serialized_end=665
-  _globals['_ENDPOINT']._serialized_start=668
-  _globals['_ENDPOINT']._serialized_end=1134
-  _globals['_ENDPOINT_PORTSENTRY']._serialized_start=1043
-  _globals['_ENDPOINT_PORTSENTRY']._serialized_end=1087
-  _globals['_ENDPOINT_LABELSENTRY']._serialized_start=1089
-  _globals['_ENDPOINT_LABELSENTRY']._serialized_end=1134
-  _globals['_LOCALITY']._serialized_start=1136
-  _globals['_LOCALITY']._serialized_end=1194
-  _globals['_REGISTRY']._serialized_start=1272
-  _globals['_REGISTRY']._serialized_end=1415
+  _globals['_LOOKUPREQUEST']._serialized_end=191
+  _globals['_CLIENT']._serialized_start=193
+  _globals['_CLIENT']._serialized_end=298
+  _globals['_LOOKUPRESPONSE']._serialized_start=300
+  _globals['_LOOKUPRESPONSE']._serialized_end=355
+  _globals['_WATCHREQUEST']._serialized_start=357
+  _globals['_WATCHREQUEST']._serialized_end=469
+  _globals['_WATCHRESPONSE']._serialized_start=471
+  _globals['_WATCHRESPONSE']._serialized_end=581
+  _globals['_SERVICE']._serialized_start=584
+  _globals['_SERVICE']._serialized_end=802
+  _globals['_PORT']._serialized_start=804
+  _globals['_PORT']._serialized_end=925
+  _globals['_ASSIGNMENT']._serialized_start=927
+  _globals['_ASSIGNMENT']._serialized_end=1031
+  _globals['_GROUP']._serialized_start=1033
+  _globals['_GROUP']._serialized_end=1153
+  _globals['_TARGET']._serialized_start=1156
+  _globals['_TARGET']._serialized_end=1325
+  _globals['_REASONS']._serialized_start=1327
+  _globals['_REASONS']._serialized_end=1440
+  _globals['_REASON']._serialized_start=1442
+  _globals['_REASON']._serialized_end=1480
+  _globals['_ENDPOINT']._serialized_start=1483
+  _globals['_ENDPOINT']._serialized_end=1949
+  _globals['_ENDPOINT_PORTSENTRY']._serialized_start=1858
+  _globals['_ENDPOINT_PORTSENTRY']._serialized_end=1902
+  _globals['_ENDPOINT_LABELSENTRY']._serialized_start=1904
+  _globals['_ENDPOINT_LABELSENTRY']._serialized_end=1949
+  _globals['_LOCALITY']._serialized_start=1951
+  _globals['_LOCALITY']._serialized_end=2009
+  _globals['_REGISTRY']._serialized_start=2087
+  _globals['_REGISTRY']._serialized_end=2230
 # @@protoc_insertion_point(module_scope)

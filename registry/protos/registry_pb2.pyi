@@ -64,16 +64,66 @@ class LookupRequest(message.Message):
     DESCRIPTOR: descriptor.Descriptor
 
     SERVICE_FIELD_NUMBER: builtins.int
+    CLIENT_FIELD_NUMBER: builtins.int
+    REASONS_FIELD_NUMBER: builtins.int
+    reasons: builtins.bool
+    """Say also why, of each endpoint (`Assignment.reasons`)."""
     @builtins.property
     def service(self) -> ServiceName: ...
+    @builtins.property
+    def client(self) -> Client:
+        """Who asks: then each TCP port says in `assignment` what this client is to use."""
+
     def __init__(
         self,
         *,
         service: ServiceName | None = ...,
+        client: Client | None = ...,
+        reasons: builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["service", b"service"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["client", b"client", "service", b"service"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["service", b"service"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["client", b"client", "reasons", b"reasons", "service", b"service"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class Client(message.Message):
+    """Where a client is; what is not known is empty. One that is there and says nothing is shown everything."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    CLUSTER_FIELD_NUMBER: builtins.int
+    REGION_FIELD_NUMBER: builtins.int
+    ZONE_FIELD_NUMBER: builtins.int
+    NETWORK_FIELD_NUMBER: builtins.int
+    NODE_FIELD_NUMBER: builtins.int
+    ADDRESSES_FIELD_NUMBER: builtins.int
+    cluster: builtins.str
+    """The member cluster it runs in."""
+    region: builtins.str
+    zone: builtins.str
+    network: builtins.str
+    """The network it is on: endpoints of others are shown as their gateways."""
+    node: builtins.str
+    """The Kubernetes node it runs on."""
+    @builtins.property
+    def addresses(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Its own addresses. An endpoint of both families is reached by that of the first one first."""
+
+    def __init__(
+        self,
+        *,
+        cluster: builtins.str = ...,
+        region: builtins.str = ...,
+        zone: builtins.str = ...,
+        network: builtins.str = ...,
+        node: builtins.str = ...,
+        addresses: abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["addresses", b"addresses", "cluster", b"cluster", "network", b"network", "node", b"node", "region", b"region", "zone", b"zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -100,16 +150,25 @@ class WatchRequest(message.Message):
     DESCRIPTOR: descriptor.Descriptor
 
     SERVICES_FIELD_NUMBER: builtins.int
+    CLIENT_FIELD_NUMBER: builtins.int
+    REASONS_FIELD_NUMBER: builtins.int
+    reasons: builtins.bool
     @builtins.property
     def services(self) -> containers.RepeatedCompositeFieldContainer[ServiceName]: ...
+    @builtins.property
+    def client(self) -> Client:
+        """As in LookupRequest."""
+
     def __init__(
         self,
         *,
         services: abc.Iterable[ServiceName] | None = ...,
+        client: Client | None = ...,
+        reasons: builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["client", b"client"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["services", b"services"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["client", b"client", "reasons", b"reasons", "services", b"services"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -165,7 +224,7 @@ class Service(message.Message):
 
     @builtins.property
     def endpoints(self) -> containers.RepeatedCompositeFieldContainer[Endpoint]:
-        """In an order that depends on their content alone."""
+        """All there are, in an order that depends on their content alone, whoever asks."""
 
     @builtins.property
     def clusters(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
@@ -197,12 +256,17 @@ class Port(message.Message):
     NAME_FIELD_NUMBER: builtins.int
     PROTOCOL_FIELD_NUMBER: builtins.int
     APP_PROTOCOL_FIELD_NUMBER: builtins.int
+    ASSIGNMENT_FIELD_NUMBER: builtins.int
     number: builtins.int
     name: builtins.str
     protocol: builtins.str
     """TCP, UDP or SCTP."""
     app_protocol: builtins.str
     """As the Service has it; empty when it says nothing."""
+    @builtins.property
+    def assignment(self) -> Assignment:
+        """Of TCP ports, where the request says who asks."""
+
     def __init__(
         self,
         *,
@@ -210,10 +274,175 @@ class Port(message.Message):
         name: builtins.str = ...,
         protocol: builtins.str = ...,
         app_protocol: builtins.str = ...,
+        assignment: Assignment | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["assignment", b"assignment"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["app_protocol", b"app_protocol", "assignment", b"assignment", "name", b"name", "number", b"number", "protocol", b"protocol"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class Assignment(message.Message):
+    """What a client is to use of one port: as an xDS client of its place is shown it."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: builtins.int
+    GROUPS_FIELD_NUMBER: builtins.int
+    REASONS_FIELD_NUMBER: builtins.int
+    version: builtins.str
+    """That of the xDS resource; equal assignments have equal versions."""
+    @builtins.property
+    def groups(self) -> containers.RepeatedCompositeFieldContainer[Group]:
+        """By priority, without gaps from 0, and in it by locality. Requests go to the first priority that has anything
+        healthy, there to localities by their weights, and in one to targets by theirs. No address and port is there twice.
+        """
+
+    @builtins.property
+    def reasons(self) -> containers.RepeatedCompositeFieldContainer[Reasons]:
+        """Of each endpoint of the service, where the request asks for reasons; in their order."""
+
+    def __init__(
+        self,
+        *,
+        version: builtins.str = ...,
+        groups: abc.Iterable[Group] | None = ...,
+        reasons: abc.Iterable[Reasons] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["app_protocol", b"app_protocol", "name", b"name", "number", b"number", "protocol", b"protocol"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["groups", b"groups", "reasons", b"reasons", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class Group(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    PRIORITY_FIELD_NUMBER: builtins.int
+    LOCALITY_FIELD_NUMBER: builtins.int
+    WEIGHT_FIELD_NUMBER: builtins.int
+    TARGETS_FIELD_NUMBER: builtins.int
+    priority: builtins.int
+    weight: builtins.int
+    @builtins.property
+    def locality(self) -> Locality: ...
+    @builtins.property
+    def targets(self) -> containers.RepeatedCompositeFieldContainer[Target]: ...
+    def __init__(
+        self,
+        *,
+        priority: builtins.int = ...,
+        locality: Locality | None = ...,
+        weight: builtins.int = ...,
+        targets: abc.Iterable[Target] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["locality", b"locality"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["locality", b"locality", "priority", b"priority", "targets", b"targets", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class Target(message.Message):
+    """Where to connect to."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    ADDRESS_FIELD_NUMBER: builtins.int
+    PORT_FIELD_NUMBER: builtins.int
+    ADDITIONAL_ADDRESSES_FIELD_NUMBER: builtins.int
+    HEALTH_FIELD_NUMBER: builtins.int
+    WEIGHT_FIELD_NUMBER: builtins.int
+    GATEWAY_FIELD_NUMBER: builtins.int
+    CLUSTER_FIELD_NUMBER: builtins.int
+    POD_FIELD_NUMBER: builtins.int
+    address: builtins.str
+    port: builtins.int
+    health: Health.ValueType
+    weight: builtins.int
+    gateway: builtins.bool
+    """A gateway of another network: it stands for all that is ready behind it."""
+    cluster: builtins.str
+    """The endpoint's own; of a gateway both are empty."""
+    pod: builtins.str
+    @builtins.property
+    def additional_addresses(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """To be tried after the first."""
+
+    def __init__(
+        self,
+        *,
+        address: builtins.str = ...,
+        port: builtins.int = ...,
+        additional_addresses: abc.Iterable[builtins.str] | None = ...,
+        health: Health.ValueType = ...,
+        weight: builtins.int = ...,
+        gateway: builtins.bool = ...,
+        cluster: builtins.str = ...,
+        pod: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["additional_addresses", b"additional_addresses", "address", b"address", "cluster", b"cluster", "gateway", b"gateway", "health", b"health", "pod", b"pod", "port", b"port", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class Reasons(message.Message):
+    """Why an endpoint is where it is in the assignment, or is not in it."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    ADDRESS_FIELD_NUMBER: builtins.int
+    CLUSTER_FIELD_NUMBER: builtins.int
+    NETWORK_FIELD_NUMBER: builtins.int
+    SHOWN_FIELD_NUMBER: builtins.int
+    REASONS_FIELD_NUMBER: builtins.int
+    address: builtins.str
+    cluster: builtins.str
+    network: builtins.str
+    shown: builtins.bool
+    """It is a target, or a gateway stands for it."""
+    @builtins.property
+    def reasons(self) -> containers.RepeatedCompositeFieldContainer[Reason]:
+        """The rules that applied, in order: of one that is not shown the last is why."""
+
+    def __init__(
+        self,
+        *,
+        address: builtins.str = ...,
+        cluster: builtins.str = ...,
+        network: builtins.str = ...,
+        shown: builtins.bool = ...,
+        reasons: abc.Iterable[Reason] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["address", b"address", "cluster", b"cluster", "network", b"network", "reasons", b"reasons", "shown", b"shown"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class Reason(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: builtins.int
+    DETAIL_FIELD_NUMBER: builtins.int
+    code: builtins.str
+    """As in the table at the end of ARCHITECTURE.md."""
+    detail: builtins.str
+    """To what it applied, for people."""
+    def __init__(
+        self,
+        *,
+        code: builtins.str = ...,
+        detail: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["code", b"code", "detail", b"detail"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable
+from typing import Protocol, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
+from registry.model.gateways import Gateways
 from registry.model.names import ServiceKey
 from registry.model.services import ChangeSet, MergedService
 from registry.protos import registry_pb2 as pb
 from registry.rpc.seam import CallInfo, Code, RpcError, Service, Stream
-from registry.views.lookup import encode_lookup, encode_update
+from registry.views.lookup import (
+    PLAIN,
+    ServiceViews,
+    View,
+    encode_absence,
+    encode_lookup,
+    encode_update,
+    place_of_client,
+)
 from registry.views.names import Names
+from registry.views.place import Place
+from registry.views.policy import ResolvedPolicy
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["Registry"].full_name
 MAX_WATCHED = 10_000
@@ -21,19 +33,36 @@ MAX_WATCHED = 10_000
 Request = TypeVar("Request", bound=Message)
 
 
+class Orders(Protocol):
+    """In which order clients are shown services, over xDS too."""
+
+    @property
+    def gateways(self) -> Gateways: ...
+
+    def policy(self, service: MergedService) -> ResolvedPolicy: ...
+
+
 class LookupServer:
     """Answers from the merged services that ``get`` finds, and tells watchers what ``publish`` is told.
 
-    Until ``open`` is called, Lookup is UNAVAILABLE and watchers wait: what is not read yet is not absent.
+    Until ``open`` is called, Lookup is UNAVAILABLE and watchers wait: what is not read yet is not absent. Who says his
+    place is told what he is to use, ordered as ``orders`` say; ``meet`` says where a client is.
     """
 
-    def __init__(self, get: Callable[[ServiceKey], MergedService | None], names: Names) -> None:
+    def __init__(
+        self,
+        get: Callable[[ServiceKey], MergedService | None],
+        names: Names,
+        orders: Orders,
+        meet: Callable[[pb.Client], Place] = place_of_client,
+    ) -> None:
         self._get = get
         self._names = names
-        self._watchers: dict[ServiceKey, set[_Watch]] = {}
+        self._orders = orders
+        self._meet = meet
+        self._gateways = orders.gateways
+        self._watchers: dict[ServiceKey, _Watchers] = {}
         self._open = False
-        self._updates: dict[ServiceKey, bytes] = {}
-        """The present update of watched services: encoded once for all who watch."""
 
     def service(self) -> Service:
         """What the gRPC server is to carry."""
@@ -42,52 +71,104 @@ class LookupServer:
     def open(self) -> None:
         """Every cluster is accounted for: answer."""
         self._open = True
-        for watch in {watch for watches in self._watchers.values() for watch in watches}:
-            watch.stream.wake()
+        _wake({watch for watchers in self._watchers.values() for watch in watchers.watches})
 
     def publish(self, changes: ChangeSet) -> None:
         """Tell those who watch what changed; a watcher that is slow gets the newest state when it can take it."""
         touched: set[_Watch] = set()
         for change in changes:
-            self._updates.pop(change.key, None)
-            for watch in self._watchers.get(change.key, ()):
-                watch.dirty[change.key] = None
-                touched.add(watch)
-        for watch in touched:
-            watch.stream.wake()
+            watchers = self._watchers.get(change.key)
+            if watchers is not None:
+                touched.update(watchers.again(change.key, watchers.watches))
+        _wake(touched)
 
-    def update(self, key: ServiceKey) -> bytes | None:
+    def set_gateways(self, gateways: Gateways) -> None:
+        """The gateways between networks are these now, as ``orders`` say too: tell those who may be shown any."""
+        before, self._gateways = self._gateways, gateways
+        changed = {each for each in before.keys() | gateways.keys() if before.get(each) != gateways.get(each)}
+        touched: set[_Watch] = set()
+        for key, watchers in self._watchers.items() if changed else ():
+            placed = [each for each in watchers.watches if each.view.place is not None]
+            service = self._get(key) if placed else None
+            if service is not None and not changed.isdisjoint(end.network for end in service.endpoints):
+                touched.update(watchers.again(key, placed))
+        _wake(touched)
+
+    def update(self, key: ServiceKey, view: View) -> bytes | None:
         """The WatchResponse that tells the present state of the service; None as long as that is not known."""
         if not self._open:
             return None
-        found = self._updates.get(key)
+        watchers = self._watchers[key]
+        found = watchers.told.get(view)
         if found is None:
-            found = self._updates[key] = encode_update(key, self._get(key), self._names)
+            service = self._get(key)
+            if service is not None and watchers.service is None:
+                watchers.service = self._views(service)
+            shown = watchers.service
+            found = encode_absence(key) if shown is None else encode_update(shown.message(view))
+            watchers.told[view] = found
         return found
+
+    def view(self, request: pb.LookupRequest | pb.WatchRequest) -> View:
+        """What is asked for."""
+        return View(self._meet(request.client), request.reasons) if request.HasField("client") else PLAIN
 
     def add(self, watch: _Watch) -> None:
         for key in watch.keys:
-            self._watchers.setdefault(key, set()).add(watch)
+            self._watchers.setdefault(key, _Watchers()).add(watch)
 
     def remove(self, watch: _Watch) -> None:
         for key in watch.keys:
-            watchers = self._watchers[key]
-            watchers.discard(watch)
-            if not watchers:
+            if not self._watchers[key].remove(watch):
                 del self._watchers[key]
-                self._updates.pop(key, None)
+
+    def _views(self, service: MergedService) -> ServiceViews:
+        return ServiceViews(service, self._names, self._orders.policy(service).policy, self._orders.gateways)
 
     async def _lookup(self, message: bytes, _call: CallInfo) -> bytes:
-        key = _key(_parse(pb.LookupRequest, message).service, "service")
+        request = _parse(pb.LookupRequest, message)
+        key = _key(request.service, "service")
         if not self._open:
             raise RpcError(Code.UNAVAILABLE, "the registry has not read all its clusters yet; try again")
         service = self._get(key)
         if service is None:
             raise RpcError(Code.NOT_FOUND, f"no service {key} in any cluster")
-        return encode_lookup(service, self._names)
+        return encode_lookup(self._views(service).message(self.view(request)))
 
     def _watch(self, stream: Stream, _call: CallInfo) -> _Watch:
         return _Watch(self, stream)
+
+
+class _Watchers:
+    """Who watches one service, and what they are told of it: encoded once for all who look from one place."""
+
+    def __init__(self) -> None:
+        self.watches: set[_Watch] = set()
+        self.views: Counter[View] = Counter()
+        self.service: ServiceViews | None = None
+        """Its present state, once that was asked for."""
+        self.told: dict[View, bytes] = {}
+
+    def add(self, watch: _Watch) -> None:
+        self.watches.add(watch)
+        self.views[watch.view] += 1
+
+    def remove(self, watch: _Watch) -> bool:
+        """Whether anybody is left."""
+        self.watches.discard(watch)
+        self.views[watch.view] -= 1
+        if not self.views[watch.view]:
+            del self.views[watch.view]
+            self.told.pop(watch.view, None)
+        return bool(self.watches)
+
+    def again(self, key: ServiceKey, watches: Collection[_Watch]) -> Collection[_Watch]:
+        """Its state is another, and these are to be told; gives them."""
+        self.service = None
+        self.told.clear()
+        for watch in watches:
+            watch.dirty[key] = None
+        return watches
 
 
 class _Watch:
@@ -96,19 +177,22 @@ class _Watch:
     def __init__(self, server: LookupServer, stream: Stream) -> None:
         self.stream = stream
         self.keys: frozenset[ServiceKey] = frozenset()
+        self.view = PLAIN
         self.dirty: dict[ServiceKey, None] = {}
         self._server = server
 
     def received(self, message: bytes) -> None:
         if self.keys:
             raise RpcError(Code.INVALID_ARGUMENT, "a Watch takes one request; open another to watch more")
-        services = _parse(pb.WatchRequest, message).services
+        request = _parse(pb.WatchRequest, message)
+        services = request.services
         if not 1 <= len(services) <= MAX_WATCHED:
             raise RpcError(
                 Code.INVALID_ARGUMENT, f"services: name 1 to {MAX_WATCHED} services to watch, not {len(services)}"
             )
         self.dirty = {_key(name, f"services[{position}]"): None for position, name in enumerate(services)}
         self.keys = frozenset(self.dirty)
+        self.view = self._server.view(request)
         self._server.add(self)
 
     def half_closed(self) -> None:
@@ -117,7 +201,7 @@ class _Watch:
 
     def next_message(self) -> bytes | None:
         for key in self.dirty:
-            message = self._server.update(key)
+            message = self._server.update(key, self.view)
             if message is not None:
                 del self.dirty[key]
             return message
@@ -125,6 +209,11 @@ class _Watch:
 
     def closed(self) -> None:
         self._server.remove(self)
+
+
+def _wake(watches: Iterable[_Watch]) -> None:
+    for watch in watches:
+        watch.stream.wake()
 
 
 def _parse(kind: type[Request], message: bytes) -> Request:

@@ -2,22 +2,131 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from hashlib import blake2b
+from typing import NamedTuple
 
-from registry.model.names import ServiceKey
+from registry.model.facts import Protocol
+from registry.model.gateways import Gateway, Gateways
+from registry.model.names import Locality, ServiceKey
 from registry.model.services import Endpoint, Health, MergedService
 from registry.protos import registry_pb2 as pb
-from registry.views.eds import ranks
+from registry.views.bundles import facing
+from registry.views.eds import NO_GATEWAYS, ServiceAssignments, ranks
+from registry.views.explain import Shown, explain_ports
 from registry.views.names import Names
+from registry.views.place import Place, place_of
+from registry.views.policy import NO_POLICY, TrafficPolicy
 from registry.views.rendered import serialized
 
 HEALTH = {Health.HEALTHY: pb.HEALTH_HEALTHY, Health.DRAINING: pb.HEALTH_DRAINING}
 VERSION_BYTES = 8
 
 
-def service_message(service: MergedService, names: Names) -> pb.Service:
-    """The whole service. ``version`` is a hash of the rest."""
-    message = pb.Service(
+class View(NamedTuple):
+    """What is asked for: the service alone, or also what clients at a place are to use, perhaps with reasons."""
+
+    place: Place | None = None
+    reasons: bool = False
+
+
+PLAIN = View()
+
+
+def place_of_client(client: pb.Client) -> Place:
+    """Where a client is that says so itself, by the rules that are those of xDS nodes."""
+    metadata = {
+        "CLUSTER_ID": client.cluster,
+        "NETWORK": client.network,
+        "NODE_NAME": client.node,
+        "INSTANCE_IPS": ",".join(client.addresses),
+    }
+    return place_of((client.region, client.zone, ""), metadata)
+
+
+class ServiceViews:
+    """One service as the lookup API tells it to clients of all places, as long as nothing about it changes.
+
+    What clients of a place are to use is arranged by the code that arranges xDS assignments, and so is the same.
+    """
+
+    def __init__(
+        self,
+        service: MergedService,
+        names: Names,
+        policy: TrafficPolicy = NO_POLICY,
+        gateways: Gateways = NO_GATEWAYS,
+    ) -> None:
+        self._service = service
+        self._names = names
+        self._policy = policy
+        self._gateways = gateways
+        self._plain = _service(service, names)
+        self._assignments: ServiceAssignments | None = None
+        """Made when a client says its place."""
+        self._targets: dict[tuple[int, str, int], bytes] = {}
+        """The endpoints of a bundle as fields of a Group, by port, the client's family and the bundle's position."""
+
+    def message(self, view: View = PLAIN) -> pb.Service:
+        """The whole service, and what the ``view`` has beside. ``version`` is a hash of the rest."""
+        message = pb.Service()
+        message.CopyFrom(self._plain)
+        if view.place is not None:
+            self._add_assignments(message, view.place)
+            if view.reasons:
+                self._add_reasons(message, view.place)
+        message.version = blake2b(serialized(message), digest_size=VERSION_BYTES).hexdigest()
+        return message
+
+    def _add_assignments(self, message: pb.Service, place: Place) -> None:
+        assignments = self._assignments
+        if assignments is None:
+            assignments = self._assignments = ServiceAssignments(self._service.key, self._names)
+            assignments.update(self._service, self._policy, self._gateways)
+        for port in _served(message):
+            port.assignment.version = assignments.show(port.number, place).version
+            for slot in assignments.arrangement(port.number, place).slots:
+                at = _locality(slot.locality)
+                group = port.assignment.groups.add(priority=slot.priority, locality=at, weight=slot.weight)
+                for each in slot.bundles:
+                    group.MergeFromString(self._targets_of(assignments, port.number, place.family, each))
+                group.targets.extend(_entrance(gateway, weight) for gateway, weight in slot.gateways)
+
+    def _targets_of(self, assignments: ServiceAssignments, port: int, family: str, position: int) -> bytes:
+        key = (port, family, position)
+        found = self._targets.get(key)
+        if found is None:
+            endpoints = assignments.bundles(port)[position].endpoints
+            targets = [_target(facing(endpoint, family), port) for endpoint in endpoints]
+            found = self._targets[key] = serialized(pb.Group(targets=targets))
+        return found
+
+    def _add_reasons(self, message: pb.Service, place: Place) -> None:
+        explained = explain_ports(self._service, self._names, place, self._policy, self._gateways)
+        by_number = {each.port.port: each for each in explained if each.version}
+        for port in _served(message):
+            shown = by_number[port.number].endpoints
+            port.assignment.reasons.extend(_reasons(each, shown[id(each)]) for each in self._service.endpoints)
+
+
+def encode_lookup(service: pb.Service) -> bytes:
+    """The bytes of a LookupResponse."""
+    return serialized(pb.LookupResponse(service=service))
+
+
+def encode_update(service: pb.Service) -> bytes:
+    """The bytes of a WatchResponse that tells the service."""
+    return serialized(pb.WatchResponse(service=service))
+
+
+def encode_absence(key: ServiceKey) -> bytes:
+    """The bytes of a WatchResponse that says that there is no such service."""
+    return serialized(pb.WatchResponse(absent=_name(key)))
+
+
+def _service(service: MergedService, names: Names) -> pb.Service:
+    """What is the same for everybody, without a version."""
+    return pb.Service(
         name=_name(service.key),
         host=names.host(service.key),
         ports=[
@@ -33,24 +142,46 @@ def service_message(service: MergedService, names: Names) -> pb.Service:
         headless=service.headless,
         affinity_seconds=service.affinity_seconds,
     )
-    message.version = blake2b(serialized(message), digest_size=VERSION_BYTES).hexdigest()
-    return message
 
 
-def encode_lookup(service: MergedService, names: Names) -> bytes:
-    """The bytes of a LookupResponse."""
-    return serialized(pb.LookupResponse(service=service_message(service, names)))
-
-
-def encode_update(key: ServiceKey, service: MergedService | None, names: Names) -> bytes:
-    """The bytes of a WatchResponse: the service, or that it is absent."""
-    if service is None:
-        return serialized(pb.WatchResponse(absent=_name(key)))
-    return serialized(pb.WatchResponse(service=service_message(service, names)))
+def _served(message: pb.Service) -> Iterator[pb.Port]:
+    """The ports that have assignments: as over xDS, those of TCP."""
+    return (port for port in message.ports if port.protocol == Protocol.TCP)
 
 
 def _name(key: ServiceKey) -> pb.ServiceName:
     return pb.ServiceName(namespace=key.namespace, name=key.name)
+
+
+def _locality(locality: Locality) -> pb.Locality:
+    return pb.Locality(region=locality.region, zone=locality.zone, sub_zone=locality.sub_zone)
+
+
+def _target(endpoint: Endpoint, port: int) -> pb.Target:
+    return pb.Target(
+        address=endpoint.address,
+        port=endpoint.target(port) or 0,
+        additional_addresses=endpoint.additional_addresses,
+        health=HEALTH[endpoint.health],
+        weight=endpoint.weight,
+        cluster=endpoint.cluster,
+        pod=endpoint.pod,
+    )
+
+
+def _entrance(gateway: Gateway, weight: int) -> pb.Target:
+    health = pb.HEALTH_HEALTHY
+    return pb.Target(address=gateway.address, port=gateway.port, health=health, weight=weight, gateway=True)
+
+
+def _reasons(endpoint: Endpoint, shown: Shown) -> pb.Reasons:
+    return pb.Reasons(
+        address=endpoint.address,
+        cluster=endpoint.cluster,
+        network=endpoint.network,
+        shown=shown.seat is not None or bool(shown.gateways),
+        reasons=[pb.Reason(code=step.reason, detail=step.detail) for step in shown.steps],
+    )
 
 
 def _endpoint(endpoint: Endpoint, priority: int) -> pb.Endpoint:
@@ -58,9 +189,7 @@ def _endpoint(endpoint: Endpoint, priority: int) -> pb.Endpoint:
         address=endpoint.address,
         ports={pair.port: pair.target for pair in reversed(endpoint.ports)},
         health=HEALTH[endpoint.health],
-        locality=pb.Locality(
-            region=endpoint.locality.region, zone=endpoint.locality.zone, sub_zone=endpoint.locality.sub_zone
-        ),
+        locality=_locality(endpoint.locality),
         cluster=endpoint.cluster,
         network=endpoint.network,
         pod=endpoint.pod,

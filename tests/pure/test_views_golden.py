@@ -28,7 +28,7 @@ from registry.model.services import MergedService
 from registry.protos import registry_pb2 as pb
 from registry.views.bootstrap import Node as BootstrapNode
 from registry.views.bootstrap import envoy_bootstrap, grpc_bootstrap
-from registry.views.lookup import encode_update
+from registry.views.lookup import ServiceViews, encode_update
 from registry.views.names import Names
 from registry.views.policy import resolve
 from registry.views.rds import assemble_routes, encode_virtual_hosts
@@ -183,7 +183,7 @@ def test_service_entry(world: str) -> None:
 @pytest.mark.parametrize("world", WORLDS)
 def test_lookup(world: str) -> None:
     service = merged(world)
-    update = pb.WatchResponse.FromString(encode_update(service.key, service, NAMES))
+    update = pb.WatchResponse.FromString(encode_update(ServiceViews(service, NAMES).message()))
     golden.check(f"{world}.lookup.yaml", as_yaml(plain(update)))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import grpc
 import grpc.aio
@@ -14,11 +14,15 @@ from support.facts import A, a_service, a_slice, listing
 
 from registry.index import Index
 from registry.model.events import Apply, Delete
+from registry.model.facts import EndpointSlice, Node, SliceEndpoint
+from registry.model.gateways import Gateway, Gateways
 from registry.model.names import ServiceKey
 from registry.protos import registry_pb2 as pb
 from registry.rpc.server import RpcServer
 from registry.servers.lookup import LookupServer
+from registry.servers.publisher import Publisher
 from registry.views.names import Names
+from registry.xds.store import ResourceStore
 
 ECHO_NAME = pb.ServiceName(namespace="shop", name="echo")
 LATER = pb.ServiceName(namespace="shop", name="later")
@@ -30,6 +34,7 @@ class Rig:
 
     index: Index
     server: LookupServer
+    publisher: Publisher
     lookup: Callable[..., object]
     watch: Callable[..., object]
 
@@ -37,7 +42,17 @@ class Rig:
         """These events happened, and were committed."""
         for event in events:
             self.index.apply(A, event)
-        self.server.publish(self.index.commit())
+        self.publisher.publish(changes := self.index.commit())
+        self.server.publish(changes)
+
+    def gateways(self, gateways: Gateways) -> None:
+        """The gateways between networks are these now."""
+        self.publisher.set_gateways(gateways)
+        self.server.set_gateways(gateways)
+
+
+def a_publisher() -> Publisher:
+    return Publisher(ResourceStore(), Names(), ("127.0.0.1", 15001))
 
 
 @pytest_asyncio.fixture
@@ -47,7 +62,8 @@ async def rig() -> AsyncIterator[Rig]:
     for event in listing(a_service(), a_slice("10.0.0.1")):
         index.apply(A, event)
     index.commit()
-    server = LookupServer(index.get, Names())
+    publisher = a_publisher()
+    server = LookupServer(index.get, Names(), publisher)
     carrier = RpcServer([server.service()], "127.0.0.1:0")
     address = await carrier.start()
     async with grpc.aio.insecure_channel(address) as channel:
@@ -61,7 +77,7 @@ async def rig() -> AsyncIterator[Rig]:
             request_serializer=pb.WatchRequest.SerializeToString,
             response_deserializer=pb.WatchResponse.FromString,
         )
-        yield Rig(index, server, lookup, watch)
+        yield Rig(index, server, publisher, lookup, watch)
     await carrier.stop(0)
 
 
@@ -158,6 +174,70 @@ async def test_watch_says_what_is_wrong(rig: Rig, request_message: pb.WatchReque
     assert text in (error.details() or "")
 
 
+class TestWhoSaysHisPlace:
+    """The service prefers the same zone, and has 10.0.0.1 in eu-1 and 10.0.0.2 in us-1."""
+
+    NEAR, FAR = pb.Client(region="eu", zone="eu-1"), pb.Client(region="us", zone="us-1")
+    ZONES = (Node("n1", "eu", "eu-1"), Node("n2", "us", "us-1"))
+
+    def ends(self, *addresses: str) -> EndpointSlice:
+        found = (SliceEndpoint(each, node="n1" if each.endswith("1") else "n2") for each in addresses)
+        return a_slice(*found)
+
+    def begin(self, rig: Rig) -> None:
+        rig.server.open()
+        service = replace(a_service(), traffic_distribution="PreferSameZone")
+        rig.after(*(Apply(each) for each in (service, *self.ZONES, self.ends("10.0.0.1", "10.0.0.2"))))
+
+    async def test_is_told_the_order_for_it(self, rig: Rig) -> None:
+        self.begin(rig)
+        for client, order in ((self.NEAR, ["10.0.0.1", "10.0.0.2"]), (self.FAR, ["10.0.0.2", "10.0.0.1"])):
+            request = pb.LookupRequest(service=ECHO_NAME, client=client)
+            service = (await rig.lookup(request)).service  # type: ignore[misc]
+            assert targets(service) == list(enumerate(order))
+            assert [each.address for each in service.endpoints] == ["10.0.0.1", "10.0.0.2"], "all there are"
+
+    async def test_is_told_why_where_that_is_asked(self, rig: Rig) -> None:
+        self.begin(rig)
+        request = pb.LookupRequest(service=ECHO_NAME, client=self.NEAR, reasons=True)
+        service = (await rig.lookup(request)).service  # type: ignore[misc]
+        said = {each.address: [reason.code for reason in each.reasons] for each in service.ports[0].assignment.reasons}
+        assert said == {"10.0.0.1": ["SameZone"], "10.0.0.2": ["Elsewhere"]}
+
+    async def test_who_does_not_is_told_no_order(self, rig: Rig) -> None:
+        self.begin(rig)
+        service = (await rig.lookup(pb.LookupRequest(service=ECHO_NAME))).service  # type: ignore[misc]
+        assert not service.ports[0].HasField("assignment")
+
+    async def test_each_watcher_follows_its_own_order(self, rig: Rig) -> None:
+        self.begin(rig)
+        streams = [rig.watch(pb.WatchRequest(services=[ECHO_NAME], client=each)) for each in (self.NEAR, self.FAR)]
+        near, far = [(await each.read()).service for each in streams]  # type: ignore[attr-defined]
+        assert targets(near) == list(reversed([(1 - place, address) for place, address in targets(far)]))
+        assert near.version != far.version
+        rig.after(Apply(self.ends("10.0.0.2")))
+        for stream in streams:
+            assert targets((await stream.read()).service) == [(0, "10.0.0.2")]  # type: ignore[attr-defined]
+
+    async def test_a_gateway_that_comes_is_told_to_who_is_on_another_network_alone(self, rig: Rig) -> None:
+        rig.index.set_network(A, "net-a")
+        self.begin(rig)
+        elsewhere = rig.watch(pb.WatchRequest(services=[ECHO_NAME], client=pb.Client(network="net-b")))
+        anybody = rig.watch(pb.WatchRequest(services=[ECHO_NAME]))
+        assert targets((await elsewhere.read()).service) == []  # type: ignore[attr-defined]
+        await anybody.read()  # type: ignore[attr-defined]
+        rig.gateways({"net-a": [Gateway("203.0.113.1", 15443)]})
+        assert targets((await elsewhere.read()).service) == [(0, "203.0.113.1")]  # type: ignore[attr-defined]
+        rig.after(Delete(a_service().ref))
+        assert (await anybody.read()).absent == ECHO_NAME  # type: ignore[attr-defined]
+
+
+def targets(service: pb.Service) -> list[tuple[int, str]]:
+    """Priorities and addresses of the service's only port."""
+    (port,) = service.ports
+    return [(group.priority, each.address) for group in port.assignment.groups for each in group.targets]
+
+
 async def test_reader_that_was_away_gets_the_newest_state_only() -> None:
     """Without a socket: what is pulled after many changes is one message."""
     index = Index()
@@ -165,7 +245,7 @@ async def test_reader_that_was_away_gets_the_newest_state_only() -> None:
     for event in listing(a_service(), a_slice("10.0.0.1")):
         index.apply(A, event)
     index.commit()
-    server = LookupServer(index.get, Names())
+    server = LookupServer(index.get, Names(), a_publisher())
     server.open()
     woken: list[bool] = []
 

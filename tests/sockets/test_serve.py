@@ -121,6 +121,20 @@ async def test_watch_shows_the_list_and_then_each_change(running: RunningRegistr
     assert await process.wait() == 0
 
 
+async def test_watch_from_a_place_shows_what_a_client_there_is_to_use(running: RunningRegistry) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(*PROGRAM, "watch", ECHO, "--server", running.grpc, "--region", "eu-north", "--reasons", "-o", "json"),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    service = json.loads(await process.stdout.readline())["service"]
+    process.send_signal(signal.SIGINT)
+    assert await process.wait() == 0
+    assignment = service["ports"][0]["assignment"]
+    assert sum(len(group["targets"]) for group in assignment["groups"]) == 4
+    assert [[each["code"] for each in end["reasons"]] for end in assignment["reasons"]] == [["Unordered"]] * 4
+
+
 async def test_cluster_that_cannot_be_read_holds_up_no_other_and_loses_nothing(
     running: RunningRegistry, folder: Path
 ) -> None:

@@ -113,7 +113,8 @@ class WholeRegistry:
         self.index = Index(guard=policy, clock=self._loop.time)
         self.store = ResourceStore()
         self._xds = XdsServer(self.store, self._loop.time, SessionOptions(group=group))
-        self._lookup = LookupServer(self.index.get, Names())
+        publisher = Publisher(self.store, Names(), ("0.0.0.0", 15001))
+        self._lookup = LookupServer(self.index.get, Names(), publisher)
         self._memory = Memory(
             Path("none"), DOMAIN, PaceRules(), self.index, lambda: self.members, lambda: self.pipeline
         )
@@ -121,7 +122,7 @@ class WholeRegistry:
             self.index,
             Coalescer(QUIET_SECONDS, LONGEST_SECONDS),
             self._loop,
-            audiences=[Publisher(self.store, Names(), ("0.0.0.0", 15001)).publish, self._lookup.publish, self._learnt],
+            audiences=[publisher.publish, self._lookup.publish, self._learnt],
             bystanders=[self._look_again],
             metrics=Metrics(),
             wall_clock=self._loop.time,
