@@ -196,6 +196,9 @@ class Registry:
     def policy(self, service: MergedService) -> ResolvedPolicy:
         return self._publisher.policy(service)
 
+    def family(self, cluster: ClusterId) -> str:
+        return self._index.family(cluster)
+
     def policy_problems(self) -> Mapping[ServiceKey, Sequence[str]]:
         return self._publisher.problems()
 
@@ -340,6 +343,8 @@ class Registry:
             namespaces=lambda: self._index.namespaces(cluster),
             ready=self._may_write,
             names=self._names,
+            policy=lambda service: self._publisher.policy(service).policy,
+            family=lambda: self._index.family(cluster),
             random=random.random,
             admit=partial(self._members.recognize, cluster),
         )

@@ -52,6 +52,7 @@ def explained(document: Document) -> Iterator[str]:
     yield ""
     yield f"policy: {policy['distribution']}" + (f" ({origins})" if origins else "")
     yield from (f"  not understood: {each}" for each in policy["problems"])
+    yield from (f"its ServiceEntry cannot say {each}" for each in document["serviceEntry"]["unsaid"])
     if document["client"] is not None:
         yield ""
         yield from client_lines(document["client"])

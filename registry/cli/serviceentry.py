@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlencode
+
 import click
 import yaml
 
@@ -15,16 +17,18 @@ from registry.model.names import ServiceKey
 @click.command()
 @click.argument("service", type=ServiceArgument(), required=False)
 @click.option("-o", "--output", type=click.Choice([YAML, JSON]), default=YAML, show_default=True, help="Format.")
+@click.option("--cluster", metavar="NAME", help="As in this one: its own family of addresses comes first.")
 @http_server_address
-def serviceentry(service: ServiceKey | None, output: str, server: Address) -> None:
+def serviceentry(service: ServiceKey | None, output: str, cluster: str | None, server: Address) -> None:
     """Print ServiceEntries as the registry writes them into its clusters.
 
     Of all services without NS/NAME: YAML documents apart by ``---``, or a JSON list object.
     """
+    asked = "" if cluster is None else f"?{urlencode({'cluster': cluster})}"
     if service is not None:
-        print_document(fetch(server, f"/api/v1/serviceentries/{service}"), output)
+        print_document(fetch(server, f"/api/v1/serviceentries/{service}{asked}"), output)
         return
-    document = fetch(server, "/api/v1/serviceentries")
+    document = fetch(server, f"/api/v1/serviceentries{asked}")
     if output == JSON:
         print_document(document, JSON)
     else:

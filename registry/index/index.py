@@ -237,6 +237,10 @@ class Index:
         """The namespaces the cluster has, whether or not a commit came since."""
         return frozenset(ref.name for ref in self._members[cluster].facts.held(Kind.NAMESPACE))
 
+    def family(self, cluster: ClusterId) -> str:
+        """``IPv4`` or ``IPv6``, whichever the cluster's Pods have first; empty where that is not known."""
+        return self._members[cluster].family
+
     def synced(self, cluster: ClusterId) -> bool:
         """Every kind of the cluster was listed once."""
         return self._members[cluster].facts.synced

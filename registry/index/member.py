@@ -26,6 +26,9 @@ from registry.model.names import ClusterId, Kind, ObjectRef, ServiceKey
 from registry.model.reasons import Reason, reason
 from registry.model.trace import Trace
 
+API_SERVICE = ObjectRef(Kind.SERVICE, "default", "kubernetes")
+"""The API server makes it in the cluster's primary family, which Pods' first addresses have too (KEP-563)."""
+
 SYSTEM_NAMESPACE_REF = ObjectRef(Kind.NAMESPACE, "", SYSTEM_NAMESPACE)
 
 
@@ -185,6 +188,12 @@ class Member:
         """The Service, held ones too, if it is a gateway of a network; whether or not it is exported."""
         service = self.get(ObjectRef(Kind.SERVICE, key.namespace, key.name))
         return service if isinstance(service, Service) and service.labels and network_of(service) else None
+
+    @property
+    def family(self) -> str:
+        """Of which family its Pods' first addresses are, as of its Service ``default/kubernetes``; empty: not known."""
+        service = self.get(API_SERVICE)
+        return service.ip_families[0] if isinstance(service, Service) and service.ip_families else ""
 
     def effective(self) -> Mapping[Kind, Sequence[Fact]]:
         """All that counts, held objects too: what a snapshot has to remember."""

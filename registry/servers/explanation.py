@@ -20,6 +20,7 @@ from registry.views.names import Names
 from registry.views.place import Place, place_of
 from registry.views.policy import ResolvedPolicy
 from registry.views.resources import ASSIGNMENT
+from registry.views.service_entry import unsaid
 from registry.xds.status import SentResource, TypeStatus
 
 Document = dict[str, object]
@@ -83,6 +84,7 @@ def explanation_document(explanation: Explanation, names: Names, addresses: Iter
             "from": dict(policy.origins),
             "problems": list(policy.problems),
         },
+        "serviceEntry": {"unsaid": [] if explained.service is None else list(unsaid(explained.service, policy.policy))},
         "client": view.document() if view is not None else None,
         "endpoints": [_endpoint(each, view) for each in chosen],
     }

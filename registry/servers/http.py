@@ -38,7 +38,7 @@ PATHS = {
     "/metrics": "Prometheus metrics",
     "/api/v1/services": "the merged services and their endpoints; ?namespace=NS for one namespace",
     "/api/v1/services/{namespace}/{name}": "one of them",
-    "/api/v1/serviceentries": "the services as Istio ServiceEntries; ?namespace=NS for one namespace",
+    "/api/v1/serviceentries": "the services as Istio ServiceEntries; ?namespace=NS, ?cluster=C: as written into C",
     "/api/v1/serviceentries/{namespace}/{name}": "one of them",
     "/api/v1/clusters": "the member clusters and how each is doing; who was refused as one; the networks",
     "/api/v1/guard": "what lists lack and is kept in doubt; POST /api/v1/guard/release lets it go",
@@ -142,11 +142,20 @@ class HttpServer:
         return _json(self._document(self._named(request)))
 
     async def _service_entries(self, request: web.Request) -> web.Response:
-        items = [service_entry(each, self._names) for each in self._selected(request)]
+        items = [self._entry(request, each) for each in self._selected(request)]
         return _json({"apiVersion": "v1", "kind": "List", "items": items})
 
     async def _service_entry(self, request: web.Request) -> web.Response:
-        return _json(service_entry(self._named(request), self._names))
+        return _json(self._entry(request, self._named(request)))
+
+    def _entry(self, request: web.Request, service: MergedService) -> dict[str, object]:
+        """As it is written into the cluster that is asked for, or into one of which nothing is known."""
+        cluster = request.query.get("cluster")
+        try:
+            family = "" if cluster is None else self._reports.family(ClusterId(cluster))
+        except KeyError as error:
+            raise web.HTTPNotFound(text=f"no member cluster {cluster}: `get clusters` lists those there are") from error
+        return service_entry(service, self._names, self._reports.policy(service).policy, family)
 
     async def _clusters(self, _request: web.Request) -> web.Response:
         clusters = [cluster_document(report) for report in self._reports.clusters()]

@@ -119,6 +119,13 @@ class Reports(Protocol):
     def policy(self, service: MergedService) -> ResolvedPolicy:
         """How the service's endpoints are ordered, and what of that was not understood."""
 
+    def family(self, cluster: ClusterId) -> str:
+        """``IPv4`` or ``IPv6``, whichever addresses in the cluster have first; empty where that is not known.
+
+        Raises:
+            KeyError: it is no member.
+        """
+
     def policy_problems(self) -> Mapping[ServiceKey, Sequence[str]]:
         """What was not understood, of the services where there is anything."""
 

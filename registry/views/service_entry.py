@@ -6,8 +6,11 @@ from collections.abc import Mapping, Sequence
 
 from registry.model.facts import Protocol, ServicePort
 from registry.model.services import Endpoint, Health, MergedService
+from registry.views.bundles import facing
 from registry.views.names import Names
+from registry.views.policy import NO_POLICY, Distribution, TrafficPolicy
 from registry.views.protocol import AppProtocol, app_protocol, one_per_number
+from registry.views.resources import sticky
 
 API_VERSION = "networking.istio.io/v1"
 KIND = "ServiceEntry"
@@ -25,8 +28,14 @@ def entry_name(service_name: str) -> str:
     return f"{NAME_PREFIX}{service_name}"
 
 
-def service_entry(service: MergedService, names: Names) -> Document:
+def service_entry(
+    service: MergedService, names: Names, policy: TrafficPolicy = NO_POLICY, family: str = ""
+) -> Document:
     """The service as a ServiceEntry, its keys and lists in a fixed order.
+
+    It is one for all clients of a cluster, so it has what is the same for all: what the ``policy`` leaves out for
+    everybody is not in it, and of an endpoint with addresses of both families it has that of ``family``, the cluster's
+    own. What it cannot say is in ``unsaid``.
 
     SCTP ports are left out: Istio has no such protocol; and so is a UDP port where TCP has its number, since there a
     number is one port. A ServiceEntry has no health either, so draining endpoints are
@@ -48,14 +57,51 @@ def service_entry(service: MergedService, names: Names) -> Document:
             "ports": [_port(port, port_names[port.port]) for port in ports],
             "location": "MESH_INTERNAL",
             "resolution": "STATIC",
-            "endpoints": [_endpoint(endpoint, ports, port_names) for endpoint in preferred_endpoints(service)],
+            "endpoints": [_endpoint(endpoint, ports, port_names) for endpoint in _endpoints(service, policy, family)],
         },
     }
 
 
-def preferred_endpoints(service: MergedService) -> Sequence[Endpoint]:
+def _preferred(endpoints: Sequence[Endpoint]) -> Sequence[Endpoint]:
     """The healthy endpoints; all of them where none is healthy."""
-    return [each for each in service.endpoints if each.health is Health.HEALTHY] or service.endpoints
+    return [each for each in endpoints if each.health is Health.HEALTHY] or endpoints
+
+
+def unsaid(service: MergedService, policy: TrafficPolicy) -> tuple[str, ...]:
+    """What clients are shown over xDS, and an entry has no word for, each with what can be done about it."""
+    found = []
+    if policy.local_only:
+        found.append(
+            "internalTrafficPolicy: Local: an entry does not know its client's node, so every client is shown all "
+            "endpoints; Istio obeys the field in a cluster's own Service alone"
+        )
+    if policy.distribution is not Distribution.ANY or policy.failover:
+        found.append(
+            "the order by place: Istio orders an entry's endpoints by their localities, as localityLbSetting of a "
+            "DestinationRule says"
+        )
+    if sticky(service):
+        found.append("sessionAffinity: say consistentHash in a DestinationRule")
+    if any(each.demoted for each in service.endpoints):
+        found.append("that endpoints are in doubt: they are in the entry like the others")
+    if any(each.additional_addresses for each in service.endpoints):
+        found.append("further addresses of endpoints: an entry has one of each")
+    return tuple(found)
+
+
+def _endpoints(service: MergedService, policy: TrafficPolicy, family: str) -> list[Endpoint]:
+    """Those that no client is to be without, no address and port twice among what every client reaches.
+
+    Who reaches an endpoint reaches those on no network that is known too (``registry.views.shadows``).
+    """
+    listed = [each for each in service.endpoints if not policy.failover or policy.tier(each) is not None]
+    seen = [facing(each, family) for each in _preferred(listed)]
+    everywhere = {(each.address, pair) for each in seen if not each.network for pair in each.ports}
+    return [
+        each
+        for each in seen
+        if not each.network or not each.ports or any((each.address, pair) not in everywhere for pair in each.ports)
+    ]
 
 
 def unique_port_names(ports: Sequence[ServicePort]) -> Mapping[int, str]:

@@ -13,6 +13,7 @@ from registry.model.status import WriterStatus
 from registry.sources.kubernetes.identity import Admit
 from registry.sources.kubernetes.reflector import Connect
 from registry.views.names import Names
+from registry.views.policy import NO_POLICY, TrafficPolicy
 from registry.views.service_entry import MAX_ENDPOINTS, NAME_PREFIX, Document, entry_name, service_entry
 from registry.writers.answers import WriteError
 from registry.writers.entry_api import EntryApi
@@ -27,7 +28,8 @@ class ServiceEntryWriter:
 
     ``get`` and ``services`` are the merged list, ``namespaces`` those of this cluster. Nothing is written before
     ``ready`` says that every configured cluster was listed once: until then an entry could only be too short; nor
-    before ``admit`` knows the cluster for the member's. In a namespace that is not known nothing is done.
+    before ``admit`` knows the cluster for the member's. In a namespace that is not known nothing is done. ``policy`` is
+    that of a service, ``family`` the one that the cluster's own addresses have first.
     """
 
     def __init__(
@@ -40,6 +42,8 @@ class ServiceEntryWriter:
         namespaces: Callable[[], frozenset[str]],
         ready: Callable[[], bool],
         names: Names,
+        policy: Callable[[MergedService], TrafficPolicy] = lambda _: NO_POLICY,
+        family: Callable[[], str] = lambda: "",
         random: Callable[[], float],
         sleep: Sleep = asyncio.sleep,
         admit: Admit | None = None,
@@ -49,6 +53,8 @@ class ServiceEntryWriter:
         self._get = get
         self._namespaces = namespaces
         self._names = names
+        self._policy = policy
+        self._family = family
         self._loop = WriteLoop(
             "ServiceEntries", cluster, connect, EntryApi, self, ready=ready, random=random, sleep=sleep, admit=admit
         )
@@ -110,7 +116,7 @@ class ServiceEntryWriter:
             text = f"{key} has {len(service.endpoints)} endpoints and a ServiceEntry holds {MAX_ENDPOINTS}: not written"
             self._rejected[key] = text
             return
-        wanted = None if service is None else service_entry(service, self._names)
+        wanted = self._wanted(service) if service is not None else None
         held = self._held.get(key)
         if plan(wanted, held) is Action.CREATE:
             held = await api.read(key.namespace, entry_name(key.name))
@@ -122,6 +128,9 @@ class ServiceEntryWriter:
                     self._held.pop(key, None)
                 raise
             self._rejected[key] = str(error)
+
+    def _wanted(self, service: MergedService) -> Document:
+        return service_entry(service, self._names, self._policy(service), self._family())
 
     async def _act(
         self, api: EntryApi, key: ServiceKey, action: Action, wanted: Document | None, held: HeldEntry | None

@@ -98,6 +98,10 @@ async def test_serviceentry_prints_what_the_api_has(running: RunningRegistry) ->
     }
     everything = running.command("serviceentry", "--server", running.http)
     assert list(yaml.safe_load_all(everything.stdout)) == [entry]
+    in_b = running.command("serviceentry", ECHO, "--cluster", "b", "--server", running.http)
+    assert yaml.safe_load(in_b.stdout) == entry
+    nowhere = running.command("serviceentry", ECHO, "--cluster", "nowhere", "--server", running.http)
+    assert (nowhere.returncode, "no member cluster nowhere" in nowhere.stderr) == (1, True)
     as_json = running.command("serviceentry", "-o", "json", "--server", running.http)
     assert json.loads(as_json.stdout)["items"] == [entry]
 

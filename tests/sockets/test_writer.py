@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -39,6 +39,7 @@ class World:
     services: dict[ServiceKey, MergedService] = field(default_factory=dict)
     namespaces: frozenset[str] = frozenset({"shop"})
     ready: bool = True
+    family: str = ""
     waits: list[float] = field(default_factory=list)
 
     def put(self, *services: MergedService) -> None:
@@ -70,6 +71,7 @@ class World:
             namespaces=lambda: self.namespaces,
             ready=lambda: self.ready,
             names=Names(),
+            family=lambda: self.family,
             random=lambda: 0.0,
             sleep=wait,
             admit=lambda uid: None if uid == "uid-a" else f"{uid} is a stranger",
@@ -102,6 +104,17 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     it.put(a_service("echo", "10.0.0.1"))
     yield it
     await api.stop()
+
+
+async def test_an_entry_has_the_addresses_of_the_clusters_own_family_once_that_is_known(world: World) -> None:
+    service = a_service("echo", "10.0.0.1")
+    both = service.endpoints[0]._replace(additional_addresses=("2001:db8::1",))
+    world.put(replace(service, endpoints=(both,)))
+    async with world.writing() as writer:
+        await until(lambda: world.written() == {"mesh-registry-echo": ["10.0.0.1"]}, "the entry is written")
+        world.family = "IPv6"
+        writer.look_again()
+        await until(lambda: world.written() == {"mesh-registry-echo": ["2001:db8::1"]}, "its own family is written")
 
 
 async def test_what_is_missing_is_written_and_changes_follow(world: World) -> None:
