@@ -29,7 +29,7 @@ from registry.model.gateways import Gateways
 from registry.model.names import ClusterId, Kind, ObjectRef, ServiceKey
 from registry.model.services import ChangeSet, MergedService
 from registry.networks import Networks
-from registry.pipeline import Pipeline
+from registry.pipeline import Observer, Pipeline
 from registry.protos import registry_pb2 as pb
 from registry.rpc.server import ListenError, RpcServer
 from registry.rpc.tls import ServerTls, TlsError
@@ -46,10 +46,11 @@ from registry.sources.kubernetes.kubeconfig import Kubeconfig
 from registry.sources.kubernetes.reflector import Connect, KubernetesSource
 from registry.sources.manifests import ManifestsSource
 from registry.telemetry import Metrics
-from registry.views.lookup import place_of_client
+from registry.views.lookup import place_of_client, pod_of_client
 from registry.views.names import Names
-from registry.views.place import Place, place_of
+from registry.views.place import Place, place_of, pod_of
 from registry.views.policy import ResolvedPolicy
+from registry.whereabouts import Whereabouts
 from registry.writers.export_conditions import ExportConditionWriter
 from registry.writers.fleet import WriterFleet
 from registry.writers.service_entries import ServiceEntryWriter
@@ -97,6 +98,8 @@ class Registry:
         self._publisher = Publisher(
             self._store, self._names, parse_address(config.envoy.listener), config.policy_rules()
         )
+        again = partial(asyncio.get_running_loop().call_soon, self._regroup)
+        self._whereabouts = Whereabouts(self._index.node_of, again)
         self._lookup = LookupServer(self._index.get, self._names, self._publisher, self._place_of_client)
         services = (*self._xds.services(), self._lookup.service())
         self._health = HealthServer(services)
@@ -263,7 +266,8 @@ class Registry:
         coalesce = self._config.coalesce
         memory = self._memory
         kinds = (Kind.SERVICE, Kind.SERVICE_EXPORT) if self._config.exported.write_conditions else ()
-        observers = dict.fromkeys(kinds, self._tell_export_writer)
+        observers: dict[Kind, Observer] = dict.fromkeys(kinds, self._tell_export_writer)
+        observers[Kind.POD] = self._whereabouts.told
         return Pipeline(
             self._index,
             Coalescer(coalesce.quiet_ms / 1000, coalesce.max_ms / 1000),
@@ -294,6 +298,7 @@ class Registry:
         self._writers.look_again()
         self._conditions.look_again()
         self._watch.look_soon()
+        self._whereabouts.listed()
         if not self._store.complete:  # what was listed is published by then
             asyncio.get_running_loop().call_soon(self._look_for_completeness)
         if self._memory is not None:
@@ -377,15 +382,20 @@ class Registry:
         """Who is shown the same: of assignments clients of one place, of all else everybody."""
         if kind is not EDS:
             return ""
-        return self._met(place_of(node.locality, node.metadata, node.id))
+        return self._met(place_of(node.locality, node.metadata, node.id), pod_of(node.id))
 
     def _place_of_client(self, client: pb.Client) -> Place:
-        return self._met(place_of_client(client))
+        return self._met(place_of_client(client), pod_of_client(client))
 
-    def _met(self, place: Place) -> Place:
+    def _met(self, place: Place, pod: ObjectRef | None) -> Place:
         """A client there looks at endpoints."""
         self._networks.client_of(place.network)
-        return place
+        return self._whereabouts.at(place, pod)
+
+    def _regroup(self) -> None:
+        """More is known of where clients are."""
+        self._xds.regroup()
+        self._lookup.regroup()
 
     def _may_write(self) -> bool:
         """Every member is known, and what it listed is in the merged list, so that no entry is written too short."""

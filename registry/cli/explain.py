@@ -80,6 +80,7 @@ def clusters_table(clusters: Sequence[Document], refused: Sequence[Document]) ->
 def client_lines(client: Document) -> Iterator[str]:
     """Where the client is, and how far it is with each port."""
     place = "/".join(filter(None, (client["place"][part] for part in ("region", "zone", "node")))) or "nowhere known"
+    place += f" (node from {client['nodeFrom']})" if client["nodeFrom"] else ""
     network = f", network {client['place']['network']}" if client["place"]["network"] else ""
     yield f"client {client['id']} ({client['protocol']}, {client['peer']}), at {place}{network}"
     answers = client["answers"]

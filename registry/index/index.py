@@ -237,6 +237,11 @@ class Index:
         """The namespaces the cluster has, whether or not a commit came since."""
         return frozenset(ref.name for ref in self._members[cluster].facts.held(Kind.NAMESPACE))
 
+    def node_of(self, cluster: ClusterId, pod: ObjectRef) -> str:
+        """The Node that a Pod of the cluster runs on; empty where that, or the cluster, is not known."""
+        member = self._members.get(cluster)
+        return member.node_of(pod) if member is not None else ""
+
     def family(self, cluster: ClusterId) -> str:
         """``IPv4`` or ``IPv6``, whichever the cluster's Pods have first; empty where that is not known."""
         return self._members[cluster].family

@@ -189,6 +189,11 @@ class Member:
         service = self.get(ObjectRef(Kind.SERVICE, key.namespace, key.name))
         return service if isinstance(service, Service) and service.labels and network_of(service) else None
 
+    def node_of(self, pod: ObjectRef) -> str:
+        """The Node the Pod runs on; empty where that is not known."""
+        found = self.get(pod)
+        return found.node if isinstance(found, Pod) else ""
+
     @property
     def family(self) -> str:
         """Of which family its Pods' first addresses are, as of its Service ``default/kubernetes``; empty: not known."""

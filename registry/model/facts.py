@@ -142,7 +142,8 @@ class EndpointSlice:
 class Pod:
     """A ``v1`` Pod: what its endpoints borrow from it, and whether it can be one.
 
-    ``ready`` is its condition ``Ready``; ``terminating``: it has a deletionTimestamp.
+    ``ready`` is its condition ``Ready``; ``terminating``: it has a deletionTimestamp. ``node`` is where it runs, empty
+    as long as nobody decided.
     """
 
     namespace: str
@@ -151,6 +152,7 @@ class Pod:
     service_account: str = ""
     ready: bool = True
     terminating: bool = False
+    node: str = ""
     resource_version: str = field(default="", compare=False)
 
     @property

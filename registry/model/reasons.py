@@ -141,7 +141,7 @@ class Reason(StrEnum):
     NODE_UNKNOWN = (
         "NodeUnknown",
         Effect.ORDERED,
-        "`internalTrafficPolicy: Local`, and the client does not say its node (`NODE_NAME`): it is shown all",
+        "`internalTrafficPolicy: Local`, and the client's node is not known (`NODE_NAME`, or its Pod's): all is shown",
     )
     OWN_FAMILY_FIRST = (
         "OwnFamilyFirst",

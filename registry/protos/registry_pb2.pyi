@@ -99,6 +99,8 @@ class Client(message.Message):
     NETWORK_FIELD_NUMBER: builtins.int
     NODE_FIELD_NUMBER: builtins.int
     ADDRESSES_FIELD_NUMBER: builtins.int
+    POD_FIELD_NUMBER: builtins.int
+    NAMESPACE_FIELD_NUMBER: builtins.int
     cluster: builtins.str
     """The member cluster it runs in."""
     region: builtins.str
@@ -106,7 +108,10 @@ class Client(message.Message):
     network: builtins.str
     """The network it is on: endpoints of others are shown as their gateways."""
     node: builtins.str
-    """The Kubernetes node it runs on."""
+    """The Kubernetes node it runs on; where it does not say that, the one that its Pod is on."""
+    pod: builtins.str
+    """Its Pod, in `namespace` of `cluster`."""
+    namespace: builtins.str
     @builtins.property
     def addresses(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
         """Its own addresses. An endpoint of both families is reached by that of the first one first."""
@@ -120,10 +125,12 @@ class Client(message.Message):
         network: builtins.str = ...,
         node: builtins.str = ...,
         addresses: abc.Iterable[builtins.str] | None = ...,
+        pod: builtins.str = ...,
+        namespace: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["addresses", b"addresses", "cluster", b"cluster", "network", b"network", "node", b"node", "region", b"region", "zone", b"zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["addresses", b"addresses", "cluster", b"cluster", "namespace", b"namespace", "network", b"network", "node", b"node", "pod", b"pod", "region", b"region", "zone", b"zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 from registry.rpc.seam import CallInfo, Code, RpcError, Service, Stream, StreamHandler, StreamMethod
@@ -23,7 +23,8 @@ class ClientStatus:
     """One open xDS stream.
 
     ``service`` is ``ADS`` or the short name of the one type it carries, ``protocol`` ``SotW`` or ``Delta``.
-    ``connected_at`` is in the time of the server's clock. ``types`` are those asked for so far, in the order CDS, EDS,
+    ``connected_at`` is in the time of the server's clock. ``group`` is that of its assignments, None while it asks for
+    none. ``types`` are those asked for so far, in the order CDS, EDS,
     LDS, RDS; ``unknown_types`` were asked for and are not served.
     """
 
@@ -34,6 +35,7 @@ class ClientStatus:
     node: Node
     types: tuple[TypeStatus, ...]
     unknown_types: tuple[str, ...] = ()
+    group: Hashable = None
 
     @property
     def cluster_id(self) -> str:
@@ -92,8 +94,14 @@ class XdsServer:
     def open(self) -> None:
         """The store is complete: answer."""
         self.is_open = True
+        self.regroup()
         for stream in self._streams:
             stream.stream.wake()
+
+    def regroup(self) -> None:
+        """More is known of clients than when they asked: show each what its groups see now."""
+        for stream in self._streams:
+            stream.session.regroup()
 
     def clients(self) -> tuple[ClientStatus, ...]:
         """The open streams, oldest first."""
@@ -168,4 +176,5 @@ class _XdsStream:
             node=status.node,
             types=status.types,
             unknown_types=status.unknown_types,
+            group=self.session.group(EDS.url),
         )

@@ -17,7 +17,7 @@ from registry.servers.conditions import condition_document
 from registry.servers.times import time_text, when
 from registry.views.explain import PortExplanation, Seat, Shown, explain_ports
 from registry.views.names import Names
-from registry.views.place import Place, place_of
+from registry.views.place import Place, node_origin, place_of
 from registry.views.policy import ResolvedPolicy
 from registry.views.resources import ASSIGNMENT
 from registry.views.service_entry import unsaid
@@ -114,7 +114,8 @@ class _View:
         if explanation.client is None:
             return None
         client, sent = explanation.client
-        place = place_of(client.node.locality, client.node.metadata, client.node.id)
+        said = place_of(client.node.locality, client.node.metadata, client.node.id)
+        place = client.group if isinstance(client.group, Place) else said
         service = explanation.service.service
         policy = explanation.policy.policy
         ports = () if service is None else explain_ports(service, names, place, policy, explanation.gateways)
@@ -128,6 +129,7 @@ class _View:
             "protocol": self.client.protocol,
             "connectedAt": time_text(self.client.connected_at),
             "place": self.place._asdict(),
+            "nodeFrom": node_origin(self.place, self.client.node.metadata, self.client.node.id),
             "ports": [self._port(each) for each in self.ports],
             "answers": _answers(status) if status is not None else None,
         }

@@ -71,7 +71,21 @@ class LookupServer:
     def open(self) -> None:
         """Every cluster is accounted for: answer."""
         self._open = True
-        _wake({watch for watchers in self._watchers.values() for watch in watchers.watches})
+        self.regroup()
+        _wake(self._everybody())
+
+    def regroup(self) -> None:
+        """More is known of clients than when they asked: tell those of whom it is what they are to use now."""
+        moved = set()
+        for watch in self._everybody():
+            view = self.view(watch.asked)
+            if view != watch.view:
+                self.remove(watch)
+                watch.view = view
+                self.add(watch)
+                watch.dirty.update(dict.fromkeys(watch.keys))
+                moved.add(watch)
+        _wake(moved)
 
     def publish(self, changes: ChangeSet) -> None:
         """Tell those who watch what changed; a watcher that is slow gets the newest state when it can take it."""
@@ -121,6 +135,9 @@ class LookupServer:
         for key in watch.keys:
             if not self._watchers[key].remove(watch):
                 del self._watchers[key]
+
+    def _everybody(self) -> set[_Watch]:
+        return {watch for watchers in self._watchers.values() for watch in watchers.watches}
 
     def _views(self, service: MergedService) -> ServiceViews:
         return ServiceViews(service, self._names, self._orders.policy(service).policy, self._orders.gateways)
@@ -177,6 +194,8 @@ class _Watch:
     def __init__(self, server: LookupServer, stream: Stream) -> None:
         self.stream = stream
         self.keys: frozenset[ServiceKey] = frozenset()
+        self.asked = pb.WatchRequest()
+        """Without the services."""
         self.view = PLAIN
         self.dirty: dict[ServiceKey, None] = {}
         self._server = server
@@ -192,7 +211,10 @@ class _Watch:
             )
         self.dirty = {_key(name, f"services[{position}]"): None for position, name in enumerate(services)}
         self.keys = frozenset(self.dirty)
-        self.view = self._server.view(request)
+        self.asked.reasons = request.reasons
+        if request.HasField("client"):
+            self.asked.client.CopyFrom(request.client)
+        self.view = self._server.view(self.asked)
         self._server.add(self)
 
     def half_closed(self) -> None:

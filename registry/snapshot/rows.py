@@ -116,6 +116,8 @@ class PodRow(_Row, frozen=True):
     ready: bool
     terminating: bool
     resource_version: str
+    node: int = -1
+    """-1 in files of earlier programs, which did not know it."""
 
     @classmethod
     def of(cls, fact: Pod, number: Number) -> PodRow:
@@ -127,6 +129,7 @@ class PodRow(_Row, frozen=True):
             fact.ready,
             fact.terminating,
             fact.resource_version,
+            number(fact.node),
         )
 
     def fact(self, word: Word) -> Pod:
@@ -137,6 +140,7 @@ class PodRow(_Row, frozen=True):
             service_account=word(self.service_account),
             ready=self.ready,
             terminating=self.terminating,
+            node=word(self.node) if self.node >= 0 else "",
             resource_version=self.resource_version,
         )
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from registry.model.facts import Protocol
 from registry.model.gateways import Gateway, Gateways
-from registry.model.names import Locality, ServiceKey
+from registry.model.names import Kind, Locality, ObjectRef, ServiceKey
 from registry.model.services import Endpoint, Health, MergedService
 from registry.protos import registry_pb2 as pb
 from registry.views.bundles import facing
@@ -42,6 +42,11 @@ def place_of_client(client: pb.Client) -> Place:
         "INSTANCE_IPS": ",".join(client.addresses),
     }
     return place_of((client.region, client.zone, ""), metadata)
+
+
+def pod_of_client(client: pb.Client) -> ObjectRef | None:
+    """The Pod that a client says it is."""
+    return ObjectRef(Kind.POD, client.namespace, client.pod) if client.pod and client.namespace else None
 
 
 class ServiceViews:

@@ -7,6 +7,7 @@ from ipaddress import ip_address
 from typing import NamedTuple
 
 from registry.index.addresses import family_of
+from registry.model.names import Kind, ObjectRef
 
 
 class Place(NamedTuple):
@@ -23,6 +24,8 @@ class Place(NamedTuple):
     node: str = ""
     family: str = ""
 
+
+ID_PARTS = 4
 
 NOWHERE = Place()
 """Of a client that says nothing of itself: it is shown everything, in no order of nearness."""
@@ -43,6 +46,26 @@ def place_of(locality: tuple[str, str, str], metadata: Mapping[str, str], node_i
         node=metadata.get("NODE_NAME", ""),
         family=_family(metadata.get("INSTANCE_IPS", "").partition(",")[0] or (*node_id.split("~", 2), "")[1]),
     )
+
+
+def pod_of(node_id: str) -> ObjectRef | None:
+    """The Pod that a node's id names, ``sidecar~<ip>~<pod>.<ns>~<domain>``; None where it names none.
+
+    An id with a loopback address, as our own default is, stands for no Pod.
+    """
+    parts = node_id.split("~")
+    if len(parts) < ID_PARTS or not _family(parts[1]):
+        return None
+    pod, _, namespace = parts[2].rpartition(".")
+    return ObjectRef(Kind.POD, namespace, pod) if pod and namespace else None
+
+
+def node_origin(place: Place, metadata: Mapping[str, str], node_id: str) -> str:
+    """Where the ``place`` of such a node has its Kubernetes node from, for people; empty where that is not known."""
+    pod = pod_of(node_id)
+    if not place.node or metadata.get("NODE_NAME"):
+        return "NODE_NAME" if place.node else ""
+    return f"Pod {pod.namespace}/{pod.name} of cluster {place.cluster}" if pod is not None else ""
 
 
 def _family(text: str) -> str:

@@ -163,8 +163,29 @@ class Channel(ABC):
         """Take these as asked for again, those of them that are subscribed to and exist."""
         self._asked.update((name, None) for name in names if self._visible(name) is not None)
 
+    def move(self, partition: Partition) -> None:
+        """The client is of another group: from now on it is told what is in ``partition``.
+
+        It is as if every resource that differs between the two had changed; what the client has stays known.
+        """
+        for name in self.subscription.names:
+            partition.watch(name, self)
+        if self.subscription.wildcard:
+            partition.watch_everything(self)
+        self._leave()
+        self.partition = partition
+        listed = (entry.name for entry in partition.listing()) if self.subscription.wildcard else ()
+        for name in sorted({*self.subscription.names, *self._sent.names(), *self._fresh, *listed}):
+            if name not in self._asked:
+                self.changed(name, partition.get(name))
+        if self.pending:
+            self.wake()
+
     def close(self) -> None:
         """Take no part any more: changes of the store are not seen."""
+        self._leave()
+
+    def _leave(self) -> None:
         self.partition.unwatch_everything(self)
         for name in self.subscription.names:
             self.partition.unwatch(name, self)

@@ -93,6 +93,12 @@ class DeltaChannel(Channel):
         unsure, self._unsure = self._unsure, set()
         self._gone.update(name for name in unsure if name in self._sent and self._visible(name) is None)
 
+    def move(self, partition: Partition) -> None:
+        """What was not known to be gone is not known to be so now."""
+        unsure = self._unsure - self._gone
+        super().move(partition)
+        self._gone.difference_update([name for name in unsure if self._visible(name) is None])
+
     def close(self) -> None:
         self.partition.coverage.doubtful.pop(self, None)
         super().close()

@@ -124,6 +124,19 @@ class Session(ABC, Generic[Request, AnyChannel]):
                 return response.data
         return None
 
+    def regroup(self) -> None:
+        """The node is perhaps of other groups than when it asked: show it what these see."""
+        for channel in self._ordered:
+            before = channel.partition
+            if self._group(channel.kind) != before.group:
+                channel.move(self._partition(channel.kind))
+                self._store.leave(channel.kind.url, before)
+
+    def group(self, type_url: str) -> Hashable | None:
+        """What the client sees of the type; None as long as it does not ask for any."""
+        channel = self._channels.get(type_url)
+        return channel.partition.group if channel is not None else None
+
     def close(self) -> None:
         """The stream is over."""
         for channel in self._ordered:
@@ -191,7 +204,10 @@ class Session(ABC, Generic[Request, AnyChannel]):
 
     def _partition(self, kind: ResourceType) -> Partition:
         """What the client sees of the type."""
-        return self._store.enter(kind.url, self._options.group(self._node or Node(), kind))
+        return self._store.enter(kind.url, self._group(kind))
+
+    def _group(self, kind: ResourceType) -> Hashable:
+        return self._options.group(self._node or Node(), kind)
 
     def _warm(self, clusters: Response) -> None:
         """Send the endpoints of the clusters in a CDS response again.

@@ -135,8 +135,11 @@ def test_pod_node_and_namespace() -> None:
     labels = tuple(sorted(meta["labels"].items()))
     assert decode_object(Kind.NODE, {"metadata": meta}) == Node("n", "r", "z")
     assert decode_object(Kind.NAMESPACE, {"metadata": meta}) == Namespace("n", labels)
-    pod = {"metadata": meta | {"namespace": "shop"}, "spec": {"serviceAccountName": "cart", "containers": []}}
+    spec: dict[str, Any] = {"serviceAccountName": "cart", "containers": []}
+    pod = {"metadata": meta | {"namespace": "shop"}, "spec": spec}
     assert decode_object(Kind.POD, pod) == Pod("shop", "n", labels, "cart")
+    scheduled = {**pod, "spec": spec | {"nodeName": "node-1"}}
+    assert decode_object(Kind.POD, scheduled) == Pod("shop", "n", labels, "cart", node="node-1")
 
 
 @pytest.mark.parametrize(

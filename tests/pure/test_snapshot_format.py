@@ -125,6 +125,15 @@ def test_field_that_is_new_or_gone_is_no_other_version() -> None:
         assert codec.decoded(data, lambda number: "") == [Service("shop", "echo")]
 
 
+def test_a_pod_of_an_older_file_is_on_no_node_that_is_known() -> None:
+    codec = CODECS[Kind.POD]
+    texts: list[str] = []
+    pod = Pod("shop", "p", node="n1")
+    (row,) = msgspec.msgpack.decode(codec.encoded([pod], lambda text: texts.append(text) or len(texts) - 1))  # type: ignore[func-returns-value]
+    older = msgspec.msgpack.encode([row[:-1]])
+    assert codec.decoded(older, texts.__getitem__) == [dataclasses.replace(pod, node="")]
+
+
 def test_facts_of_many_batches_are_read_in_their_order() -> None:
     slices = [a_slice(*(f"10.0.{number}.{each}" for each in range(100)), name=f"s{number}") for number in range(250)]
     pods = [Pod("shop", f"p{number}", (("app", "echo"),), "sa") for number in range(2500)]

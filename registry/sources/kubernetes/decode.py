@@ -235,6 +235,7 @@ class _PodMetadata(_Metadata, frozen=True):
 
 class _PodSpec(_Struct, frozen=True):
     service_account_name: str | None = None
+    node_name: str | None = None
 
 
 class _PodCondition(_Struct, frozen=True):
@@ -271,6 +272,7 @@ class _Pod(_Struct, frozen=True):
             service_account=_shared(spec.service_account_name or ""),
             ready=self.status is None or self.status.ready,
             terminating=self.metadata.deletion_timestamp is not None,
+            node=_shared(spec.node_name or ""),
             resource_version=self.metadata.resource_version or "",
         )
 
