@@ -10,7 +10,7 @@ from setuptools import setup
 
 COMPILED = (
     *(f"registry/rpc/{name}.py" for name in ["calls", "connection", "frames", "headers", "limits", "link", "messages"]),
-    *(f"registry/rpc/{name}.py" for name in ["outbox", "streams", "vigil"]),
+    *(f"registry/rpc/{name}.py" for name in ["open_calls", "outbox", "shared", "streams", "vigil"]),
     *(
         f"registry/xds/{name}.py"
         for name in ["channel", "delta", "order", "resources", "session", "sotw", "store", "subscription", "wire"]

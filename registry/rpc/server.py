@@ -15,8 +15,9 @@ from typing import cast
 
 from registry.rpc.calls import routes
 from registry.rpc.limits import Limits
-from registry.rpc.link import Link, SharedFrames
+from registry.rpc.link import Link
 from registry.rpc.seam import Service
+from registry.rpc.shared import SharedFrames
 from registry.rpc.vigil import Rounds
 
 log = logging.getLogger(__name__)
@@ -63,6 +64,7 @@ class RpcServer:
         self._ready: dict[Link, None] = {}
         self._scheduled = False
         self._loop = asyncio.get_running_loop()
+        self.clock = self._loop.time
         self._rounds: Rounds[Link] = Rounds()
         self._round: asyncio.TimerHandle | None = None
         self._stopped = False

@@ -36,6 +36,7 @@ PURE = (
     "rpc/messages.py",
     "rpc/outbox.py",
     "rpc/seam.py",
+    "rpc/shared.py",
     "rpc/streams.py",
     "rpc/vigil.py",
     "snapshot/format.py",
