@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from typing import Protocol
 
 from registry.rpc import messages
@@ -58,7 +59,7 @@ class Call:
 
     def __init__(self, wire: Wire, stream_id: int, head: Head, max_message_bytes: int) -> None:
         self.stream_id = stream_id
-        self.path = head.path
+        self.path = sys.intern(head.path)
         self.blocked = False
         """A message waits on the client's windows."""
         self._wire = wire

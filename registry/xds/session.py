@@ -76,12 +76,12 @@ class Session(ABC, Generic[Request, AnyChannel]):
         options: SessionOptions = SessionOptions(),
     ) -> None:
         self._store = store
-        self._types = {kind.url: kind for kind in types}
+        self._types = types
         self._options = options
         self._stream = Stream(wire.control_plane(options.identifier), wake, options.clock)
         self._node: Node | None = None
-        self._channels: dict[str, AnyChannel] = {}
-        self._ordered: tuple[AnyChannel, ...] = ()
+        self._channels: tuple[AnyChannel, ...] = ()
+        """In the order of what is made first."""
         self._unknown: dict[str, None] = {}
 
     def receive(self, data: bytes) -> None:
@@ -91,7 +91,7 @@ class Session(ABC, Generic[Request, AnyChannel]):
             InvalidRequestError: not a discovery request, or of a type that has no business on this stream.
             TooManyNamesError: more names than ``max_names``.
         """
-        for channel in self._ordered:
+        for channel in self._channels:
             if data and channel.ack == data:
                 channel.acked()
                 return
@@ -109,13 +109,13 @@ class Session(ABC, Generic[Request, AnyChannel]):
         # Before they are looked at one by one: a request has room for many more names than may be asked for.
         if self._names(request) > self._options.max_names:
             raise self._too_many()
-        self._hand_over(request, self._channels.get(kind.url) or self._open(kind))
-        if sum(len(each.subscription.names) for each in self._ordered) > self._options.max_names:
+        self._hand_over(request, self._channel(kind.url) or self._open(kind))
+        if sum(len(each.subscription.names) for each in self._channels) > self._options.max_names:
             raise self._too_many()
 
     def next_response(self) -> bytes | None:
         """The next response, or None: nothing more until the next request or wake."""
-        while (turn := next_turn(self._ordered)) is not None:
+        while (turn := next_turn(self._channels)) is not None:
             channel, scope = turn
             response = channel.respond(scope)
             if response is not None:
@@ -139,23 +139,22 @@ class Session(ABC, Generic[Request, AnyChannel]):
 
     def close(self) -> None:
         """The stream is over."""
-        for channel in self._ordered:
+        for channel in self._channels:
             channel.close()
             self._store.leave(channel.kind.url, channel.partition)
-        self._channels.clear()
-        self._ordered = ()
+        self._channels = ()
 
     def status(self) -> SessionStatus:
         return SessionStatus(
             node=self._node or Node(),
             protocol=self.protocol,
-            types=tuple(channel.status() for channel in self._ordered),
+            types=tuple(channel.status() for channel in self._channels),
             unknown_types=tuple(self._unknown),
         )
 
     def sent(self, type_url: str, name: str) -> SentResource:
         """How far the client is with one resource."""
-        channel = self._channels.get(type_url)
+        channel = self._channel(type_url)
         return channel.sent(name) if channel is not None else SentResource()
 
     @abstractmethod
@@ -184,11 +183,11 @@ class Session(ABC, Generic[Request, AnyChannel]):
             )
 
     def _kind(self, type_url: str) -> ResourceType | None:
-        kind = self._types.get(type_url)
-        if kind is not None:
-            return kind
+        for kind in self._types:
+            if kind.url == type_url:
+                return kind
         if len(self._types) == 1:
-            (only,) = self._types.values()
+            only = self._types[0]
             if type_url:
                 raise InvalidRequestError(f"this stream is for {only.url}, the request is for {type_url}")
             return only
@@ -196,10 +195,15 @@ class Session(ABC, Generic[Request, AnyChannel]):
             raise InvalidRequestError("a request on an aggregated stream needs a type_url")
         return None
 
+    def _channel(self, type_url: str) -> AnyChannel | None:
+        for channel in self._channels:
+            if channel.kind.url == type_url:
+                return channel
+        return None
+
     def _open(self, kind: ResourceType) -> AnyChannel:
-        channel = self._channels[kind.url] = self._make_channel(kind)
-        opened = [self._channels.get(each.url) for each in MAKE_ORDER]
-        self._ordered = tuple(each for each in opened if each is not None)
+        channel = self._make_channel(kind)
+        self._channels = tuple(sorted((*self._channels, channel), key=lambda each: MAKE_ORDER.index(each.kind)))
         return channel
 
     def _partition(self, kind: ResourceType) -> Partition:
@@ -217,7 +221,7 @@ class Session(ABC, Generic[Request, AnyChannel]):
         ask again (Delta), or asks in a way that looks like an ACK (SotW). A cluster's EDS resource has its name, or
         one that cannot be known here; then all that are subscribed to are sent.
         """
-        endpoints = self._channels.get(EDS.url)
+        endpoints = self._channel(EDS.url)
         if endpoints is None:
             return
         names = endpoints.subscription.names
