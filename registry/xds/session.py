@@ -126,7 +126,7 @@ class Session(ABC, Generic[Request, AnyChannel]):
 
     def regroup(self) -> None:
         """The node is perhaps of other groups than when it asked: show it what these see."""
-        for channel in self._ordered:
+        for channel in self._channels:
             before = channel.partition
             if self._group(channel.kind) != before.group:
                 channel.move(self._partition(channel.kind))
@@ -134,7 +134,7 @@ class Session(ABC, Generic[Request, AnyChannel]):
 
     def group(self, type_url: str) -> Hashable | None:
         """What the client sees of the type; None as long as it does not ask for any."""
-        channel = self._channels.get(type_url)
+        channel = self._channel(type_url)
         return channel.partition.group if channel is not None else None
 
     def close(self) -> None:
