@@ -17,6 +17,7 @@ from registry.index.conflicts import reason as conflict_reason
 from registry.model.names import BASE_KINDS, ClusterId
 from registry.model.services import MergedService
 from registry.model.status import SourceState
+from registry.printable import harmless
 from registry.servers.reports import Reports
 
 PREFIX = "mesh_registry"
@@ -207,10 +208,17 @@ class _State(Collector):
         )
 
 
+class _OneLine(logging.Formatter):
+    """A message is one line, whatever names and texts of others are in it; a traceback follows as it is."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        return harmless(super().formatMessage(record))
+
+
 def start_logging(level: str, stream: TextIO = sys.stderr) -> None:
     """Log this program's messages of ``level`` and above, and other libraries' warnings, one line each."""
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
+    handler.setFormatter(_OneLine("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)

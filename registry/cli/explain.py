@@ -11,7 +11,7 @@ import click
 from registry.cli.api import fetch
 from registry.cli.get import conditions_text
 from registry.cli.options import ServiceArgument, http_server_address
-from registry.cli.output import JSON, TABLE, YAML, print_document, table
+from registry.cli.output import JSON, TABLE, YAML, print_document, say, table
 from registry.config import Address
 from registry.model.names import ServiceKey
 
@@ -36,14 +36,14 @@ def explain(service: ServiceKey, address: str | None, client: str | None, output
     if output in (JSON, YAML):
         print_document(document, output)
     else:
-        click.echo("\n".join(explained(document)))
+        say(*explained(document))
 
 
 def explained(document: Document) -> Iterator[str]:
     """The whole for people, from the clusters down to each endpoint's rules."""
     yield f"{document['namespace']}/{document['name']}  {document['host']}"
     yield ""
-    yield clusters_table(document["clusters"], document["refusedClusters"])
+    yield from clusters_table(document["clusters"], document["refusedClusters"])
     for each in document["clusters"]:
         untrue = conditions_text(each["conditions"])
         yield from [f"{each['name']}: {untrue}"] if untrue else ()
@@ -64,7 +64,7 @@ def explained(document: Document) -> Iterator[str]:
         yield "no slice of any cluster has an endpoint of it"
 
 
-def clusters_table(clusters: Sequence[Document], refused: Sequence[Document]) -> str:
+def clusters_table(clusters: Sequence[Document], refused: Sequence[Document]) -> list[str]:
     """One row per member, and per one that is not followed."""
     rows = []
     for each in clusters:

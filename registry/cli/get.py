@@ -9,7 +9,7 @@ import click
 
 from registry.cli.api import fetch
 from registry.cli.options import ServiceArgument, http_server_address
-from registry.cli.output import JSON, TABLE, WIDE, YAML, print_document, table
+from registry.cli.output import JSON, TABLE, WIDE, YAML, print_document, say, table
 from registry.config import Address
 from registry.model.names import ServiceKey
 
@@ -38,20 +38,19 @@ def get(what: str, service: ServiceKey | None, output: str, namespace: str | Non
     if output in (JSON, YAML):
         print_document(document, output)
         return
-    tables: dict[str, tuple[str, Callable[[Sequence[Document], bool], str]]] = {
+    tables: dict[str, tuple[str, Callable[[Sequence[Document], bool], list[str]]]] = {
         "services": ("services", service_table),
         "endpoints": ("services", endpoint_table),
         "clusters": ("clusters", cluster_table),
         "clients": ("clients", client_table),
     }
     key, render = tables[what]
-    click.echo(render(document[key], output == WIDE))
+    say(*render(document[key], output == WIDE))
     lines = {"clusters": membership_lines, "services": refused_lines}.get(what)
-    for line in lines(document) if lines else ():
-        click.echo(line)
+    say(*(lines(document) if lines else ()))
 
 
-def service_table(services: Sequence[Document], wide: bool) -> str:
+def service_table(services: Sequence[Document], wide: bool) -> list[str]:
     """One row per service; ENDPOINTS are those in the list, whatever their health."""
     header = ["NAMESPACE", "NAME", "PORTS", "CLUSTERS", "ENDPOINTS"]
     rows = []
@@ -85,7 +84,7 @@ def refused_lines(document: Document) -> Iterator[str]:
     yield from ["", *lines] if lines else ()
 
 
-def endpoint_table(services: Sequence[Document], wide: bool) -> str:
+def endpoint_table(services: Sequence[Document], wide: bool) -> list[str]:
     """One row per endpoint of each service."""
     header = ["SERVICE", "ADDRESS", "PORTS", "HEALTH", "CLUSTER", "REGION", "ZONE", "POD"]
     rows = []
@@ -111,7 +110,7 @@ def endpoint_table(services: Sequence[Document], wide: bool) -> str:
     return table(header + (further if wide else []), rows)
 
 
-def cluster_table(clusters: Sequence[Document], wide: bool) -> str:
+def cluster_table(clusters: Sequence[Document], wide: bool) -> list[str]:
     """One row per member cluster."""
     header = ["NAME", "STATE", "REASON", "SERVICES", "SLICES", "PODS", "NODES", "ORIGIN"]
     rows = []
@@ -140,7 +139,7 @@ def membership_lines(document: Document) -> Iterator[str]:
     yield from ["", *lines] if lines else ()
 
 
-def client_table(clients: Sequence[Document], wide: bool) -> str:
+def client_table(clients: Sequence[Document], wide: bool) -> list[str]:
     """One row per xDS stream; TYPES says for each type whether the client has what it was last sent."""
     header = ["ID", "CLUSTER", "PROTOCOL", "TYPES", "PEER"]
     rows = []

@@ -9,7 +9,7 @@ import click
 
 from registry.cli.api import fetch, post
 from registry.cli.options import ServiceArgument, http_server_address
-from registry.cli.output import JSON, TABLE, WIDE, YAML, print_document, table
+from registry.cli.output import JSON, TABLE, WIDE, YAML, print_document, say, table
 from registry.config import Address
 from registry.model.names import ServiceKey
 
@@ -30,7 +30,7 @@ def list_(output: str, server: Address) -> None:
     if output in (JSON, YAML):
         print_document(document, output)
     else:
-        click.echo(held_table(document["held"], output == WIDE))
+        say(*held_table(document["held"], output == WIDE))
 
 
 @guard.command()
@@ -45,12 +45,12 @@ def release(service: ServiceKey | None, cluster: str | None, everything: bool, s
     asked = {"service": None if service is None else str(service), "cluster": cluster, "all": everything}
     released = post(server, "/api/v1/guard/release", asked)["released"]
     for each in released:
-        click.echo(f"{each['cluster']}: {each['namespace']}/{each['name']}: {len(each['endpoints'])} endpoints let go")
+        say(f"{each['cluster']}: {each['namespace']}/{each['name']}: {len(each['endpoints'])} endpoints let go")
     if not released:
-        click.echo("nothing of that is held")
+        say("nothing of that is held")
 
 
-def held_table(held: Sequence[Document], wide: bool) -> str:
+def held_table(held: Sequence[Document], wide: bool) -> list[str]:
     """One row per service and cluster."""
     header = ["CLUSTER", "SERVICE", "ENDPOINTS", "REASON", "SINCE", "UNTIL"]
     rows = []

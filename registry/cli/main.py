@@ -8,6 +8,7 @@ from importlib import import_module
 import click
 
 from registry import __version__
+from registry.cli.output import say
 from registry.errors import RegistryError
 
 COMMANDS = ("serve", "demo", "get", "serviceentry", "watch", "bootstrap", "guard", "explain")
@@ -37,5 +38,5 @@ def main() -> None:
     try:
         cli(prog_name="mesh-registry")
     except RegistryError as error:
-        click.echo(f"mesh-registry: {error}", err=True)
+        say(*f"mesh-registry: {error}".split("\n"), err=True)
         sys.exit(error.exit_code)

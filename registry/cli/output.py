@@ -1,28 +1,58 @@
-"""What the commands print: columns for people, JSON and YAML for programs."""
+"""What the commands print: columns and lines for people, JSON and YAML for programs.
+
+All that is printed goes through here, since much of it was written by others: see ``registry.printable``.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import click
 import yaml
 
+from registry.printable import harmless
+
 TABLE, WIDE, JSON, YAML = "table", "wide", "json", "yaml"
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Left-aligned columns, two spaces apart, never cut; an empty cell shows as ``-``, so that columns stay columns."""
-    cells = [list(header)] + [[str(cell) if cell not in ("", None) else "-" for cell in row] for row in rows]
+def say(*lines: str, err: bool = False) -> None:
+    """Print these lines, each as one, to standard output or standard error."""
+    for line in lines:
+        click.echo(harmless(line), err=err)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
+    """Lines of left-aligned columns, two spaces apart, never cut.
+
+    An empty cell shows as ``-``, so that columns stay columns.
+    """
+    cells = [list(header)] + [[harmless(str(cell)) if cell not in ("", None) else "-" for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells
-    )
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
 
 
 def print_document(document: object, output: str) -> None:
     """The document as JSON or YAML, its keys in their own order."""
     if output == JSON:
-        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        _print(lambda plain: json.dumps(document, indent=2, ensure_ascii=plain) + "\n")
     else:
-        click.echo(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), nl=False)
+        _print(lambda plain: yaml.safe_dump(document, sort_keys=False, allow_unicode=not plain))
+
+
+def print_json_line(document: object) -> None:
+    """The document as JSON on one line."""
+    _print(lambda plain: json.dumps(document, ensure_ascii=plain) + "\n")
+
+
+def print_yaml_documents(documents: Iterable[object]) -> None:
+    """Each as a YAML document of its own, apart by ``---``."""
+    items = list(documents)
+    _print(lambda plain: yaml.safe_dump_all(items, sort_keys=False, allow_unicode=not plain, explicit_start=True))
+
+
+def _print(encode: Callable[[bool], str]) -> None:
+    """What ``encode`` makes; in ASCII alone where it has anything that is no plain character. It says the same so."""
+    text = encode(False)
+    plain = all(map(str.isprintable, text.split("\n")))
+    click.echo(text if plain else encode(True), nl=False)

@@ -11,6 +11,7 @@ import click
 
 from registry import runtime
 from registry.app import Registry
+from registry.cli.output import say
 from registry.config import ClusterConfig, Config, load, with_flags
 from registry.telemetry import start_logging
 
@@ -86,7 +87,7 @@ async def _serve(config: Config, flags: Sequence[ClusterConfig], file: tuple[Pat
     registry = Registry(config, flags, file, opened=runtime.loaded)
     await registry.start()
     try:
-        click.echo(f"mesh-registry: gRPC on {registry.grpc_address}, HTTP on http://{registry.http_address}", err=True)
+        say(f"mesh-registry: gRPC on {registry.grpc_address}, HTTP on http://{registry.http_address}", err=True)
         await stop.wait()
     finally:
         await registry.stop()

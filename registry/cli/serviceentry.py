@@ -5,11 +5,10 @@ from __future__ import annotations
 from urllib.parse import urlencode
 
 import click
-import yaml
 
 from registry.cli.api import fetch
 from registry.cli.options import ServiceArgument, http_server_address
-from registry.cli.output import JSON, YAML, print_document
+from registry.cli.output import JSON, YAML, print_document, print_yaml_documents
 from registry.config import Address
 from registry.model.names import ServiceKey
 
@@ -32,5 +31,4 @@ def serviceentry(service: ServiceKey | None, output: str, cluster: str | None, s
     if output == JSON:
         print_document(document, JSON)
     else:
-        text = yaml.safe_dump_all(document["items"], sort_keys=False, allow_unicode=True, explicit_start=True)
-        click.echo(text, nl=False)
+        print_yaml_documents(document["items"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 
@@ -11,7 +10,7 @@ import grpc
 from google.protobuf.json_format import MessageToDict
 
 from registry.cli.options import ServiceArgument, grpc_server_address, place_options
-from registry.cli.output import JSON
+from registry.cli.output import JSON, print_json_line, say
 from registry.config import Address
 from registry.errors import ServerUnavailableError
 from registry.model.names import ServiceKey
@@ -47,13 +46,12 @@ def watch(service: ServiceKey, output: str, reasons: bool, server: Address, **pl
     try:
         for response in _responses(service, request, server):
             if output == JSON:
-                click.echo(json.dumps(MessageToDict(response, preserving_proto_field_name=True)))
+                print_json_line(MessageToDict(response, preserving_proto_field_name=True))
                 continue
             endpoints = _targets(response) if placed else _endpoints(response)
             state = "absent" if response.HasField("absent") else f"{len(endpoints)} endpoints"
-            click.echo(f"{datetime.now().astimezone():%H:%M:%S.%f}  {service}  {state}")
-            for line in difference(held, endpoints):
-                click.echo(f"  {line}")
+            say(f"{datetime.now().astimezone():%H:%M:%S.%f}  {service}  {state}")
+            say(*(f"  {line}" for line in difference(held, endpoints)))
             held = endpoints
     except KeyboardInterrupt:
         return

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from registry.cli.demo.stage import Addresses, find_envoy, stage
 from registry.cli.demo.tour import Tour
+from registry.cli.output import say
 
 
 @click.command()
@@ -28,7 +29,7 @@ def demo(once: bool, envoy: str | None) -> None:
     """
     finished = uvloop.run(_run(once, envoy))
     if not finished:
-        click.echo("mesh-registry: the tour was interrupted", err=True)
+        say("mesh-registry: the tour was interrupted", err=True)
         sys.exit(1)
 
 

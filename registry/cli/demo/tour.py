@@ -56,7 +56,7 @@ class Tour:
     async def _show_list(self) -> None:
         self._title("One list over both clusters", "mesh-registry get endpoints shop/echo")
         document = await self._stage.registry.get(f"/api/v1/services/{SERVICE}")
-        self._console.print(endpoint_table([document], False), soft_wrap=True, highlight=False)
+        self._console.print("\n".join(endpoint_table([document], False)), soft_wrap=True, highlight=False)
         self._expect_alive({each["address"] for each in document["endpoints"]}, "the merged list has")
 
     async def _show_service_entry(self) -> None:
