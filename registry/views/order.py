@@ -6,7 +6,8 @@
 2. The rest is ranked: first by the failover list, then by nearness, then those that are not in doubt. Each rank that
    has endpoints is a priority, without gaps (gRFC A27).
 3. With the distribution by weights nearness makes no priorities but shares: nearer pools take
-   ``min(what remains, 1.4 * ready / expected)`` in turn. What gets no share comes later, by nearness.
+   ``min(what remains, 1.4 * ready / expected)`` in turn. What gets no share comes later, by nearness. What is in doubt
+   gets a share only where nothing else is ready in its locality (``registry.views.shares``).
 4. Of a service that is for each node's own clients (``internalTrafficPolicy: Local``) a client is shown what is on its
    node, also where that is nothing: the API drops traffic rather than send it elsewhere (KEP-2086). A client that does
    not say its node is shown all: of nothing is it known that it is elsewhere.
@@ -32,7 +33,7 @@ from registry.views.policy import Distribution, TrafficPolicy
 from registry.views.ranks import Entry, Rank, is_on_node, nearness, rank_of, reaches
 from registry.views.recorded import tell, tell_node, tell_rank
 from registry.views.shadows import UNSHARED, Use, audience_of, in_shadow
-from registry.views.shares import WEIGHTS, locality_weights
+from registry.views.shares import WEIGHTS, counted, locality_weights
 
 
 class Slot(NamedTuple):
@@ -211,18 +212,19 @@ def _weighted(
     bundles: Sequence[Bundle],
     recorder: Recorder | None,
 ) -> tuple[Slot, ...]:
-    """Shares in the place of priorities, tier by tier; what is in doubt, and what gets no share, comes after them."""
+    """Shares in the place of priorities, tier by tier; what gets none comes after them, by its rank."""
     placed: list[tuple[int, Entry]] = []
     weights: dict[tuple[int, Locality], int] = {}
     priority = 0
     for tier in sorted({entry.rank.tier for entry in entries}):
-        sure = [entry for entry in entries if entry.rank.tier == tier and not entry.rank.demoted]
-        shared = locality_weights([*sure, *(entry for entry in absent if entry.rank.tier == tier)], expected)
-        first = [entry for entry in sure if shared.get(entry.locality)]
-        later = [entry for entry in sure if not shared.get(entry.locality)]
-        doubted = [entry for entry in entries if entry.rank.tier == tier and entry.rank.demoted]
-        _tell_shares(sure, shared, bundles, recorder)
-        for members in filter(None, (first, *_by_nearness(later), *_by_nearness(doubted))):
+        present = [entry for entry in entries if entry.rank.tier == tier]
+        sharing = counted(present)
+        shared = locality_weights([*sharing, *(entry for entry in absent if entry.rank.tier == tier)], expected)
+        first = [entry for entry in sharing if shared.get(entry.locality)]
+        placed_first = set(map(id, first))
+        later = [entry for entry in present if id(entry) not in placed_first]
+        _tell_shares(sharing, shared, bundles, recorder)
+        for members in filter(None, (first, *_by_rank(later))):
             placed += ((priority, entry) for entry in members)
             if members is first:
                 weights |= {(priority, locality): weight for locality, weight in shared.items() if weight}
@@ -240,6 +242,6 @@ def _tell_shares(
             tell(recorder, bundles[entry.bundle], reason, f"{share or 0} of {WEIGHTS} for {entry.locality}")
 
 
-def _by_nearness(entries: Sequence[Entry]) -> list[list[Entry]]:
-    nearest_first = sorted({entry.rank.nearness for entry in entries})
-    return [[entry for entry in entries if entry.rank.nearness is near] for near in nearest_first]
+def _by_rank(entries: Sequence[Entry]) -> list[list[Entry]]:
+    in_turn = sorted({entry.rank for entry in entries})
+    return [[entry for entry in entries if entry.rank == rank] for rank in in_turn]

@@ -1,6 +1,9 @@
 """How much of the traffic each locality takes, where localities have weights. Pure.
 
-Nearer pools take ``min(what remains, OVERFLOW * ready / expected)`` in turn.
+Nearer pools take ``min(what remains, OVERFLOW * ready / expected)`` in turn. Endpoints in doubt are not ready where
+others of their locality are. Of a locality that has no others they count: they take what those of its nearness that are
+not in doubt leave. So what is in doubt as a whole, as a cluster whose API server is not heard of, has the share that it
+had before, and nothing moves farther away for that.
 """
 
 from __future__ import annotations
@@ -17,22 +20,31 @@ WEIGHTS = 10_000
 """What the locality weights of a priority add up to, where they are shares."""
 
 
+def counted(entries: Sequence[Entry]) -> list[Entry]:
+    """Those that have a part in the shares of one tier: all but what is in doubt beside others of its locality."""
+    sure = {entry.locality for entry in entries if entry.ready and not entry.rank.demoted}
+    return [entry for entry in entries if not entry.rank.demoted or entry.locality not in sure]
+
+
 def locality_weights(entries: Sequence[Entry], expected: Mapping[Locality, int]) -> dict[Locality, int]:
     """Each locality's share as an integer; together they are ``WEIGHTS``, or nothing where nothing is ready."""
-    pools: dict[Nearness, dict[Locality, int]] = {}
+    pools: dict[tuple[Nearness, bool], dict[Locality, int]] = {}
+    present: dict[Nearness, dict[Locality, int]] = {}
     direct = {entry.locality for entry in entries if entry.bundle >= 0}
     wanted = {locality: expected.get(locality, 0) for locality in direct}
     for entry in entries:
-        pool = pools.setdefault(entry.rank.nearness, {})
-        pool[entry.locality] = pool.get(entry.locality, 0) + entry.ready
+        pool = pools.setdefault((entry.rank.nearness, entry.rank.demoted), {})
+        there = present.setdefault(entry.rank.nearness, {})
+        for counts_of in (pool, there):
+            counts_of[entry.locality] = counts_of.get(entry.locality, 0) + entry.ready
         wanted[entry.locality] = wanted.get(entry.locality, 0) + entry.behind
-    nearest_first = [pools[near] for near in sorted(pools)]
-    counts = [
-        (sum(pool.values()), sum(max(ready, wanted[locality]) for locality, ready in pool.items()))
-        for pool in nearest_first
-    ]
+    should = {
+        near: sum(max(ready, wanted[locality]) for locality, ready in there.items()) for near, there in present.items()
+    }
+    in_turn = sorted(pools)
+    counts = [(sum(pools[each].values()), should[each[0]]) for each in in_turn]
     exact: dict[Locality, float] = {}
-    for pool, share in zip(nearest_first, overflow(counts), strict=True):
+    for pool, share in zip([pools[each] for each in in_turn], overflow(counts), strict=True):
         total = sum(pool.values())
         for locality, ready in pool.items():
             exact[locality] = exact.get(locality, 0.0) + (share * ready / total if total else 0.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from random import Random
+from typing import ClassVar
 
 import pytest
 from hypothesis import given
@@ -15,6 +16,7 @@ from registry.views.bundles import PortBundles
 from registry.views.order import Arrangement, arrange
 from registry.views.place import NOWHERE, Place, place_of
 from registry.views.policy import NO_POLICY, Distribution, Fallback, Selector, TrafficPolicy
+from registry.views.ranks import Nearness, nearness
 from registry.views.shares import WEIGHTS, overflow
 
 A_ZONE_1 = Locality("eu", "eu-1", "a")
@@ -209,6 +211,43 @@ class TestOverflow:
         shown = Shown(endpoints, HERE, WEIGHTED, {A_ZONE_1: 8, B_ZONE_1: 8})
         assert shown.weights[0] == {A_ZONE_1: 7000, B_ZONE_1: 3000}
         assert shown.priorities[1] == {"10.0.0.8"}
+
+
+class TestSharesInDoubt:
+    """Endpoints whose removal is held, and clusters that are not heard of, under ``WeightedByLocality``."""
+
+    EXPECTED: ClassVar[dict[Locality, int]] = {A_ZONE_1: 10, A_ZONE_2: 10, B_ZONE_1: 10}
+    BESIDE = Locality("eu", "eu-1", "c")
+
+    def shown(self, *endpoints: Endpoint, expected: dict[Locality, int] | None = None) -> list[dict[Locality, int]]:
+        return Shown(list(endpoints), HERE, WEIGHTED, expected or self.EXPECTED).weights
+
+    def test_where_only_such_are_left_their_weights_are_shares_as_ever(self) -> None:
+        near, far = several(5, A_ZONE_1, demoted=True), several(10, B_ZONE_1, 20, demoted=True)
+        assert self.shown(*near, *far, expected={A_ZONE_1: 10, B_ZONE_1: 10}) == [{A_ZONE_1: 7000, B_ZONE_1: 3000}]
+
+    def test_a_near_cluster_that_is_not_heard_of_keeps_its_share(self) -> None:
+        near, far = several(10, A_ZONE_1, demoted=True), several(10, B_ZONE_1, 20)
+        assert self.shown(*near, *far) == [{A_ZONE_1: WEIGHTS}, {B_ZONE_1: 10}]
+
+    def test_a_zone_in_doubt_takes_what_one_that_is_not_leaves_and_nothing_goes_farther(self) -> None:
+        doubted, sure = several(10, A_ZONE_1, demoted=True), several(1, self.BESIDE, 20)
+        far = several(10, B_ZONE_1, 30)
+        expected = {A_ZONE_1: 10, self.BESIDE: 1, B_ZONE_1: 10}
+        assert self.shown(*doubted, *sure, *far, expected=expected)[0] == {self.BESIDE: 1273, A_ZONE_1: 8727}
+
+    def test_one_of_several_in_its_zone_waits_before_what_is_farther(self) -> None:
+        sure, held, far = several(8, A_ZONE_1), several(2, A_ZONE_1, 9, demoted=True), several(10, B_ZONE_1, 20)
+        shown = Shown([*sure, *held, *far], HERE, WEIGHTED, self.EXPECTED)
+        assert shown.priorities == [addresses(*sure), addresses(*held), addresses(*far)]
+
+    def test_what_is_behind_a_gateway_counts_by_the_same_rule(self) -> None:
+        place = HERE._replace(network="net-a")
+        near = several(5, A_ZONE_1, network="net-a", demoted=True)
+        behind = several(10, B_ZONE_1, 20, network="net-b", demoted=True)
+        gateways = {"net-b": [Gateway("203.0.113.1", 15443)]}
+        shown = Shown([*near, *behind], place, WEIGHTED, {A_ZONE_1: 10, B_ZONE_1: 10}, gateways)
+        assert shown.weights == [{A_ZONE_1: 7000, B_ZONE_1: 3000}]
 
 
 class TestGateways:
@@ -433,9 +472,37 @@ def test_the_order_of_the_facts_does_not_matter(
 @given(endpoints, anywhere)
 def test_shares_add_up_to_one(listed: list[Endpoint], place: Place) -> None:
     for weights in Shown(listed, place, WEIGHTED).weights[:1]:
-        if any(each.health is Health.HEALTHY and not each.demoted for each in listed):
+        if any(each.health is Health.HEALTHY for each in listed):
             assert sum(weights.values()) == WEIGHTS
             assert all(weights.values())
+
+
+@given(endpoints, anywhere)
+def test_where_all_are_in_doubt_shares_are_as_where_none_is(listed: list[Endpoint], place: Place) -> None:
+    sure, doubted = (Shown(demoted_all(listed, demoted=each), place, WEIGHTED).weights for each in (False, True))
+    assert sure == doubted
+
+
+@given(endpoints, anywhere, zones)
+def test_doubt_of_a_whole_locality_moves_nothing_nearer_or_farther(
+    listed: list[Endpoint], place: Place, zone: Locality
+) -> None:
+    before = demoted_all(listed, demoted=False)
+    after = [each._replace(demoted=each.locality == zone) for each in before]
+    sums = [by_nearness(Shown(each, place, WEIGHTED).weights[:1], place) for each in (before, after)]
+    if any(each.health is Health.HEALTHY for each in listed):
+        assert sums[0] == pytest.approx(sums[1], abs=2)
+
+
+def demoted_all(listed: list[Endpoint], *, demoted: bool) -> list[Endpoint]:
+    return [each._replace(demoted=demoted) for each in listed]
+
+
+def by_nearness(weights: list[dict[Locality, int]], place: Place) -> dict[Nearness, int]:
+    found = dict.fromkeys(Nearness, 0)
+    for locality, weight in weights[0].items() if weights else ():
+        found[nearness(locality, "", place, Distribution.WEIGHTED)] += weight
+    return found
 
 
 pools = st.lists(
