@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from envoy.config.cluster.v3 import cluster_pb2
 from envoy.config.core.v3 import config_source_pb2, protocol_pb2
+from envoy.extensions.load_balancing_policies.maglev.v3 import maglev_pb2
+from envoy.extensions.load_balancing_policies.ring_hash.v3 import ring_hash_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 from google.protobuf import duration_pb2
 
@@ -35,8 +37,9 @@ def encode_cluster(
 ) -> bytes:
     """The bytes of the Cluster of ``port``: endpoints over EDS from the same stream, round robin.
 
-    Where the policy gives localities weights, Envoy is told to go by them; gRPC does so always. ``sticky``: by ring
-    hash, of what the route says (``registry.views.rds``); gRPC has that too (gRFC A42).
+    Where the policy gives localities weights, Envoy is told to go by them; gRPC does so always. ``sticky``: by a hash
+    of what the route says (``registry.views.rds``), over Maglev's table in Envoy and over a ring in gRPC, which has no
+    other (gRFC A42): a client takes the first of the list that it knows (gRFC A52), and an older one ``lb_policy``.
     """
     name = names.cluster(key, port.port)
     message = cluster_pb2.Cluster(
@@ -48,11 +51,29 @@ def encode_cluster(
     )
     message.common_lb_config.healthy_panic_threshold.value = PANIC_PERCENT
     message.circuit_breakers.thresholds.add().max_retries.value = MAX_RETRIES
-    if policy.distribution is Distribution.WEIGHTED:
+    weighted = policy.distribution is Distribution.WEIGHTED
+    if sticky:
+        _by_hash(message, weighted=weighted)
+    elif weighted:
         message.common_lb_config.locality_weighted_lb_config.SetInParent()
     if speaks_http2(port):
         message.typed_extension_protocol_options[HTTP_PROTOCOL_OPTIONS].CopyFrom(_HTTP2_OPTIONS)
     return serialized(message)
+
+
+def _by_hash(message: cluster_pb2.Cluster, *, weighted: bool) -> None:
+    """Envoy's own ring has a fixed number of points: when an endpoint goes, the others get more of them each, and with
+    these clients of one another. Maglev's table moves fewer. That localities have weights is to be said in each policy:
+    Envoy refuses a cluster that says it beside them.
+    """
+    maglev = maglev_pb2.Maglev()
+    ring = ring_hash_pb2.RingHash(hash_function=ring_hash_pb2.RingHash.XX_HASH)
+    for each in (maglev, ring):
+        if weighted:
+            each.locality_weighted_lb_config.SetInParent()
+        config = message.load_balancing_policy.policies.add().typed_extension_config
+        config.name = each.DESCRIPTOR.full_name
+        config.typed_config.CopyFrom(packed(each))
 
 
 def ads() -> config_source_pb2.ConfigSource:
