@@ -96,10 +96,11 @@ class Registry:
         )
         self._xds = XdsServer(self._store, time.time, options)
         self._publisher = Publisher(
-            self._store, self._names, parse_address(config.envoy.listener), config.policy_rules()
+            self._store, self._names, parse_address(config.envoy.listener), config.policy_rules(), self._go_by_nodes
         )
         again = partial(asyncio.get_running_loop().call_soon, self._regroup)
         self._whereabouts = Whereabouts(self._index.node_of, again)
+        self._whereabouts.by_nodes = False
         self._lookup = LookupServer(self._index.get, self._names, self._publisher, self._place_of_client)
         services = (*self._xds.services(), self._lookup.service())
         self._health = HealthServer(services)
@@ -391,6 +392,10 @@ class Registry:
         """A client there looks at endpoints."""
         self._networks.client_of(place.network)
         return self._whereabouts.at(place, pod)
+
+    def _go_by_nodes(self, by_nodes: bool) -> None:
+        self._whereabouts.by_nodes = by_nodes
+        self._regroup()
 
     def _regroup(self) -> None:
         """More is known of where clients are."""

@@ -22,6 +22,9 @@ class Whereabouts:
     then to be asked for anew. It is called once, until they are.
     """
 
+    by_nodes = True
+    """Whether it matters on which node a client is. Where it does not, places have none, so that there are fewer."""
+
     def __init__(self, node_of: Callable[[ClusterId, ObjectRef], str], again: Callable[[], object]) -> None:
         self._node_of = node_of
         self._again = again
@@ -29,6 +32,8 @@ class Whereabouts:
 
     def at(self, place: Place, pod: ObjectRef | None) -> Place:
         """The place, on the node of that Pod of its cluster where it has none."""
+        if not self.by_nodes:
+            return place._replace(node="") if place.node else place
         if place.node or not place.cluster or pod is None:
             return place
         cluster = ClusterId(place.cluster)

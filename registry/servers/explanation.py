@@ -115,7 +115,7 @@ class _View:
             return None
         client, sent = explanation.client
         said = place_of(client.node.locality, client.node.metadata, client.node.id)
-        place = client.group if isinstance(client.group, Place) else said
+        place = client.group if isinstance(client.group, Place) and client.group.node else said
         service = explanation.service.service
         policy = explanation.policy.policy
         ports = () if service is None else explain_ports(service, names, place, policy, explanation.gateways)

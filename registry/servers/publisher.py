@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from registry.model.facts import Labels, ServicePort
@@ -44,6 +44,10 @@ class Store(Protocol):
     def viewers(self, type_url: str, name: str) -> Collection[Hashable]: ...
 
 
+def _nobody_cares(_by_nodes: bool) -> None:
+    """Of groups that are no places."""
+
+
 class Publisher:
     """Keeps ``store`` the picture of the merged services, one batch per change set.
 
@@ -54,9 +58,23 @@ class Publisher:
     (``registry.views.place``); of the other types there is one.
     """
 
-    def __init__(self, store: Store, names: Names, listener: tuple[str, int], rules: Sequence[PolicyRule] = ()) -> None:
-        """``rules`` are the traffic policies of the configuration."""
+    def __init__(
+        self,
+        store: Store,
+        names: Names,
+        listener: tuple[str, int],
+        rules: Sequence[PolicyRule] = (),
+        go_by_nodes: Callable[[bool], None] = _nobody_cares,
+    ) -> None:
+        """``rules`` are the traffic policies of the configuration.
+
+        ``go_by_nodes`` is told whether clients of different nodes are shown different things, each time that this
+        changes, and before anything is rendered that differs.
+        """
         self._store = store
+        self._go_by_nodes = go_by_nodes
+        self._by_node: set[ServiceKey] = set()
+        """The services whose policy goes by nodes."""
         self._names = names
         self._rules = rules
         self._gateways = NO_GATEWAYS
@@ -75,8 +93,12 @@ class Publisher:
         """Render what changed and make it visible at once."""
         batch: list[ResourceChange] = []
         routes_changed = False
+        by_node = bool(self._by_node)
         for change in changes:
             self._keep(change)
+        if by_node is not bool(self._by_node):
+            self._go_by_nodes(not by_node)
+        for change in changes:
             if change.old is None or change.new is None or not self._same_shape(change.old, change.new):
                 batch += self._reshaped(change)
                 routes_changed |= self._virtual_hosts_changed(change)
@@ -123,12 +145,17 @@ class Publisher:
             self._virtual_hosts.pop(change.key, None)
 
     def _judge(self, change: Change) -> None:
-        """Note what of the service's policy is not understood; once in the log for as long as it stays so."""
+        """Note whether the service's policy goes by nodes, and what of it is not understood.
+
+        The latter is once in the log for as long as it stays so.
+        """
         old, new = change.old, change.new
         if old is not None and new is not None and _said(old) == _said(new):
             return
         before = self._problems.pop(change.key, ())
-        found = () if new is None else self.policy(new).problems
+        resolved = ResolvedPolicy() if new is None else self.policy(new)
+        found = resolved.problems
+        (self._by_node.add if resolved.policy.by_node else self._by_node.discard)(change.key)
         if found:
             self._problems[change.key] = found
         if found and found != before:

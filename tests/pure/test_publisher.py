@@ -55,7 +55,8 @@ class Rig:
 
     def __init__(self) -> None:
         self.store = RecordingStore()
-        self.publisher = Publisher(self.store, NAMES, ("127.0.0.1", 15001))
+        self.by_nodes: list[bool] = []
+        self.publisher = Publisher(self.store, NAMES, ("127.0.0.1", 15001), go_by_nodes=self.by_nodes.append)
         self.index = Index()
         self.watcher = Watcher()
         self.index.add_cluster(A)
@@ -214,6 +215,23 @@ def test_what_is_not_understood_of_a_policy_is_kept_and_logged_once(caplog: pyte
     assert [record.message for record in caplog.records] == [f"service shop/echo: {rig.publisher.problems()[ECHO][0]}"]
     rig.after(Apply(a_service()))
     assert rig.publisher.problems() == {}
+
+
+def test_whether_anything_goes_by_nodes_is_told_when_that_changes() -> None:
+    rig = Rig()
+    assert rig.by_nodes == []
+    local, near = (
+        replace(a_service(), local_only=True),
+        replace(a_service("other"), traffic_distribution="PreferSameNode"),
+    )
+    rig.after(Apply(local))
+    rig.after(Apply(near), Apply(a_slice("10.0.0.2")))
+    assert rig.by_nodes == [True]
+    rig.after(Apply(a_service()))
+    rig.after(Apply(local), Delete(near.ref))
+    assert rig.by_nodes == [True]
+    rig.after(Delete(local.ref))
+    assert rig.by_nodes == [True, False]
 
 
 def test_what_is_not_understood_goes_with_its_service() -> None:

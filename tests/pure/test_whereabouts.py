@@ -77,6 +77,14 @@ class TestTheNode:
         assert node_origin(Place(cluster="a", node="n1"), {"NODE_NAME": "n1"}, node_id) == "NODE_NAME"
         assert node_origin(IN_A, {}, node_id) == ""
 
+    def test_is_nobodys_business_while_nothing_goes_by_nodes(self) -> None:
+        world = World()
+        world.whereabouts.by_nodes = False
+        assert world.whereabouts.at(IN_A, POD) == world.whereabouts.at(Place(cluster="a", node="n9"), POD) == IN_A
+        world.whereabouts.at(IN_A, ObjectRef(Kind.POD, "shop", "later"))
+        world.whereabouts.listed()
+        assert world.looked == 0, "nobody is sought"
+
 
 class TestAPodThatIsNotKnownYet:
     LATER = Pod("shop", "later", node="n3")

@@ -36,14 +36,14 @@ def a_pod(name: str, node: str) -> str:
     )
 
 
-def service() -> str:
+def service(policy: str = "Local") -> str:
     """With an endpoint on each of two nodes."""
     there: list[dict[str, Any]] = [
         {
             "apiVersion": "v1",
             "kind": "Service",
             "metadata": {"name": "echo", "namespace": "shop"},
-            "spec": {"ports": [{"name": "http", "port": 80}], "internalTrafficPolicy": "Local"},
+            "spec": {"ports": [{"name": "http", "port": 80}], "internalTrafficPolicy": policy},
         },
         {
             "apiVersion": "discovery.k8s.io/v1",
@@ -114,6 +114,22 @@ async def test_a_pod_that_becomes_known_later_is_taken_in_then(running: RunningR
         (tmp_path / "a" / "later.yaml").write_text(a_pod("later", "n2"))
         assert await shown(stream) == {"10.0.0.2"}
         assert explained(running, node)["client"]["place"]["node"] == "n2"
+
+
+async def test_a_service_that_comes_to_go_by_nodes_does_so_for_who_is_connected(
+    running: RunningRegistry, tmp_path: Path
+) -> None:
+    path = tmp_path / "a" / "echo.yaml"
+    path.write_text(service("Cluster"))
+    async with grpc.aio.insecure_channel(running.grpc) as channel:
+        stream = Stream(channel, f"/{ADS_SERVICE}/{ADS_DELTA_METHOD}", delta=True, node=client_of("known"))
+        await stream.send(stream.client.subscribe(EDS, NAME))
+        while await shown(stream) != {"10.0.0.1", "10.0.0.2"}:
+            pass  # the file may not have been read yet
+        path.write_text(service("Local"))
+        assert await shown(stream) == {"10.0.0.1"}
+        path.write_text(service("Cluster"))
+        assert await shown(stream) == {"10.0.0.1", "10.0.0.2"}
 
 
 async def test_over_the_lookup_api_it_is_the_same(running: RunningRegistry, tmp_path: Path) -> None:
