@@ -1,20 +1,18 @@
-"""What the list-watch machine does where something is in doubt: relist, quiet watches, histories that went back,
-kinds that a server lacks."""
+"""What the list-watch machine does where something is in doubt: relist, quiet watches, histories that went back."""
 
 from __future__ import annotations
 
 import pytest
-from support.kube_wire import a_bookmark, a_page, a_service, a_status, an_event
+from support.kube_wire import a_bookmark, a_page, a_service, an_event
 from support.machine import feed, is_first_page, is_watch_from, watching, zero
 
 from registry.model.names import Kind
 from registry.sources.kubernetes.conditions import Fault, Reason
-from registry.sources.kubernetes.listwatch import ABSENT_SECONDS, QUIET_WATCHES, ListWatch
-from registry.sources.kubernetes.steps import GetPage, GetVersion, OpenWatch, Wait
+from registry.sources.kubernetes.listwatch import QUIET_WATCHES, ListWatch
+from registry.sources.kubernetes.steps import GetVersion, OpenWatch, Wait
 from registry.sources.kubernetes.versions import older
 
 DOWN = Fault(Reason.UNREACHABLE, "connection refused")
-BETA, ALPHA = (f"/apis/multicluster.x-k8s.io/{version}/serviceexports" for version in ("v1beta1", "v1alpha1"))
 
 
 @pytest.mark.parametrize(
@@ -151,85 +149,3 @@ def test_answer_without_a_version_is_a_fault_and_asked_for_again(body: bytes) ->
     assert made.fault is not None
     assert made.fault.reason is Reason.BAD_RESPONSE
     assert made.step == Wait(made.step.seconds if isinstance(made.step, Wait) else 0, asked)  # type: ignore[arg-type]
-
-
-def exports(*, streams: bool = False) -> ListWatch:
-    return ListWatch(Kind.SERVICE_EXPORT, zero, streams=streams)
-
-
-def test_service_exports_are_looked_for_in_their_newest_version_first() -> None:
-    made = exports()
-    assert made.step == GetPage(BETA, {"limit": "500"})
-    assert made.refused(404, b"404 page not found") == ()
-    assert made.step == GetPage(ALPHA, {"limit": "500"})
-    assert made.fault is None
-    page = a_page([a_service("cart")], kind=Kind.SERVICE_EXPORT)
-    assert feed(made.page(page)) == ["Init", "InitApply cart", "InitDone"]
-    assert isinstance(made.step, OpenWatch)
-    assert made.step.path == ALPHA
-
-
-@pytest.mark.parametrize("streams", [False, True])
-def test_crd_that_is_not_there_is_an_empty_list_told_once(streams: bool) -> None:
-    made = exports(streams=streams)
-    told = []
-    for _ in range(3):
-        told += [feed(made.refused(404, b"")), feed(made.refused(404, b""))]
-        assert made.step == Wait(ABSENT_SECONDS, exports(streams=streams).step)
-        made.waited()
-    assert told == [[], ["Init", "InitDone"], [], [], [], []]
-    assert made.listed
-    assert made.absent
-    assert made.fault is None
-
-
-def test_crd_that_appears_later_is_found() -> None:
-    made = exports()
-    made.refused(404, b"")
-    made.refused(404, b"")
-    made.waited()
-    page = a_page([a_service("cart")], kind=Kind.SERVICE_EXPORT)
-    assert feed(made.page(page)) == ["Init", "InitApply cart", "InitDone"]
-    assert not made.absent
-    assert isinstance(made.step, OpenWatch)
-    assert made.step.path == BETA
-
-
-@pytest.mark.parametrize("when", ["the watch", "the version"])
-def test_crd_that_goes_away_is_an_empty_list(when: str) -> None:
-    made = exports()
-    feed(made.page(a_page([a_service("cart")], kind=Kind.SERVICE_EXPORT)))
-    made.opened()
-    if when == "the version":
-        made.lost(DOWN, 30)
-        made.waited()
-        assert isinstance(made.step, GetVersion)
-    assert made.refused(404, b"") == ()
-    assert is_first_page(made.step)
-    assert feed((*made.refused(404, b""), *made.refused(404, b""))) == ["Init", "InitDone"]
-
-
-def test_absence_that_is_doubted_is_looked_at_now_and_told_again() -> None:
-    made = exports()
-    made.refused(404, b"")
-    made.refused(404, b"")
-    assert isinstance(made.step, Wait)
-    assert made.relist()
-    assert is_first_page(made.step)
-    assert feed((*made.refused(404, b""), *made.refused(404, b""))) == ["Init", "InitDone"]
-
-
-def test_crd_that_may_not_be_read_is_a_fault() -> None:
-    made = exports()
-    made.refused(403, a_status(403, "Forbidden", "no"))
-    assert made.fault is not None
-    assert "list serviceexports.multicluster.x-k8s.io: 403 no; grant" in made.fault.message
-    assert not made.listed
-
-
-def test_kind_every_cluster_has_is_never_taken_for_missing() -> None:
-    made = ListWatch(Kind.SERVICE, zero, streams=False)
-    assert made.refused(404, b"") == ()
-    assert not made.listed
-    assert made.fault is not None
-    assert made.fault.reason is Reason.NOT_FOUND

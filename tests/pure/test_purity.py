@@ -49,6 +49,7 @@ PURE = (
     "sources/kubernetes/listwatch.py",
     "sources/kubernetes/steps.py",
     "sources/kubernetes/lists.py",
+    "sources/kubernetes/absence.py",
     "sources/kubernetes/unreadable.py",
     "sources/kubernetes/resources.py",
     "sources/kubernetes/backoff.py",

@@ -132,6 +132,37 @@ async def test_crd_that_goes_away_is_an_empty_list(rig: Rig) -> None:
     assert not any(isinstance(event, Delete) for event in rig.sink.events)
 
 
+@pytest.mark.parametrize(("fault", "reason"), [("starting", "ServerError"), ("proxy", "NotFound")])
+async def test_404_that_the_server_does_not_confirm_takes_no_export_however_long_it_lasts(
+    rig: Rig, fault: str, reason: str
+) -> None:
+    """An API server that does not know its CRDs yet, and a proxy that lets nothing through to them."""
+    broken = asyncio.Event()
+    rig.server.script("watch", EXPORT, stream(gate=broken, then="cut"))
+    await rig.server.put(EXPORT, {"metadata": {"name": "cart", "namespace": "shop"}})
+    async with rig.running(kinds=[SERVICE, EXPORT]):
+        await rig.listed()
+        beta, rig.server.served[EXPORT] = rig.server.served[EXPORT], None
+        if fault == "starting":
+            rig.server.ready = False
+        else:
+            assert beta is not None
+            rig.server.other_groups.append(beta)
+        broken.set()
+        await rig.sink.until(lambda: rig.failing(reason), "it is said")
+        assert "404, which is no proof that there are none" in rig.sink.last.message
+        asked = len(rig.server.seen)
+        await rig.server.requests("list", EXPORT, 20)
+        assert len(rig.server.seen) > asked
+        assert rig.sink.listener.names(EXPORT) == {"cart"}
+        await rig.server.put(SERVICE, a_service("three"))
+        await rig.has("one", "two", "three")
+        rig.server.served[EXPORT] = beta
+        await rig.listed()
+        assert rig.sink.listener.names(EXPORT) == {"cart"}
+    assert [event for event in rig.sink.events if event == InitDone(EXPORT)] == [InitDone(EXPORT)] * 2
+
+
 async def test_service_exports_are_not_asked_for_where_nobody_needs_them(rig: Rig) -> None:
     async with rig.running():
         await rig.listed()

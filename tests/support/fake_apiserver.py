@@ -17,7 +17,16 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from aiohttp import web
-from support.kube_wire import a_page, a_page_of_names, a_status, an_error, an_event, the_end_of_a_list
+from support.kube_wire import (
+    a_list_of_groups,
+    a_list_of_resources,
+    a_page,
+    a_page_of_names,
+    a_status,
+    an_error,
+    an_event,
+    the_end_of_a_list,
+)
 
 from registry.model.names import Kind
 from registry.sources.kubernetes.resources import RESOURCES
@@ -59,6 +68,10 @@ class FakeApiServer:
         """Where each kind is; None: nowhere."""
         self.uid = "uid-1"
         """Of the namespace ``kube-system``, as far as the cluster's identity is asked for."""
+        self.ready = True
+        """Whether it says that it is."""
+        self.other_groups: list[str] = []
+        """Resources that it has besides, by their paths."""
         self._tls = tls
         self._stores = {kind: _Store() for kind in Kind}
         self._scripts: dict[tuple[str, Kind], deque[Answer]] = {
@@ -73,6 +86,9 @@ class FakeApiServer:
         for kind in Kind:
             for path in RESOURCES[kind].paths:
                 app.router.add_get(path, self._handler(kind, path))
+        app.router.add_get("/readyz", self._readiness)
+        app.router.add_get("/apis", self._groups)
+        app.router.add_get("/apis/{group}/{version}", self._resources)
         self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=self._tls)
@@ -159,6 +175,22 @@ class FakeApiServer:
             return await self._answer(verb, request, kind)
 
         return handle
+
+    async def _readiness(self, _request: web.Request) -> web.StreamResponse:
+        return web.Response(text="ok") if self.ready else web.Response(status=500, text="[-]crd-informer-synced failed")
+
+    def _paths(self) -> list[str]:
+        return [*filter(None, self.served.values()), *self.other_groups]
+
+    async def _groups(self, _request: web.Request) -> web.StreamResponse:
+        return web.Response(body=a_list_of_groups(self._paths()), content_type="application/json")
+
+    async def _resources(self, request: web.Request) -> web.StreamResponse:
+        version = f"{request.match_info['group']}/{request.match_info['version']}"
+        names = [path.rpartition("/")[2] for path in self._paths() if path.startswith(f"/apis/{version}/")]
+        if not names:
+            return web.Response(status=404, text="404 page not found\n")
+        return web.Response(body=a_list_of_resources(version, *names), content_type="application/json")
 
     async def _answer(self, verb: str, request: web.Request, kind: Kind) -> web.StreamResponse:
         match verb:

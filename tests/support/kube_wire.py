@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from registry.model.names import Kind
@@ -26,6 +26,27 @@ def a_page_of_names(items: Sequence[Any] = (), *, version: str = "10", token: st
     named = [{"metadata": item["metadata"]} for item in items]
     document = {"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata}
     return json.dumps(document | {"items": named}).encode()
+
+
+def a_list_of_groups(paths: Iterable[str]) -> bytes:
+    """The document ``/apis`` of a server that has resources at these paths."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(set(paths)):
+        if path.startswith("/apis/"):
+            _, _, group, version, _ = path.split("/")
+            found.setdefault(group, []).append(version)
+    groups = [
+        {"name": group, "versions": [{"groupVersion": f"{group}/{each}", "version": each} for each in versions]}
+        for group, versions in found.items()
+    ]
+    return json.dumps({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}).encode()
+
+
+def a_list_of_resources(version: str, *names: str) -> bytes:
+    """The document of one version of a group, ``group/version``."""
+    resources = [{"name": each, "singularName": "", "namespaced": True, "kind": "It", "verbs": []} for each in names]
+    document = {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": version}
+    return json.dumps(document | {"resources": resources}).encode()
 
 
 def the_end_of_a_list(version: str) -> bytes:

@@ -14,7 +14,7 @@ from registry.sources.kubernetes.client import TransportError
 from registry.sources.kubernetes.conditions import Fault, Reason
 from registry.sources.kubernetes.framing import LineFramer, LineTooLongError
 from registry.sources.kubernetes.listwatch import ListWatch
-from registry.sources.kubernetes.steps import GetPage, GetVersion, OpenWatch, Wait
+from registry.sources.kubernetes.steps import GetPage, GetProof, GetVersion, OpenWatch, Wait
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +122,7 @@ class Follower:
                     case Wait(seconds):
                         await self._around.sleep(seconds)
                         self.machine.waited()
-                    case GetPage() | GetVersion():
+                    case GetPage() | GetVersion() | GetProof():
                         await self._get(step)
                     case OpenWatch():
                         await self._watch(step)
@@ -136,7 +136,7 @@ class Follower:
             self._opened_at = None
             self.silent_since = None
 
-    async def _get(self, step: GetPage | GetVersion) -> None:
+    async def _get(self, step: GetPage | GetVersion | GetProof) -> None:
         await self._sure(begins=isinstance(step, GetPage) and not step.continues)
         try:
             answer = await self._api.request("GET", step.path, query=step.query, began=self._began)
@@ -150,6 +150,8 @@ class Follower:
             self._refused(answer.status, answer.body, retry_after(answer.headers))
         elif isinstance(step, GetPage):
             self._say(self.machine.page(answer.body))
+        elif isinstance(step, GetProof):
+            self._say(self.machine.proof(answer.body))
         else:
             self.machine.version(answer.body)
 
@@ -226,8 +228,8 @@ class Follower:
     def _refused(self, status: int, body: bytes, wait: float | None) -> None:
         if status == HTTPStatus.UNAUTHORIZED:
             self._lost_at = self._around.clock()
-        self._say(self.machine.refused(status, body, wait))
-        if self.machine.absent:
+        self.machine.refused(status, body, wait)
+        if self.machine.absent and self.machine.fault is None:
             self._heard()
 
     def _say(self, events: Iterable[SourceEvent]) -> None:

@@ -50,6 +50,10 @@ class Lists:
     def complete(self) -> None:
         self.streaming = self._broken = False
 
+    def stopped(self) -> None:
+        """Something else is asked for."""
+        self.streaming = False
+
     def broke(self) -> None:
         """What was being done broke off. If that was a streaming list, the next is in pages."""
         self._broken = self.streaming

@@ -10,8 +10,12 @@ OpenWatch that lists  its end, an error event, it broke off  Wait, then GetPage:
 GetPage               a page with a continue token           GetPage of the next
 GetPage               the last page                          OpenWatch from the list's resourceVersion
 GetPage of a token    410 or 400: too old, or not its own    the list from its beginning
-a list                404, of a kind that may be missing     the list on its next path; after the last, it is an
+a list                404, of a kind that may be missing     the list on its next path; after the last, GetProof;
+                                                             where it is known to be missing already: Wait, then the
+                                                             first path again
+GetProof              what proves that the kind is missing   GetProof of the next document; after the last, it is an
                                                              empty list: Wait, then the first path again
+GetProof              anything else                          Wait, then the list from its beginning
 a list                another status, or no answer           Wait, then the same again
 OpenWatch             an event, a bookmark                   (the same; resume from its resourceVersion)
 OpenWatch             410, as a status or as an event        the list from its beginning, never that version again
@@ -42,6 +46,7 @@ from http import HTTPStatus
 
 from registry.model.events import Apply, Delete, Init, InitApply, InitDone, InitKeep, SourceEvent
 from registry.model.names import Kind, ObjectRef
+from registry.sources.kubernetes.absence import READY, AbsenceProof, UnprovenError
 from registry.sources.kubernetes.backoff import Backoff
 from registry.sources.kubernetes.conditions import Fault, Reason, refused
 from registry.sources.kubernetes.decode import DecodeError, WatchEvent, decode_event, decode_page, decode_status_message
@@ -50,6 +55,7 @@ from registry.sources.kubernetes.resources import RESOURCES
 from registry.sources.kubernetes.steps import (
     PAGE_SIZE,
     GetPage,
+    GetProof,
     OpenWatch,
     Request,
     Step,
@@ -80,7 +86,7 @@ class ListWatch:
     """Follows one kind. ``random`` gives numbers in [0, 1); ``streams`` is whether streaming lists are tried.
 
     ``fault`` is what keeps it from following its kind now, None when nothing does; ``listed`` is whether a list was
-    ever complete; ``absent`` whether the server lacks the kind.
+    ever complete; ``absent`` whether the server is proven to lack the kind.
     """
 
     def __init__(
@@ -97,6 +103,7 @@ class ListWatch:
         self._list_begun = False
         self._quiet = 0
         self._unreadable = Unreadable(kind, self._resource.name)
+        self._proof = AbsenceProof(self._resource)
         self.listed = False
         self.absent = False
         self.fault: Fault | None = None
@@ -161,6 +168,23 @@ class ListWatch:
             self._begin_anew()
         else:
             self.step = self._watch()
+
+    def proof(self, body: bytes) -> tuple[SourceEvent, ...]:
+        """The answer to GetProof. What it says: that there is no such kind is a list of none."""
+        try:
+            self._proof.told(body)
+        except UnprovenError as error:
+            self.failed(self._unproven(Reason.NOT_FOUND, str(error)))
+            return ()
+        if self._proof.path is not None:
+            self.step = GetProof(self._proof.path)
+            return ()
+        self.absent = self.listed = True
+        self.fault = None
+        self._backoff.succeeded()
+        self._unreadable.clear()
+        self.step = Wait(ABSENT_SECONDS, self._list())
+        return Init(self._kind), InitDone(self._kind)
 
     def opened(self) -> None:
         """The API server accepted the watch."""
@@ -230,22 +254,23 @@ class ListWatch:
         self._lists.broke()
         self.step = self._wait(self._again())
 
-    def refused(self, status: int, body: bytes, retry_after: float | None = None) -> tuple[SourceEvent, ...]:
-        """An answer other than 200; ``retry_after`` is the header of that name, in seconds. What it says, if anything:
-        that there is no such kind is a list of none."""
+    def refused(self, status: int, body: bytes, retry_after: float | None = None) -> None:
+        """An answer other than 200; ``retry_after`` is the header of that name, in seconds."""
         request = self._request
-        if status == HTTPStatus.NOT_FOUND and self._resource.optional:
-            return self._not_there()
-        if self.streaming and status in STREAM_REFUSED:
-            self._pages_from_now_on()
-            return ()
+        said = decode_status_message(body)
         continues = isinstance(request, GetPage) and request.continues
         gone = status == HTTPStatus.GONE and (continues or not isinstance(request, GetPage))
-        if gone or (continues and status == HTTPStatus.BAD_REQUEST):
+        if isinstance(request, GetProof):
+            no = refused("get", request.path, status, said)
+            self.failed(self._unproven(no.reason, no.message), retry_after)
+        elif status == HTTPStatus.NOT_FOUND and self._resource.optional:
+            self._not_there()
+        elif self.streaming and status in STREAM_REFUSED:
+            self._pages_from_now_on()
+        elif gone or (continues and status == HTTPStatus.BAD_REQUEST):
             self._begin_anew()
-            return ()
-        self.failed(refused(self.verb, self._resource.name, status, decode_status_message(body)), retry_after)
-        return ()
+        else:
+            self.failed(refused(self.verb, self._resource.name, status, said), retry_after)
 
     def failed(self, fault: Fault, retry_after: float | None = None) -> None:
         """No usable answer: try the same again after a while."""
@@ -258,7 +283,7 @@ class ListWatch:
         Whether what is being done now is to be broken off for it. A wait after a failure is waited out.
         """
         absent, self.absent = self.absent, False
-        if not absent and (self.streaming or isinstance(self._request, GetPage)):
+        if not absent and (self.streaming or isinstance(self._request, GetPage | GetProof)):
             return False
         first = self._list()
         if isinstance(self.step, Wait) and not absent:
@@ -326,23 +351,28 @@ class ListWatch:
             text = f"{self.verb} {self._resource.name}: {event.code} {event.error}"
             self.failed(Fault(Reason.SERVER_ERROR, text))
 
-    def _not_there(self) -> tuple[SourceEvent, ...]:
-        """404 of a kind that may be missing."""
+    def _not_there(self) -> None:
+        """404 of a kind that may be missing. Once that is proven, the 404 alone is believed until the kind appears."""
         if not (self.streaming or isinstance(self._request, GetPage)):
             self._begin_anew()
-            return ()
+            return
         elsewhere = self._lists.elsewhere()
         if elsewhere is not None:
             self._list_begun = False
             self.step = elsewhere
-            return ()
-        told = self.absent
-        self.absent = self.listed = True
-        self.fault = None
-        self._backoff.succeeded()
-        self._unreadable.clear()
-        self.step = Wait(ABSENT_SECONDS, self._list())
-        return () if told else (Init(self._kind), InitDone(self._kind))
+        elif self.absent:
+            self.fault = None
+            self._backoff.succeeded()
+            self.step = Wait(ABSENT_SECONDS, self._list())
+        else:
+            self._lists.stopped()
+            self._proof = AbsenceProof(self._resource)
+            self.step = GetProof(READY)
+
+    def _unproven(self, reason: Reason, why: str) -> Fault:
+        """The kind is not there, and whether the server lacks it is not known."""
+        name = self._resource.name
+        return Fault(reason, f"list {name}: 404, which is no proof that there are none, as {why}")
 
     def _pages_from_now_on(self) -> None:
         """This server has no streaming lists, or not for us."""
@@ -371,6 +401,8 @@ class ListWatch:
             return self._lists.again()
         if isinstance(request, GetPage):
             return request
+        if isinstance(request, GetProof):
+            return self._list()
         return version_step(self.path) if comparable(self._version) else self._watch()
 
     def _list(self) -> GetPage | OpenWatch:

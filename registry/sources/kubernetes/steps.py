@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 PAGE_SIZE = 500
 WATCH_SECONDS = (300, 600)
@@ -32,6 +32,14 @@ class GetVersion:
 
 
 @dataclass(frozen=True, slots=True)
+class GetProof:
+    """GET this, which may prove that the server lacks the kind; then ``proof`` or ``refused`` or ``failed``."""
+
+    path: str
+    query: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class OpenWatch:
     """GET this as a stream; then ``line`` for each, and ``ended``, ``lost``, ``quiet`` or ``refused``.
 
@@ -43,7 +51,7 @@ class OpenWatch:
     lists: bool = False
 
 
-Request = GetPage | GetVersion | OpenWatch
+Request = GetPage | GetVersion | GetProof | OpenWatch
 
 
 @dataclass(frozen=True, slots=True)
