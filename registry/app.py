@@ -46,9 +46,9 @@ from registry.sources.kubernetes.kubeconfig import Kubeconfig
 from registry.sources.kubernetes.reflector import Connect, KubernetesSource
 from registry.sources.manifests import ManifestsSource
 from registry.telemetry import Metrics
-from registry.views.lookup import place_of_client, pod_of_client
+from registry.views.lookup import place_of_client, who_is_client
 from registry.views.names import Names
-from registry.views.place import Place, place_of, pod_of
+from registry.views.place import Place, Who, place_of, who_of
 from registry.views.policy import ResolvedPolicy
 from registry.whereabouts import Whereabouts
 from registry.writers.export_conditions import ExportConditionWriter
@@ -99,7 +99,7 @@ class Registry:
             self._store, self._names, parse_address(config.envoy.listener), config.policy_rules(), self._go_by_nodes
         )
         again = partial(asyncio.get_running_loop().call_soon, self._regroup)
-        self._whereabouts = Whereabouts(self._index.node_of, again)
+        self._whereabouts = Whereabouts(self._index, again)
         self._whereabouts.by_nodes = False
         self._lookup = LookupServer(self._index.get, self._names, self._publisher, self._place_of_client)
         services = (*self._xds.services(), self._lookup.service())
@@ -227,7 +227,14 @@ class Registry:
             members,
             [(name, reason, message) for name, _, reason, message in self.membership().refused],
             found,
+            self._node_from(found[0]) if found is not None else "",
         )
+
+    def _node_from(self, client: ClientStatus) -> str:
+        node, place = client.node, client.group
+        if node.metadata.get("NODE_NAME"):
+            return "NODE_NAME"
+        return self._whereabouts.origin(place, who_of(node.metadata, node.id)) if isinstance(place, Place) else ""
 
     def clients(self) -> Sequence[ClientStatus]:
         return self._xds.clients()
@@ -268,7 +275,7 @@ class Registry:
         memory = self._memory
         kinds = (Kind.SERVICE, Kind.SERVICE_EXPORT) if self._config.exported.write_conditions else ()
         observers: dict[Kind, Observer] = dict.fromkeys(kinds, self._tell_export_writer)
-        observers[Kind.POD] = self._whereabouts.told
+        observers |= dict.fromkeys((Kind.POD, Kind.ENDPOINT_SLICE), self._whereabouts.told)
         return Pipeline(
             self._index,
             Coalescer(coalesce.quiet_ms / 1000, coalesce.max_ms / 1000),
@@ -383,15 +390,15 @@ class Registry:
         """Who is shown the same: of assignments clients of one place, of all else everybody."""
         if kind is not EDS:
             return ""
-        return self._met(place_of(node.locality, node.metadata, node.id), pod_of(node.id))
+        return self._met(place_of(node.locality, node.metadata, node.id), who_of(node.metadata, node.id))
 
     def _place_of_client(self, client: pb.Client) -> Place:
-        return self._met(place_of_client(client), pod_of_client(client))
+        return self._met(place_of_client(client), who_is_client(client))
 
-    def _met(self, place: Place, pod: ObjectRef | None) -> Place:
+    def _met(self, place: Place, who: Who) -> Place:
         """A client there looks at endpoints."""
         self._networks.client_of(place.network)
-        return self._whereabouts.at(place, pod)
+        return self._whereabouts.at(place, who)
 
     def _go_by_nodes(self, by_nodes: bool) -> None:
         self._whereabouts.by_nodes = by_nodes

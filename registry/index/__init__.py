@@ -5,6 +5,7 @@
 ``guard``      what a list lacks and is held all the same
 ``join``       one cluster's part of a service: Service + EndpointSlices + Pods + Nodes
 ``member``     one cluster: the four together
+``residents``  on which Node the Pods at an address are
 ``families``   a Pod with an IPv4 and an IPv6 address is one endpoint
 ``conflicts``  what the clusters agree on, and whose word counts where they do not (KEP-1645)
 ``merge``      the parts of all clusters as one service

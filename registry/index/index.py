@@ -242,6 +242,14 @@ class Index:
         member = self._members.get(cluster)
         return member.node_of(pod) if member is not None else ""
 
+    def node_at(self, cluster: ClusterId, address: str) -> str:
+        """The Node of the cluster's Pods that are behind Services and have the address, in its one text form.
+
+        Empty where there are none, or on several Nodes, or the cluster is not known.
+        """
+        member = self._members.get(cluster)
+        return member.node_at(address) if member is not None else ""
+
     def family(self, cluster: ClusterId) -> str:
         """``IPv4`` or ``IPv6``, whichever the cluster's Pods have first; empty where that is not known."""
         return self._members[cluster].family

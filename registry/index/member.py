@@ -19,6 +19,7 @@ from registry.index.join import (
 )
 from registry.index.judgement import BEARING, Judge, keys_of
 from registry.index.lookup import ServiceLookup
+from registry.index.residents import Residents
 from registry.index.store import Difference, FactStore
 from registry.model.events import Apply, Delete, Init, InitApply, InitDone, SourceEvent
 from registry.model.facts import NETWORK_LABEL, EndpointSlice, Fact, Namespace, Node, Pod, Service, ServiceExport
@@ -56,6 +57,8 @@ class Member:
         """When the last list of each kind began."""
         self._changed: dict[ServiceKey, _Names] = {}
         """The Pods and Nodes that changed since a service was joined last."""
+        self._residents: Residents | None = None
+        """Once somebody asked."""
         self.restored = False
 
     def anew(self) -> Member:
@@ -194,6 +197,13 @@ class Member:
         found = self.get(pod)
         return found.node if isinstance(found, Pod) else ""
 
+    def node_at(self, address: str) -> str:
+        """The Node of the Pods behind Services that have the address; empty where there are none, or on several."""
+        if self._residents is None:
+            slices = (each for each in self.facts.held(Kind.ENDPOINT_SLICE).facts() if isinstance(each, EndpointSlice))
+            self._residents = Residents(slices)
+        return self._residents.node_at(address)
+
     @property
     def family(self) -> str:
         """Of which family its Pods' first addresses are, as of its Service ``default/kubernetes``; empty: not known."""
@@ -242,6 +252,11 @@ class Member:
                     self._note(pod.ref, services)
                 case Node() as node:
                     self._note(node.ref, services)
+                case EndpointSlice() if self._residents is not None:
+                    old, new = difference
+                    self._residents.changed(
+                        old if isinstance(old, EndpointSlice) else None, new if isinstance(new, EndpointSlice) else None
+                    )
                 case _:
                     pass
         return touched

@@ -17,7 +17,7 @@ from registry.servers.conditions import condition_document
 from registry.servers.times import time_text, when
 from registry.views.explain import PortExplanation, Seat, Shown, explain_ports
 from registry.views.names import Names
-from registry.views.place import Place, node_origin, place_of
+from registry.views.place import Place, place_of
 from registry.views.policy import ResolvedPolicy
 from registry.views.resources import ASSIGNMENT
 from registry.views.service_entry import unsaid
@@ -48,7 +48,8 @@ class Explanation:
     """A service, and what its explanation needs beside.
 
     ``refused`` are clusters that were named and are no members, each with its reason and message. ``client`` is the
-    one whose view is asked for, with what tells how far it is with a resource.
+    one whose view is asked for, with what tells how far it is with a resource. ``node_from`` says from where
+    the client's Kubernetes node is known, empty where it is not.
     """
 
     service: ServiceExplanation
@@ -57,6 +58,7 @@ class Explanation:
     members: Mapping[ClusterId, MemberHealth]
     refused: Sequence[tuple[str, str, str]] = ()
     client: tuple[ClientStatus, Sent] | None = None
+    node_from: str = ""
 
 
 def explanation_document(explanation: Explanation, names: Names, addresses: Iterable[str] = ()) -> Document:
@@ -107,6 +109,7 @@ class _View:
     client: ClientStatus
     sent: Sent
     place: Place
+    node_from: str
     ports: tuple[PortExplanation, ...]
 
     @classmethod
@@ -119,7 +122,7 @@ class _View:
         service = explanation.service.service
         policy = explanation.policy.policy
         ports = () if service is None else explain_ports(service, names, place, policy, explanation.gateways)
-        return cls(client, sent, place, ports)
+        return cls(client, sent, place, explanation.node_from, ports)
 
     def document(self) -> Document:
         status = next((each for each in self.client.types if each.type_url == ASSIGNMENT), None)
@@ -129,7 +132,7 @@ class _View:
             "protocol": self.client.protocol,
             "connectedAt": time_text(self.client.connected_at),
             "place": self.place._asdict(),
-            "nodeFrom": node_origin(self.place, self.client.node.metadata, self.client.node.id),
+            "nodeFrom": self.node_from,
             "ports": [self._port(each) for each in self.ports],
             "answers": _answers(status) if status is not None else None,
         }

@@ -15,7 +15,7 @@ from registry.views.bundles import facing
 from registry.views.eds import NO_GATEWAYS, ServiceAssignments, ranks
 from registry.views.explain import Shown, explain_ports
 from registry.views.names import Names
-from registry.views.place import Place, place_of
+from registry.views.place import Place, Who, own_addresses, place_of
 from registry.views.policy import NO_POLICY, TrafficPolicy
 from registry.views.rendered import serialized
 
@@ -44,9 +44,10 @@ def place_of_client(client: pb.Client) -> Place:
     return place_of((client.region, client.zone, ""), metadata)
 
 
-def pod_of_client(client: pb.Client) -> ObjectRef | None:
-    """The Pod that a client says it is."""
-    return ObjectRef(Kind.POD, client.namespace, client.pod) if client.pod and client.namespace else None
+def who_is_client(client: pb.Client) -> Who:
+    """Who a client says it is."""
+    pod = ObjectRef(Kind.POD, client.namespace, client.pod) if client.pod and client.namespace else None
+    return Who(pod, own_addresses(client.addresses))
 
 
 class ServiceViews:

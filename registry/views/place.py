@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
 from typing import NamedTuple
 
@@ -48,24 +48,28 @@ def place_of(locality: tuple[str, str, str], metadata: Mapping[str, str], node_i
     )
 
 
-def pod_of(node_id: str) -> ObjectRef | None:
-    """The Pod that a node's id names, ``sidecar~<ip>~<pod>.<ns>~<domain>``; None where it names none.
+class Who(NamedTuple):
+    """What a client says of itself: its Pod, and its own addresses, in their one text form."""
+
+    pod: ObjectRef | None = None
+    addresses: tuple[str, ...] = ()
+
+
+def who_of(metadata: Mapping[str, str], node_id: str) -> Who:
+    """Of an xDS node: addresses as in ``place_of``, and the Pod in its id, ``sidecar~<ip>~<pod>.<ns>~<domain>``.
 
     An id with a loopback address, as our own default is, stands for no Pod.
     """
-    parts = node_id.split("~")
-    if len(parts) < ID_PARTS or not _family(parts[1]):
-        return None
-    pod, _, namespace = parts[2].rpartition(".")
-    return ObjectRef(Kind.POD, namespace, pod) if pod and namespace else None
+    kind, address, name, *rest = [*node_id.split("~"), "", "", ""][:ID_PARTS]
+    named = bool(kind and rest[0]) and bool(_family(address))
+    pod, _, namespace = name.rpartition(".")
+    said = metadata.get("INSTANCE_IPS", "").split(",") if metadata.get("INSTANCE_IPS") else [address]
+    return Who(ObjectRef(Kind.POD, namespace, pod) if named and pod and namespace else None, own_addresses(said))
 
 
-def node_origin(place: Place, metadata: Mapping[str, str], node_id: str) -> str:
-    """Where the ``place`` of such a node has its Kubernetes node from, for people; empty where that is not known."""
-    pod = pod_of(node_id)
-    if not place.node or metadata.get("NODE_NAME"):
-        return "NODE_NAME" if place.node else ""
-    return f"Pod {pod.namespace}/{pod.name} of cluster {place.cluster}" if pod is not None else ""
+def own_addresses(said: Iterable[str]) -> tuple[str, ...]:
+    """Those of these that say where a client is, in their one text form."""
+    return tuple([ip_address(each.strip()).compressed for each in said if _family(each)])
 
 
 def _family(text: str) -> str:

@@ -55,7 +55,14 @@ def service(policy: str = "Local") -> str:
             },
             "addressType": "IPv4",
             "ports": [{"name": "http", "port": 8080}],
-            "endpoints": [{"addresses": [f"10.0.0.{each}"], "nodeName": f"n{each}"} for each in (1, 2)],
+            "endpoints": [
+                {
+                    "addresses": [f"10.0.0.{each}"],
+                    "nodeName": f"n{each}",
+                    "targetRef": {"kind": "Pod", "namespace": "shop", "name": f"echo-{each}"},
+                }
+                for each in (1, 2)
+            ],
         },
     ]
     return "\n---\n".join(map(json.dumps, there))
@@ -102,6 +109,16 @@ async def test_a_client_is_shown_what_is_on_the_node_of_its_pod(running: Running
         assert (told["client"]["place"]["node"], told["client"]["nodeFrom"]) == ("n1", "Pod shop/known of cluster a")
         text = running.command("explain", ECHO, "--client", node.id, "--server", running.http).stdout
         assert "at n1 (node from Pod shop/known of cluster a)" in text
+
+
+async def test_a_client_that_says_its_address_alone_is_on_the_node_of_the_pod_there(running: RunningRegistry) -> None:
+    fields = {"CLUSTER_ID": Value(string_value="a"), "INSTANCE_IPS": Value(string_value="10.0.0.2")}
+    node = Node(id="plain", metadata=Struct(fields=fields))
+    async with grpc.aio.insecure_channel(running.grpc) as channel:
+        stream = Stream(channel, f"/{ADS_SERVICE}/{ADS_DELTA_METHOD}", delta=True, node=node)
+        await stream.send(stream.client.subscribe(EDS, NAME))
+        assert await shown(stream) == {"10.0.0.2"}
+        assert explained(running, node)["client"]["nodeFrom"] == "the Pod at 10.0.0.2 of cluster a"
 
 
 async def test_a_pod_that_becomes_known_later_is_taken_in_then(running: RunningRegistry, tmp_path: Path) -> None:
