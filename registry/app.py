@@ -16,7 +16,7 @@ from registry.companions import Memory, Standings
 from registry.config import ClusterConfig, Config, parse_address
 from registry.conflict_log import log_conflicts
 from registry.errors import StartError
-from registry.index import HeldService, Index, Refused
+from registry.index import HeldObjects, HeldService, Index, Refused
 from registry.liveness.damping import Damping
 from registry.liveness.watch import LivenessWatch
 from registry.membership.following import Admit, Companion, Held, Opened
@@ -40,7 +40,14 @@ from registry.servers.http import HttpServer
 from registry.servers.lookup import LookupServer
 from registry.servers.publisher import Publisher
 from registry.servers.reflection import ReflectionServer
-from registry.servers.reports import ClusterReport, HeldReport, MembershipReport, NetworkReport, SnapshotReport
+from registry.servers.reports import (
+    ClusterReport,
+    HeldObjectsReport,
+    HeldReport,
+    MembershipReport,
+    NetworkReport,
+    SnapshotReport,
+)
 from registry.sources.kubernetes.client import connector
 from registry.sources.kubernetes.kubeconfig import Kubeconfig
 from registry.sources.kubernetes.reflector import Connect, KubernetesSource
@@ -179,8 +186,16 @@ class Registry:
     def held(self) -> Sequence[HeldReport]:
         return [_held_report(each) for each in self._index.held()]
 
-    def release(self, cluster: ClusterId | None, service: ServiceKey | None) -> Sequence[HeldReport]:
-        return [_held_report(each) for each in self._pipeline.release(cluster, service)]
+    def held_objects(self) -> Sequence[HeldObjectsReport]:
+        return [_held_objects_report(each) for each in self._index.held_objects()]
+
+    def release(
+        self, cluster: ClusterId | None, service: ServiceKey | None
+    ) -> Sequence[HeldReport | HeldObjectsReport]:
+        return [
+            _held_report(each) if isinstance(each, HeldService) else _held_objects_report(each)
+            for each in self._pipeline.release(cluster, service)
+        ]
 
     def snapshot(self) -> SnapshotReport | None:
         return self._memory.report() if self._memory is not None else None
@@ -434,7 +449,17 @@ class Registry:
 
 
 def _held_report(held: HeldService) -> HeldReport:
-    """The index's monotonic times as those on people's clocks."""
+    since, until = _on_peoples_clocks(held)
+    return HeldReport(held.cluster, held.key, held.reason, since, until, held.endpoints)
+
+
+def _held_objects_report(held: HeldObjects) -> HeldObjectsReport:
+    since, until = _on_peoples_clocks(held)
+    names = tuple(sorted("/".join(filter(None, (ref.namespace, ref.name))) for ref in held.refs))
+    return HeldObjectsReport(held.cluster, held.kind, held.reason, since, until, names)
+
+
+def _on_peoples_clocks(held: HeldService | HeldObjects) -> tuple[float, float | None]:
+    """Since when and until when it is held, which the index tells on the monotonic clock."""
     offset = time.time() - asyncio.get_running_loop().time()
-    until = None if held.until is None else held.until + offset
-    return HeldReport(held.cluster, held.key, held.reason, held.since + offset, until, held.endpoints)
+    return held.since + offset, None if held.until is None else held.until + offset

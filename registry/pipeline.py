@@ -10,7 +10,7 @@ from typing import Protocol
 from prometheus_client import Counter
 
 from registry.coalesce import Coalescer
-from registry.index import HeldService, Index
+from registry.index import Held, HeldObjects, HeldService, Index
 from registry.model.conditions import Condition, ConditionBoard, ConditionType
 from registry.model.events import Apply, Delete, Init, InitApply, InitDone, InitKeep, SourceEvent
 from registry.model.facts import Fact
@@ -133,11 +133,14 @@ class Pipeline:
             log.warning("cluster %s: its endpoints are %s, before %s", cluster, standing, before)
             self._schedule()
 
-    def release(self, cluster: ClusterId | None, key: ServiceKey | None) -> tuple[HeldService, ...]:
+    def release(self, cluster: ClusterId | None, key: ServiceKey | None) -> tuple[Held, ...]:
         """Let go what is held in doubt, of one cluster or one service or all; returns what it was."""
         released = self._index.release(cluster, key)
         for each in released:
-            log.warning("cluster %s: %s: %d endpoints let go by hand", each.cluster, each.key, len(each.endpoints))
+            if isinstance(each, HeldService):
+                log.warning("cluster %s: %s: %d endpoints let go by hand", each.cluster, each.key, len(each.endpoints))
+            else:
+                log.warning("cluster %s: %d of kind %s let go by hand", each.cluster, len(each.refs), each.kind)
         self.flush()
         return released
 
@@ -250,8 +253,9 @@ class Pipeline:
 
     def _tell_doubts(self, clusters: Iterable[ClusterId]) -> None:
         """Say what is held in doubt, and come back when something of it is due."""
-        held: dict[ClusterId, list[HeldService]] = {}
-        for each in self._index.held():
+        held: dict[ClusterId, list[Held]] = {}
+        found: tuple[Held, ...] = (*self._index.held(), *self._index.held_objects())
+        for each in found:
             held.setdefault(each.cluster, []).append(each)
         for cluster in clusters:
             if cluster in held:
@@ -305,14 +309,21 @@ class Pipeline:
             log.info("cluster %s: %s", cluster, after.state)
 
 
-def _held_condition(held: Sequence[HeldService]) -> Condition:
-    endpoints = sum(len(each.endpoints) for each in held)
-    worst = max(held, key=lambda each: len(each.endpoints))
+def _held_condition(held: Sequence[Held]) -> Condition:
+    """The worst is what most endpoints are lacking of; objects bear none themselves."""
+    services = [each for each in held if isinstance(each, HeldService)]
+    parts = [f"{len(each.refs)} of kind {each.kind}" for each in held if isinstance(each, HeldObjects)]
+    reason = held[0].reason
+    if services:
+        worst = max(services, key=lambda each: len(each.endpoints))
+        reason = worst.reason
+        endpoints = sum(len(each.endpoints) for each in services)
+        parts.insert(0, f"{endpoints} endpoints of {len(services)} services, {worst.key} among them")
     text = (
-        f"{endpoints} endpoints of {len(held)} services are lacking in a list and kept, {worst.key} among them; "
+        f"a list lacks {', '.join(parts)}, and they are kept; "
         "`mesh-registry guard list` shows them, `mesh-registry guard release` lets them go"
     )
-    return Condition(ConditionType.LISTS_BELIEVED, False, worst.reason, text)
+    return Condition(ConditionType.LISTS_BELIEVED, False, reason, text)
 
 
 def accounted(status: SourceStatus) -> bool:

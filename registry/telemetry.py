@@ -105,6 +105,11 @@ class _State(Collector):
         held = GaugeMetricFamily(
             f"{PREFIX}_held_endpoints", "Endpoints that a list lacks and that are kept.", labels=["cluster", "reason"]
         )
+        held_objects = GaugeMetricFamily(
+            f"{PREFIX}_held_objects",
+            "Pods, Nodes and Namespaces that a list lacks and that count all the same.",
+            labels=["cluster", "kind", "reason"],
+        )
         drift = CounterMetricFamily(
             f"{PREFIX}_cluster_drift",
             "Objects that were found to differ from the API server's, and mended.",
@@ -115,6 +120,8 @@ class _State(Collector):
             doubted[each.cluster, each.reason] += len(each.endpoints)
         for (cluster, reason), count in sorted(doubted.items()):
             held.add_metric([cluster, reason], count)
+        for each_kind in self._reports.held_objects():
+            held_objects.add_metric([each_kind.cluster, each_kind.kind, each_kind.reason], len(each_kind.names))
         for report in self._reports.clusters():
             standing.add_metric([report.cluster, report.standing], 1)
             drift.add_metric([report.cluster], report.drifted)
@@ -128,7 +135,7 @@ class _State(Collector):
                 objects.add_metric([report.cluster, kind], count)
             if report.writer is not None:
                 written.add_metric([report.cluster], report.writer.entries)
-        yield from (listed, failing, objects, written, standing, conditions, held, drift)
+        yield from (listed, failing, objects, written, standing, conditions, held, held_objects, drift)
 
     def _snapshot(self) -> Iterator[Metric]:
         report = self._reports.snapshot()

@@ -18,7 +18,7 @@ Document = Mapping[str, Any]
 
 @click.group()
 def guard() -> None:
-    """Endpoints that a cluster's list lacks, and that are kept until something else says that they are gone."""
+    """What a cluster's list lacks, and is kept until something else says that it is gone."""
 
 
 @guard.command("list")
@@ -31,6 +31,8 @@ def list_(output: str, server: Address) -> None:
         print_document(document, output)
     else:
         say(*held_table(document["held"], output == WIDE))
+        if document["objects"]:
+            say("", *objects_table(document["objects"], output == WIDE))
 
 
 @guard.command()
@@ -39,14 +41,19 @@ def list_(output: str, server: Address) -> None:
 @click.option("--all", "everything", is_flag=True, help="Everything that is held.")
 @http_server_address
 def release(service: ServiceKey | None, cluster: str | None, everything: bool, server: Address) -> None:
-    """Let go what is held of NS/NAME, of a cluster, or of both together; with --all, everything."""
+    """Let go what is held of NS/NAME, of a cluster, or of both together; with --all, everything.
+
+    Pods, Nodes and Namespaces are let go with their cluster, or with --all.
+    """
     if everything == (service is not None or cluster is not None):
         raise click.UsageError("name NS/NAME, --cluster NAME, or both; or --all")
     asked = {"service": None if service is None else str(service), "cluster": cluster, "all": everything}
-    released = post(server, "/api/v1/guard/release", asked)["released"]
-    for each in released:
+    document = post(server, "/api/v1/guard/release", asked)
+    for each in document["released"]:
         say(f"{each['cluster']}: {each['namespace']}/{each['name']}: {len(each['endpoints'])} endpoints let go")
-    if not released:
+    for each in document["objects"]:
+        say(f"{each['cluster']}: {len(each['names'])} of kind {each['kind']} let go")
+    if not (document["released"] or document["objects"]):
         say("nothing of that is held")
 
 
@@ -59,3 +66,14 @@ def held_table(held: Sequence[Document], wide: bool) -> list[str]:
         row += [each["since"], each["until"] or "first list"]
         rows.append(row + ([",".join(each["endpoints"])] if wide else []))
     return table(header + (["ADDRESSES"] if wide else []), rows)
+
+
+def objects_table(held: Sequence[Document], wide: bool) -> list[str]:
+    """One row per cluster and kind."""
+    header = ["CLUSTER", "KIND", "OBJECTS", "REASON", "SINCE", "UNTIL"]
+    rows = []
+    for each in held:
+        row = [each["cluster"], each["kind"], len(each["names"]), each["reason"]]
+        row += [each["since"], each["until"] or "first list"]
+        rows.append(row + ([",".join(each["names"])] if wide else []))
+    return table(header + (["NAMES"] if wide else []), rows)

@@ -19,7 +19,8 @@
 from registry.index.explain import ExplainedCluster, ExplainedEndpoint, ServiceExplanation
 from registry.index.export import ExportMode, ExportPolicy
 from registry.index.guard import GuardPolicy
-from registry.index.index import HeldService, Index
+from registry.index.held import Held, HeldObjects, HeldService
+from registry.index.index import Index
 from registry.index.refused import Refused
 
 __all__ = [
@@ -28,6 +29,8 @@ __all__ = [
     "ExportMode",
     "ExportPolicy",
     "GuardPolicy",
+    "Held",
+    "HeldObjects",
     "HeldService",
     "Index",
     "Refused",

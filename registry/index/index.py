@@ -2,43 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from registry.index.explain import ServiceExplanation, explain
 from registry.index.export import ExportPolicy
 from registry.index.gateways import NO_RULES, GatewayTable, NetworkRule
-from registry.index.guard import GuardPolicy, Hold
+from registry.index.guard import GuardPolicy
+from registry.index.held import Held, HeldObjects, HeldService, Holds
 from registry.index.join import Contribution
-from registry.index.judgement import holds_by_service
 from registry.index.member import Member
 from registry.index.merge import merge
 from registry.index.refused import Refused, refused
 from registry.model.events import SourceEvent
-from registry.model.facts import EndpointSlice, Fact, Service
+from registry.model.facts import Fact
 from registry.model.gateways import Gateways
 from registry.model.names import ClusterId, Kind, ObjectRef, ServiceKey
 from registry.model.services import Change, ChangeSet, MergedService
 from registry.model.standing import Standing
-from registry.model.trace import Trace
 
 NO_PARTS: Mapping[ClusterId, Contribution] = {}
-
-
-@dataclass(frozen=True, slots=True)
-class HeldService:
-    """Of one service in one cluster: what a list lacks and is kept all the same.
-
-    ``since`` and ``until`` are in the time of the index's clock; ``until`` None: until the cluster's first list.
-    ``endpoints`` are addresses, ordered.
-    """
-
-    cluster: ClusterId
-    key: ServiceKey
-    reason: str
-    since: float
-    until: float | None
-    endpoints: tuple[str, ...]
 
 
 class Index:
@@ -194,23 +176,27 @@ class Index:
         return wanted
 
     def held(self) -> tuple[HeldService, ...]:
-        """What is in doubt, ordered by cluster and service."""
-        found = []
-        for cluster in sorted(self.doubted.intersection(self._members)):
-            member = self._members[cluster]
-            for key, holds in sorted(holds_by_service(member.guard.holds()).items()):
-                found.append(_held_service(cluster, key, holds, member))
-        return tuple(found)
+        """The endpoints that are in doubt, ordered by cluster and service."""
+        return tuple(each for holds in self._holds() for each in holds.services())
 
-    def release(self, cluster: ClusterId | None = None, key: ServiceKey | None = None) -> tuple[HeldService, ...]:
-        """Let go what is held, of one cluster or one service or all; returns what it was."""
-        released = []
-        for each in self.held():
-            if cluster in (None, each.cluster) and key in (None, each.key):
-                member = self._members[each.cluster]
-                holds = holds_by_service(member.guard.holds())[each.key]
-                self._touch(each.cluster, member.guard.release(holds))
-                released.append(each)
+    def held_objects(self) -> tuple[HeldObjects, ...]:
+        """The Pods, Nodes and Namespaces that are in doubt, ordered by cluster and kind."""
+        return tuple(each for holds in self._holds() for each in holds.objects())
+
+    def release(self, cluster: ClusterId | None = None, key: ServiceKey | None = None) -> tuple[Held, ...]:
+        """Let go what is held, of one cluster or one service or all; returns what it was.
+
+        A Pod or Node that is held goes with its cluster, and not with a service: it may be others' too.
+        """
+        released: list[Held] = []
+        for holds in self._holds():
+            services = [each for each in holds.services() if key in (None, each.key)]
+            found: list[Held] = [*services, *(holds.objects() if key is None else ())]
+            for each in found:
+                if cluster in (None, each.cluster):
+                    self._touch(each.cluster, self._members[each.cluster].release(holds.of(each)))
+                    self._unsettled.add(each.cluster)
+                    released.append(each)
         return tuple(released)
 
     def explain(self, key: ServiceKey) -> ServiceExplanation:
@@ -298,6 +284,10 @@ class Index:
         """All that counts of the cluster now, by kind: what ``restore`` of a later run takes."""
         return self._members[cluster].effective()
 
+    def _holds(self) -> Iterator[Holds]:
+        for cluster in sorted(self.doubted.intersection(self._members)):
+            yield Holds(cluster, self._members[cluster])
+
     def _touch(self, cluster: ClusterId, keys: Iterable[ServiceKey]) -> None:
         self._stale.update((cluster, key) for key in keys)
 
@@ -317,22 +307,3 @@ class Index:
                 del self._contributions[key]
         else:
             parts[cluster] = new
-
-
-def _held_service(cluster: ClusterId, key: ServiceKey, holds: Sequence[Hold], member: Member) -> HeldService:
-    first = min(holds, key=lambda hold: hold.since)
-    addresses = {end.address for hold in holds if isinstance(hold.fact, EndpointSlice) for end in hold.fact.endpoints}
-    if not addresses:
-        contribution = member.contribution(key, trace=Trace())
-        addresses = {endpoint.address for endpoint in contribution.endpoints} if contribution else set()
-        addresses = addresses or {
-            each for hold in holds if isinstance(hold.fact, Service) for each in hold.fact.external
-        }
-    return HeldService(
-        cluster=cluster,
-        key=key,
-        reason=first.reason,
-        since=first.since,
-        until=member.guard.until(first),
-        endpoints=tuple(sorted(addresses)),
-    )

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from registry.index.addresses import canonical_address
 from registry.index.gateways import network_of
-from registry.index.guard import Hold, HoldReason, RemovalGuard
+from registry.index.guard import HoldReason, RemovalGuard
 from registry.index.join import SYSTEM_NAMESPACE
 from registry.index.store import Difference, FactStore
 from registry.model.facts import NETWORK_LABEL, EndpointSlice, Fact, Namespace, Service, ServiceExport
@@ -114,15 +114,6 @@ class Judge:
 
 def _names_network(fact: Fact | None) -> bool:
     return isinstance(fact, Namespace) and fact.name == SYSTEM_NAMESPACE and NETWORK_LABEL in dict(fact.labels)
-
-
-def holds_by_service(holds: Iterable[Hold]) -> dict[ServiceKey, list[Hold]]:
-    """The holds that keep endpoints, under the service each belongs to."""
-    found: dict[ServiceKey, list[Hold]] = {}
-    for hold in holds:
-        for key in keys_of([Difference(hold.fact, None)]):
-            found.setdefault(key, []).append(hold)
-    return found
 
 
 def keys_of(differences: Iterable[Difference]) -> set[ServiceKey]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from registry.index.addresses import canonical_address
 from registry.index.export import ExportPolicy
 from registry.index.gateways import network_of
-from registry.index.guard import GuardPolicy, HoldReason, RemovalGuard, Witness
+from registry.index.guard import GuardPolicy, Hold, HoldReason, RemovalGuard, Witness
 from registry.index.join import (
     SYSTEM_NAMESPACE,
     Changed,
@@ -126,6 +126,10 @@ class Member:
     def expire(self, now: float) -> set[ServiceKey]:
         """Let go what was held for its time; returns the services that have to be joined anew."""
         return self.guard.expire(now) | self._let_go()
+
+    def release(self, holds: Iterable[Hold]) -> set[ServiceKey]:
+        """Let these go; returns the services that have to be joined anew."""
+        return self.guard.release(holds) | self._let_go()
 
     def services(self) -> set[ServiceKey]:
         """Those it has a Service object of, held ones too."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from registry.model.status import WriterStatus
 from registry.servers.ads import ClientStatus
 from registry.servers.conditions import condition_document
-from registry.servers.reports import ClusterReport, HeldReport, MembershipReport, NetworkReport
+from registry.servers.reports import ClusterReport, HeldObjectsReport, HeldReport, MembershipReport, NetworkReport
 from registry.servers.times import time_text, when
 from registry.xds.status import TypeStatus
 
@@ -56,6 +56,18 @@ def held_document(held: HeldReport) -> Document:
         "since": time_text(held.since),
         "until": None if held.until is None else time_text(held.until),
         "endpoints": list(held.endpoints),
+    }
+
+
+def held_objects_document(held: HeldObjectsReport) -> Document:
+    """One cluster's objects of a kind that are held in doubt; ``until`` as above."""
+    return {
+        "cluster": held.cluster,
+        "kind": held.kind,
+        "reason": held.reason,
+        "since": time_text(held.since),
+        "until": None if held.until is None else time_text(held.until),
+        "names": list(held.names),
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 
 import msgspec
@@ -18,11 +18,12 @@ from registry.servers.documents import (
     client_document,
     cluster_document,
     held_document,
+    held_objects_document,
     membership_document,
     network_document,
 )
 from registry.servers.explanation import explanation_document, unknown_address
-from registry.servers.reports import Reports
+from registry.servers.reports import HeldObjectsReport, HeldReport, Reports
 from registry.views.names import Names
 from registry.views.service_entry import service_entry
 from registry.views.summary import refused_document, service_document
@@ -163,13 +164,13 @@ class HttpServer:
         return _json({"clusters": clusters, **membership_document(self._reports.membership()), "networks": networks})
 
     async def _guard(self, _request: web.Request) -> web.Response:
-        return _json({"held": [held_document(each) for each in self._reports.held()]})
+        return _json(_guard_document("held", [*self._reports.held(), *self._reports.held_objects()]))
 
     async def _release(self, request: web.Request) -> web.Response:
         """``{"cluster": NAME, "service": "NS/NAME"}``, either or both; ``{"all": true}`` for everything."""
         _refuse_strangers(request)
         cluster, service = _release_request(await request.read())
-        return _json({"released": [held_document(each) for each in self._reports.release(cluster, service)]})
+        return _json(_guard_document("released", self._reports.release(cluster, service)))
 
     async def _explain(self, request: web.Request) -> web.Response:
         key = ServiceKey(request.match_info["namespace"], request.match_info["name"])
@@ -242,6 +243,14 @@ def _release_request(text: bytes) -> tuple[ClusterId | None, ServiceKey | None]:
     if asked.all == (asked.cluster is not None or service is not None):
         raise web.HTTPBadRequest(text='name a cluster, a service, or both; or {"all": true}')
     return None if asked.cluster is None else ClusterId(asked.cluster), service
+
+
+def _guard_document(name: str, held: Sequence[HeldReport | HeldObjectsReport]) -> Mapping[str, object]:
+    """The endpoints under ``name``, other objects under ``objects``."""
+    return {
+        name: [held_document(each) for each in held if isinstance(each, HeldReport)],
+        "objects": [held_objects_document(each) for each in held if isinstance(each, HeldObjectsReport)],
+    }
 
 
 def _json(document: Mapping[str, object], status: int = HTTPStatus.OK) -> web.Response:

@@ -56,6 +56,21 @@ class HeldReport:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldObjectsReport:
+    """Pods, Nodes or Namespaces of one cluster that a list lacks and that count all the same; times as above.
+
+    ``names`` are NS/NAME, or NAME of what is in no namespace, ordered.
+    """
+
+    cluster: ClusterId
+    kind: Kind
+    reason: str
+    since: float
+    until: float | None
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class MembershipReport:
     """Who is no member though somebody said so, and what is wrong with the places that name members.
 
@@ -130,9 +145,14 @@ class Reports(Protocol):
         """What was not understood, of the services where there is anything."""
 
     def held(self) -> Sequence[HeldReport]:
-        """What is held in doubt, ordered by cluster and service."""
+        """The endpoints that are held in doubt, ordered by cluster and service."""
 
-    def release(self, cluster: ClusterId | None, service: ServiceKey | None) -> Sequence[HeldReport]:
+    def held_objects(self) -> Sequence[HeldObjectsReport]:
+        """What is held in doubt besides, ordered by cluster and kind."""
+
+    def release(
+        self, cluster: ClusterId | None, service: ServiceKey | None
+    ) -> Sequence[HeldReport | HeldObjectsReport]:
         """Let go what is held, of one cluster or one service or all; returns what it was."""
 
     def explain(self, key: ServiceKey, client: str | None) -> Explanation:

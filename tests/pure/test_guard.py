@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator
 import pytest
 from support.facts import ECHO, A, B, a_service, a_slice, listing
 
-from registry.index import ExportMode, ExportPolicy, GuardPolicy, Index
+from registry.index import ExportMode, ExportPolicy, GuardPolicy, HeldObjects, HeldService, Index
 from registry.model.events import Apply, Delete, Init, InitApply, InitDone
 from registry.model.facts import EndpointSlice, Fact, Namespace, Node, Pod, Service, ServiceExport, SliceEndpoint
-from registry.model.names import BASE_KINDS, ClusterId, Kind, ServiceKey
+from registry.model.names import BASE_KINDS, ClusterId, Kind, ObjectRef, ServiceKey
 from registry.model.services import Endpoint
 
 POLICY = GuardPolicy(confirm_seconds=30, hold_seconds=600)
@@ -255,9 +255,45 @@ def test_what_is_held_is_let_go_by_hand() -> None:
     world.relist()
     (released,) = world.index.release(key=ECHO)
     world.index.commit()
+    assert isinstance(released, HeldService)
     assert released.endpoints == tuple(sorted(addresses(10)))
     assert world.endpoints() == ()
     assert world.index.release() == ()
+
+
+def test_pods_nodes_and_namespaces_that_are_held_are_told_by_kind_and_let_go_by_hand() -> None:
+    fact, pods = podded(4)
+    ends = tuple(SliceEndpoint(each.address, node="n", pod=each.pod) for each in fact.endpoints)
+    labelled = Namespace("istio-system", (("topology.istio.io/network", "n"),))
+    facts = selecting(), a_slice(*ends)
+    world = World(*facts, *pods, Node("n", "region", "zone"), labelled)
+    world.relist(kinds=[Kind.POD, Kind.NODE, Kind.NAMESPACE])
+    assert world.index.held() == ()
+    told = {each.kind: (each.reason, each.since, each.until, set(each.refs)) for each in world.index.held_objects()}
+    assert told == {
+        Kind.POD: ("ObjectsShrunk", 0, 600, {each.ref for each in pods}),
+        Kind.NODE: ("ObjectsShrunk", 0, 600, {ObjectRef(Kind.NODE, "", "n")}),
+        Kind.NAMESPACE: ("ObjectsShrunk", 0, 600, {labelled.ref}),
+    }
+    assert {(each.labels, each.network) for each in world.endpoints()} == {(APP, "n")}
+    assert world.index.release(key=ECHO) == ()
+    assert world.index.release(cluster=B) == ()
+    released = world.index.release(cluster=A)
+    world.index.commit()
+    assert [each.kind for each in released if isinstance(each, HeldObjects)] == sorted(told)
+    assert world.endpoints() == World(*facts).endpoints()
+    assert world.index.held_objects() == ()
+    assert world.index.next_at() is None
+
+
+def test_a_held_pod_that_is_let_go_by_hand_takes_its_held_endpoint_with_it() -> None:
+    fact, pods = podded(10)
+    world = World(selecting(), fact, *pods, Pod("shop", "rest"))
+    world.relist(Pod("shop", "rest"), kinds=[Kind.ENDPOINT_SLICE, Kind.POD])
+    assert world.doubted == set(addresses(10))
+    assert len(world.index.release()) == 2
+    world.index.commit()
+    assert (world.endpoints(), world.index.held(), world.index.held_objects()) == ((), (), ())
 
 
 def test_the_hold_of_another_cluster_is_left_alone() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
@@ -19,6 +20,7 @@ from registry.model.names import Kind
 
 ECHO = "shop/echo"
 ADDRESSES = ("10.0.0.1", "10.0.0.2")
+PODS = ("cart-1", "cart-2", "cart-3", "cart-4")
 JSON = {"Content-Type": "application/json"}
 
 
@@ -32,25 +34,39 @@ def a_slice(*addresses: str) -> dict[str, object]:
     }
 
 
+def a_pod(name: str) -> dict[str, object]:
+    return {"metadata": {"name": name, "namespace": "shop"}, "status": {"phase": "Running"}}
+
+
 @pytest_asyncio.fixture
 async def forgetful(tmp_path: Path) -> AsyncIterator[RunningRegistry]:
     """The program when its cluster's slice has vanished from a list, and nobody said that it was deleted."""
+    async with forgetting(tmp_path, Kind.ENDPOINT_SLICE, "echo-1") as it:
+        yield it
+
+
+@asynccontextmanager
+async def forgetting(tmp_path: Path, kind: Kind, *names: str) -> AsyncIterator[RunningRegistry]:
     async with FakeApiServer() as server:
         (tmp_path / "kubeconfig").write_text(kubeconfig(server.url))
         await server.put(Kind.SERVICE, a_service("echo"))
         await server.put(Kind.ENDPOINT_SLICE, a_slice(*ADDRESSES))
+        for pod in PODS:
+            await server.put(Kind.POD, a_pod(pod))
         outage = asyncio.Event()
-        server.script("watch", Kind.ENDPOINT_SLICE, stream(gate=outage))
+        server.script("watch", kind, stream(gate=outage))
         async with RunningRegistry(tmp_path, f"--kubeconfig=a={tmp_path / 'kubeconfig'}") as it:
-            await server.requests("watch", Kind.ENDPOINT_SLICE, 1)
-            server.forget(Kind.ENDPOINT_SLICE, "echo-1")
+            await server.requests("watch", kind, 1)
+            for name in names:
+                server.forget(kind, name)
             outage.set()
-            await server.requests("list", Kind.ENDPOINT_SLICE, 2)
+            await server.requests("list", kind, 2)
             yield it
 
 
 async def doubted(registry: RunningRegistry) -> bool:
-    return bool((await registry.get("/api/v1/guard"))["held"])
+    found = await registry.get("/api/v1/guard")
+    return bool(found["held"] or found["objects"])
 
 
 async def test_what_a_list_lacks_is_shown_and_kept(forgetful: RunningRegistry) -> None:
@@ -77,9 +93,32 @@ async def test_it_is_let_go_by_hand(forgetful: RunningRegistry) -> None:
     assert (done.returncode, done.stdout) == (0, f"a: {ECHO}: 2 endpoints let go\n")
     assert await forgetful.addresses(ECHO) == set()
     shown = forgetful.command("guard", "list", "-o", "json", "--server", forgetful.http)
-    assert json.loads(shown.stdout) == {"held": []}
+    assert json.loads(shown.stdout) == {"held": [], "objects": []}
     (said,) = [each for each in (await forgetful.cluster("a"))["conditions"] if each["type"] == "ListsBelieved"]
     assert said["status"]
+
+
+async def test_pods_that_a_list_lacks_are_shown_and_let_go_by_hand(tmp_path: Path) -> None:
+    async with forgetting(tmp_path, Kind.POD, *PODS) as it:
+        await until(lambda: doubted(it), "it is noticed")
+        tables = it.command("guard", "list", "-o", "wide", "--server", it.http).stdout.split("\n\n")
+        assert len(tables[0].splitlines()) == 1, "no endpoint is held"
+        header, row = (line.split() for line in tables[1].splitlines())
+        assert header == ["CLUSTER", "KIND", "OBJECTS", "REASON", "SINCE", "UNTIL", "NAMES"]
+        assert row[:4] == ["a", "Pod", "4", "ObjectsShrunk"]
+        assert row[6] == ",".join(f"shop/{pod}" for pod in PODS)
+        (said,) = [each for each in (await it.cluster("a"))["conditions"] if each["type"] == "ListsBelieved"]
+        assert (said["status"], said["reason"]) == (False, "ObjectsShrunk")
+        assert "a list lacks 4 of kind Pod, and they are kept" in said["message"]
+        count = 'mesh_registry_held_objects{cluster="a",kind="Pod",reason="ObjectsShrunk"} 4.0'
+        assert count in await it.text("/metrics")
+        of_service = it.command("guard", "release", ECHO, "--server", it.http)
+        assert of_service.stdout == "nothing of that is held\n"
+        done = it.command("guard", "release", "--all", "--server", it.http)
+        assert (done.returncode, done.stdout) == (0, "a: 4 of kind Pod let go\n")
+        assert not await doubted(it)
+        (said,) = [each for each in (await it.cluster("a"))["conditions"] if each["type"] == "ListsBelieved"]
+        assert (said["status"], said["reason"]) == (True, "NothingHeld")
 
 
 @pytest.mark.parametrize(
