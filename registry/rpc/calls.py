@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from typing import Protocol
+from abc import ABC, abstractmethod
 
 from registry.rpc import messages
 from registry.rpc.messages import Head, MessageReader
@@ -16,27 +16,37 @@ log = logging.getLogger(__name__)
 _INTERNAL = "internal error; the server's log has the details"
 
 
-class Wire(Protocol):
-    """What a call needs of its connection. Streams are named by their numbers."""
+class Wire(ABC):
+    """What a call needs of its connection. Streams are named by their numbers.
 
-    paused: bool
-    """The client does not take what was sent already: make nothing more for it."""
+    A class and not a protocol: compiled, its methods are called for every response without being looked up.
+    """
 
+    def __init__(self) -> None:
+        self.paused = False
+        """The client does not take what was sent already: make nothing more for it."""
+
+    @abstractmethod
     def awake(self, call: Call) -> None:
         """Pull the call when the client can take something."""
 
+    @abstractmethod
     def begin(self, stream_id: int) -> None:
         """Send the response's head."""
 
+    @abstractmethod
     def send(self, stream_id: int, message: bytes) -> bool:
         """Send a message; False when no more may be sent until ``Call.sent`` is called."""
 
+    @abstractmethod
     def end(self, stream_id: int, block: bytes) -> None:
         """Send the header block that ends the response, after what still waits."""
 
+    @abstractmethod
     def cancel(self, stream_id: int) -> None:
         """End the stream at once, and what waits for it."""
 
+    @abstractmethod
     def forget(self, call: Call) -> None:
         """The call is over."""
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Protocol, cast
 
-from registry.rpc.open_calls import Offer, OpenCalls
+from registry.rpc.open_calls import Carrier, Offer, OpenCalls
 from registry.rpc.vigil import Verdict, Vigil
 
 log = logging.getLogger(__name__)
 
 KEEPALIVE_PING = b"alive?  "
 GOAWAY_PING = b"goaway  "
+LINKS_PER_TURN = 256
+"""How many links are flushed before the loop is given a chance to do something else."""
+
 GOAWAY_SECONDS = 1.0
 """How long a client may take to answer that it heard the first GOAWAY."""
 
@@ -20,8 +24,8 @@ GOAWAY_SECONDS = 1.0
 class Site(Offer, Protocol):
     """What a link needs of its server."""
 
-    def ready(self, link: Link) -> None:
-        """Call ``link.flush`` soon: some of its calls are awake."""
+    @property
+    def turns(self) -> Turns: ...
 
     def watch(self, link: Link, at: float) -> None:
         """Call ``link.look`` at that time of the loop, or a little later."""
@@ -33,15 +37,49 @@ class Site(Offer, Protocol):
         """The link is over."""
 
 
-class Link:
+class Turns:
+    """The links that have something to send, each once, in the order they came to have it.
+
+    ``soon`` calls a function on the next turn of the loop. On each so many are flushed, that other things have theirs.
+    """
+
+    def __init__(self, soon: Callable[[Callable[[], None]], object]) -> None:
+        self._soon = soon
+        self._ready: dict[Link, None] = {}
+        self._coming = False
+        """A turn is to come."""
+
+    def ready(self, link: Link) -> None:
+        """Flush ``link`` soon."""
+        self._ready[link] = None
+        if not self._coming:
+            self._coming = True
+            self._soon(self._turn)
+
+    def drop(self, link: Link) -> None:
+        """Do not."""
+        self._ready.pop(link, None)
+
+    def _turn(self) -> None:
+        for _ in range(min(LINKS_PER_TURN, len(self._ready))):
+            link = next(iter(self._ready))
+            del self._ready[link]
+            link.flush()
+        self._coming = bool(self._ready)
+        if self._coming:
+            self._soon(self._turn)
+
+
+class Link(Carrier):
     """Carries the calls of one connection on an asyncio transport, watches over it, and ends it in good order.
 
     It does not inherit ``asyncio.Protocol``: compiled, its attributes would be entries of a dictionary then.
     """
 
     def __init__(self, site: Site, loop: asyncio.AbstractEventLoop) -> None:
-        self.peer = ""
+        super().__init__()
         self._site = site
+        self._turns = site.turns
         self._loop = loop
         self._clock = site.clock
         self._transport: asyncio.Transport | None = None
@@ -81,7 +119,7 @@ class Link:
         self._vigil.resumed()
         if self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
-            self._site.ready(self)
+            self._turns.ready(self)
 
     def eof_received(self) -> bool:
         """The client will send no more: with HTTP/2 that is the end."""
@@ -92,12 +130,13 @@ class Link:
             self._goaway_timer.cancel()
         self._transport = None
         self._calls.lost()
+        self._turns.drop(self)
         self._site.lost(self)
 
     # Carrier
 
     def ready(self) -> None:
-        self._site.ready(self)
+        self._turns.ready(self)
 
     def write(self) -> None:
         transport = self._transport

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from registry.rpc import messages
-from registry.rpc.calls import Call
+from registry.rpc.calls import Call, Wire
 from registry.rpc.connection import Connection
 from registry.rpc.frames import ErrorCode
 from registry.rpc.headers import Header
@@ -38,31 +39,34 @@ class Offer(Protocol):
         """The time of its event loop."""
 
 
-class Carrier(Protocol):
-    """What carries the bytes."""
+class Carrier(ABC):
+    """What carries the bytes. A class and not a protocol, as ``Wire`` is."""
 
-    @property
-    def peer(self) -> str:
+    def __init__(self) -> None:
+        self.peer = ""
         """The client's address, for people."""
 
+    @abstractmethod
     def ready(self) -> None:
         """Call ``pull`` soon, and write what came of it: some calls are awake."""
 
+    @abstractmethod
     def write(self) -> None:
         """Write what was made so far; more is being made. The client may be found to read slowly meanwhile."""
 
+    @abstractmethod
     def ponged(self, payload: bytes) -> None:
         """The client answered a ping of the carrier's."""
 
 
-class OpenCalls:
+class OpenCalls(Wire):
     """The ``Listener`` of an HTTP/2 connection, which it makes, and the ``Wire`` of the calls on it.
 
     ``vigil`` is told of streams, pings and what is sent.
     """
 
     def __init__(self, carrier: Carrier, offer: Offer, vigil: Vigil) -> None:
-        self.paused = False
+        super().__init__()
         self._carrier = carrier
         self._limits = offer.limits
         self._routes = offer.routes

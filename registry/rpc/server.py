@@ -15,7 +15,7 @@ from typing import cast
 
 from registry.rpc.calls import routes
 from registry.rpc.limits import Limits
-from registry.rpc.link import Link
+from registry.rpc.link import Link, Turns
 from registry.rpc.seam import Service
 from registry.rpc.shared import SharedFrames
 from registry.rpc.vigil import Rounds
@@ -25,9 +25,6 @@ log = logging.getLogger(__name__)
 BACKLOG = 4096
 UNIX = "unix:"
 DEFAULT_LIMITS = Limits()
-LINKS_PER_TURN = 256
-"""How many links are flushed before the loop is given a chance to do something else."""
-
 ACCEPT_PAUSE_SECONDS = 0.5
 _NO_ROOM = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
@@ -61,10 +58,9 @@ class RpcServer:
         self._links: set[Link] = set()
         self._connecting = 0
         """Accepted sockets that are no link yet, as long as TLS takes: they count as connections too."""
-        self._ready: dict[Link, None] = {}
-        self._scheduled = False
         self._loop = asyncio.get_running_loop()
         self.clock = self._loop.time
+        self.turns = Turns(self._loop.call_soon)
         self._rounds: Rounds[Link] = Rounds()
         self._round: asyncio.TimerHandle | None = None
         self._stopped = False
@@ -115,12 +111,6 @@ class RpcServer:
 
     # Site
 
-    def ready(self, link: Link) -> None:
-        self._ready[link] = None
-        if not self._scheduled:
-            self._scheduled = True
-            self._loop.call_soon(self._flush)
-
     def watch(self, link: Link, at: float) -> None:
         self._rounds.put(link, max(at, self._loop.time()))
         if self._round is None or self._round.when() > at:
@@ -131,7 +121,6 @@ class RpcServer:
 
     def lost(self, link: Link) -> None:
         self._links.discard(link)
-        self._ready.pop(link, None)
         if not self._links:
             self._empty.set()
 
@@ -154,16 +143,6 @@ class RpcServer:
         at = self._rounds.next()
         if at is not None and not self._stopped:
             self._round = self._loop.call_at(at, self._look)
-
-    def _flush(self) -> None:
-        for _ in range(min(LINKS_PER_TURN, len(self._ready))):
-            link = next(iter(self._ready))
-            del self._ready[link]
-            link.flush()
-        if self._ready:
-            self._loop.call_soon(self._flush)
-        else:
-            self._scheduled = False
 
     async def _bind(self) -> list[socket.socket]:
         if self._address.startswith(UNIX):
