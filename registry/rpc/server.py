@@ -15,7 +15,7 @@ from typing import cast
 
 from registry.rpc.calls import routes
 from registry.rpc.limits import Limits
-from registry.rpc.link import Link, Turns
+from registry.rpc.link import Link, TlsLink, Turns
 from registry.rpc.seam import Service
 from registry.rpc.shared import SharedFrames
 from registry.rpc.vigil import Rounds
@@ -23,6 +23,7 @@ from registry.rpc.vigil import Rounds
 log = logging.getLogger(__name__)
 
 BACKLOG = 4096
+READ_BYTES = 64 << 10
 UNIX = "unix:"
 DEFAULT_LIMITS = Limits()
 ACCEPT_PAUSE_SECONDS = 0.5
@@ -61,6 +62,7 @@ class RpcServer:
         self._loop = asyncio.get_running_loop()
         self.clock = self._loop.time
         self.turns = Turns(self._loop.call_soon)
+        self.buffer = memoryview(bytearray(READ_BYTES))
         self._rounds: Rounds[Link] = Rounds()
         self._round: asyncio.TimerHandle | None = None
         self._stopped = False
@@ -186,7 +188,7 @@ class RpcServer:
 
     async def _connect(self, client: socket.socket) -> None:
         """Make a link of an accepted connection. A handshake that fails is the client's affair."""
-        link = cast(asyncio.Protocol, Link(self, self._loop))
+        link = cast(asyncio.Protocol, (TlsLink if self._tls else Link)(self, self._loop))
         try:
             if client.family != socket.AF_UNIX:
                 client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

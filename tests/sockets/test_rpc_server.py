@@ -14,6 +14,7 @@ import grpc
 import grpc.aio
 import pytest
 import pytest_asyncio
+import uvloop
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -437,6 +438,27 @@ async def test_tls_is_served_and_a_renewed_certificate_counts_from_the_next_conn
             await stream.write(b"after")
             assert await stream.read() == b"after"
             stream.cancel()
+
+
+def test_tls_carries_messages_of_any_size_on_the_loop_that_the_registry_runs_on(tmp_path: Path) -> None:
+    """uvloop reads TLS in another way than asyncio."""
+    authority = Authority(tmp_path)
+    bodies = [bytes([number]) * size for number, size in enumerate((0, 1, 16_384, 70_000, 3_000_000))]
+
+    def ask(address: str) -> tuple[list[bytes], list[bytes]]:
+        trusting = grpc.ssl_channel_credentials(authority.ca.read_bytes())
+        anything = [("grpc.max_receive_message_length", -1)]
+        with grpc.secure_channel(address.replace("127.0.0.1", "localhost"), trusting, anything) as channel:
+            say, chat = channel.unary_unary(SAY), channel.stream_stream(CHAT)
+            return [say(body, timeout=20) for body in bodies], list(chat(iter(bodies), timeout=20))
+
+    async def main() -> tuple[list[bytes], list[bytes]]:
+        async with echoing(tls=ServerTls(*authority.issue("server"))) as server:
+            return await asyncio.to_thread(ask, server.address)
+
+    said, chatted = uvloop.run(main())
+    assert said == bodies
+    assert chatted == bodies
 
 
 async def test_client_certificates_are_asked_for_and_checked(tmp_path: Path) -> None:
