@@ -57,7 +57,7 @@ from registry.views.lookup import place_of_client, who_is_client
 from registry.views.names import Names
 from registry.views.place import Place, Who, place_of, who_of
 from registry.views.policy import ResolvedPolicy
-from registry.whereabouts import Whereabouts
+from registry.whereabouts import Whereabouts, is_lost
 from registry.writers.export_conditions import ExportConditionWriter
 from registry.writers.fleet import WriterFleet
 from registry.writers.service_entries import ServiceEntryWriter
@@ -105,7 +105,7 @@ class Registry:
         self._publisher = Publisher(
             self._store, self._names, parse_address(config.envoy.listener), config.policy_rules(), self._go_by_nodes
         )
-        again = partial(asyncio.get_running_loop().call_soon, self._regroup)
+        again = partial(asyncio.get_running_loop().call_soon, self._find_again)
         self._whereabouts = Whereabouts(self._index, again)
         self._whereabouts.by_nodes = False
         self._lookup = LookupServer(self._index.get, self._names, self._publisher, self._place_of_client)
@@ -420,9 +420,13 @@ class Registry:
         self._regroup()
 
     def _regroup(self) -> None:
-        """More is known of where clients are."""
         self._xds.regroup()
         self._lookup.regroup()
+
+    def _find_again(self) -> None:
+        """More is known of where clients may be that were not found."""
+        self._xds.regroup(is_lost)
+        self._lookup.regroup(is_lost)
 
     def _may_write(self) -> bool:
         """Every member is known, and what it listed is in the merged list, so that no entry is written too short."""

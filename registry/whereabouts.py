@@ -25,6 +25,11 @@ class Nodes(Protocol):
     def node_at(self, cluster: ClusterId, address: str) -> str: ...
 
 
+def is_lost(group: object) -> bool:
+    """Of the group of a client, which is its place: whether its node is not known."""
+    return isinstance(group, Place) and not group.node
+
+
 class Whereabouts:
     """Finds the nodes of clients, and says when to look again for those that were not found.
 

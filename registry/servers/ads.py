@@ -51,6 +51,10 @@ class ClientStatus:
         return self.node.metadata.get("NETWORK", "")
 
 
+def _anybody(_group: Hashable) -> bool:
+    return True
+
+
 class XdsServer:
     """Serves ``store`` over xDS. ``clock`` says when a client connected.
 
@@ -98,10 +102,15 @@ class XdsServer:
         for stream in self._streams:
             stream.stream.wake()
 
-    def regroup(self) -> None:
-        """More is known of clients than when they asked: show each what its groups see now."""
+    def regroup(self, concerned: Callable[[Hashable], bool] = _anybody) -> None:
+        """More is known of clients than when they asked: show each what its groups see now.
+
+        Of those who ask for assignments, these alone whose group is ``concerned``.
+        """
         for stream in self._streams:
-            stream.session.regroup()
+            group = stream.session.group(EDS.url)
+            if group is not None and concerned(group):
+                stream.session.regroup()
 
     def clients(self) -> tuple[ClientStatus, ...]:
         """The open streams, oldest first."""

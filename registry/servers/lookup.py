@@ -74,11 +74,15 @@ class LookupServer:
         self.regroup()
         _wake(self._everybody())
 
-    def regroup(self) -> None:
-        """More is known of clients than when they asked: tell those of whom it is what they are to use now."""
+    def regroup(self, concerned: Callable[[Place], bool] = lambda _: True) -> None:
+        """More is known of clients than when they asked: tell those of whom it is what they are to use now.
+
+        Of those who said where they are, these alone whose place is ``concerned``.
+        """
         moved = set()
         for watch in self._everybody():
-            view = self.view(watch.asked)
+            place = watch.view.place
+            view = self.view(watch.asked) if place is not None and concerned(place) else watch.view
             if view != watch.view:
                 self.remove(watch)
                 watch.view = view

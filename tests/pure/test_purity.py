@@ -23,6 +23,8 @@ PURE = (
     "coalesce.py",
     "documents.py",
     "networks.py",
+    "printable.py",
+    "whereabouts.py",
     "liveness/conditions.py",
     "liveness/damping.py",
     "liveness/plan.py",
