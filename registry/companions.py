@@ -20,7 +20,7 @@ from registry.liveness.sample import Target, sample
 from registry.liveness.table import UNKNOWN_BEFORE, Before
 from registry.liveness.watch import LivenessWatch
 from registry.membership.spec import MemberSpec, Remembered
-from registry.model.facts import EndpointSlice, Fact, Namespace
+from registry.model.facts import EndpointSlice
 from registry.model.names import ClusterId, Kind
 from registry.model.services import ChangeSet
 from registry.model.status import Source
@@ -33,8 +33,6 @@ from registry.snapshot.writer import SnapshotWriter
 from registry.sources.kubernetes.reflector import Connect
 
 log = logging.getLogger(__name__)
-
-SYSTEM_NAMESPACE = "kube-system"
 
 
 class Roll(Protocol):
@@ -50,6 +48,8 @@ class Roll(Protocol):
     def source(self, cluster: ClusterId) -> Source | None: ...
 
     def expect(self, cluster: ClusterId, uid: str) -> bool: ...
+
+    def uid(self, cluster: ClusterId) -> str: ...
 
 
 class Standings:
@@ -210,15 +210,9 @@ class Memory:
         """What there is to remember. A cluster that has shown nothing yet is not taken for an empty one."""
         for cluster in tuple(self._roll().clusters()):
             if cluster in self._index and (self._index.synced(cluster) or self._index.restored(cluster)):
-                facts = self._index.facts(cluster)
+                facts, uid = self._index.facts(cluster), self._roll().uid(cluster)
                 network = self._roll().spec(cluster).network
                 standing, damping = self._index.standing(cluster), self._damping(cluster)
-                yield ClusterFacts(cluster, facts, _uid(facts), network, standing, damping.penalty, damping.suppressed)
+                yield ClusterFacts(cluster, facts, uid, network, standing, damping.penalty, damping.suppressed)
         if not self._roll().known:
             yield from tuple(self._remembered.values())
-
-
-def _uid(facts: Mapping[Kind, Iterable[Fact]]) -> str:
-    """The UID of the cluster's system namespace, empty where there is none."""
-    namespaces = (fact for fact in facts.get(Kind.NAMESPACE, ()) if isinstance(fact, Namespace))
-    return next((fact.uid for fact in namespaces if fact.name == SYSTEM_NAMESPACE), "")

@@ -86,6 +86,13 @@ class Members:
         """
         return self._book.expect(cluster, uid)
 
+    def uid(self, cluster: ClusterId) -> str:
+        """Which cluster the member is, as was proven when it was reached, or is remembered; empty if unknown.
+
+        It counts as long as the member does, whatever its lists lack.
+        """
+        return self._book.uid(cluster) or ""
+
     def spec(self, cluster: ClusterId) -> MemberSpec:
         """What is said of the member."""
         return self._members[cluster].spec
