@@ -197,8 +197,32 @@ class PromisesMachine(RuleBasedStateMachine):
                     same = {name for name, selector in site.work.selectors().items() if selected.get(name) == selector}
                     lost = {place for place in before - site.truth() if place.service in same}
                     self._there(lost, "is not in the backup")
+                    self._there(site.truth() - before, "is in the backup again")
 
         self._run(restore())
+
+    @rule(name=names, service=services, actions=st.lists(st.sampled_from(["add", "add bare", "take"]), max_size=2))
+    def lose_work(self, name: str, service: str, actions: list[str]) -> None:
+        """A backup is restored that lacks what was done since, be it little; and work goes on."""
+        self.back_up(name)
+        for action in actions:
+            self.work(name, service, action, 1)
+        self.wait(1.5)
+        self.restore_backup(name)
+        self.work(name, service, "take", 1)
+
+    @rule(name=names, seconds=st.integers(1, LIE_SECONDS))
+    def hide_identity(self, name: str, seconds: int) -> None:
+        """Lists lack the namespace whose UID tells which cluster it is, and nothing else; who asks for it is told."""
+
+        async def hide() -> None:
+            site = self.sites[name]
+            if site.api.hides is None:
+                site.api.hides = lambda kind, each: kind is Kind.NAMESPACE and each["metadata"]["name"] == "kube-system"
+                self.lies[name] = self.loop.call_later(seconds, lambda: setattr(site.api, "hides", None))
+                await self._cut(site, compact=True)
+
+        self._run(hide())
 
     @rule(name=names, sort=st.sampled_from(["good", "good", "bad", "elsewhere", "revoked"]))
     def credential(self, name: str, sort: str) -> None:
@@ -606,5 +630,18 @@ def test_what_is_said_of_a_service_whose_endpoints_are_in_doubt_takes_none_of_th
         lambda on: on.lie("b", {Kind.ENDPOINT_SLICE}, {"echo"}, False, 20),
         lambda on: on.wait(1.5),
         lambda on: on.work("b", "echo", "label", 1),
+        lambda on: on.wait(8),
+    )
+
+
+def test_cluster_is_known_after_a_restart_though_a_list_lacked_the_namespace_that_tells_it() -> None:
+    """The credentials lead to another cluster by then."""
+    played(
+        lambda on: on.hide_identity("b", LIE_SECONDS),
+        lambda on: on.wait(1.5),
+        lambda on: on.work("b", "echo", "add", 1),  # it is written down anew
+        lambda on: on.wait(8),
+        lambda on: on.credential("b", "elsewhere"),
+        lambda on: on.restart(True),
         lambda on: on.wait(8),
     )

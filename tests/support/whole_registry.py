@@ -217,9 +217,9 @@ class WholeRegistry:
 
 
 def remembered_members(snapshot: bytes) -> frozenset[str]:
-    """The members that the snapshot knows, and knows which clusters they are."""
+    """The members that the snapshot knows."""
     known = decode(snapshot, DOMAIN).clusters if snapshot else ()
-    return frozenset(each.cluster for each in known if each.uid)
+    return frozenset(each.cluster for each in known)
 
 
 def group(node: Node, kind: ResourceType) -> Hashable:
