@@ -645,3 +645,48 @@ def test_cluster_is_known_after_a_restart_though_a_list_lacked_the_namespace_tha
         lambda on: on.restart(True),
         lambda on: on.wait(8),
     )
+
+
+def test_object_that_was_written_anew_at_the_very_version_that_is_held_is_found_with_what_else_differs() -> None:
+    """A backup was restored and has gone past what was known before anybody looked: the slice's version is as held."""
+    played(
+        lambda on: on.back_up("a"),
+        lambda on: on.work("a", "echo", "add", 1),
+        lambda on: on.wait(8),
+        lambda on: on.break_api("a", "down"),
+        lambda on: on.restore_backup("a"),
+        lambda on: on.work("a", "echo", "add", 1),
+        lambda on: on.work("a", "cart", "label", 1),
+        lambda on: on.mend_api("a"),
+    )
+
+
+def test_history_that_went_back_for_one_kind_went_back_for_all() -> None:
+    """By then the server has come to the very version that is known of the slices, and not to that of the Services."""
+
+    def is_seen(on: PromisesMachine) -> None:
+        """What the history lacks now is in doubt at first, as after every list of an earlier time."""
+        there = on.sites["a"].truth()
+        on._there(there | before, "is in the cluster, or was")
+        before.clear()
+
+    def is_right(on: PromisesMachine) -> None:
+        assert not on._problems()
+
+    before: set[Place] = set()
+
+    played(
+        lambda on: on.back_up("a"),
+        lambda on: on.work("a", "echo", "add bare", 1),
+        lambda on: on.work("a", "echo", "label", 1),
+        lambda on: on.wait(8),
+        lambda on: before.update(on.sites["a"].truth()),
+        lambda on: on.break_api("a", "down"),
+        lambda on: on.restore_backup("a"),
+        lambda on: on.work("a", "echo", "add bare", 1),
+        lambda on: on.mend_api("a"),
+        lambda on: on.wait(8),
+        is_seen,
+        lambda on: on.wait(31),
+        is_right,
+    )

@@ -133,6 +133,27 @@ def test_versions_that_are_no_decimals_never_went_back() -> None:
     assert feed(made.page(a_page(version="aa"))) == ["Init", "InitDone"]
 
 
+def test_history_that_went_back_is_said_so_though_the_list_comes_when_it_has_gone_past() -> None:
+    made = watching("one", version="100")
+    made.lost(DOWN, 30)
+    made.waited()
+    made.version(a_page(version="90"))
+    assert feed(made.page(a_page(version="110"))) == ["Init", "InitDone rewound"]
+    made.relist()
+    assert feed(made.page(a_page(version="111"))) == ["Init", "InitDone"]
+
+
+@pytest.mark.parametrize("listing", [False, True])
+def test_history_that_went_back_for_another_kind_did_for_this_one(listing: bool) -> None:
+    made = watching("one", version="100")
+    if listing:
+        made.relist()
+    made.relist(rewound=True)
+    assert feed(made.page(a_page(version="110"))) == ["Init", "InitDone rewound"]
+    made.relist()
+    assert feed(made.page(a_page(version="111"))) == ["Init", "InitDone"]
+
+
 def test_another_server_has_another_history() -> None:
     made = watching("one", version="100")
     made.restart()

@@ -91,12 +91,15 @@ class Auditor:
             self._say(Condition(ConditionType.CONSISTENT, True, "Audited"))
 
     def _mend(self, kind: Kind, found: Doubts) -> None:
+        """List every kind anew. Where one differs the history may be another one (an etcd that was restored), and there
+        an object of any kind may have been written at the very version that is held: no listing of names tells it."""
         self.drifted += len(found)
         ref = min(found)
         text = f"{len(found)} of kind {kind} differ from the API server's, such as {ref} ({found[ref]}): listing anew"
         self._say(Condition(ConditionType.CONSISTENT, False, "Drift", text))
         self._mending.add(kind)
-        self._followers[kind].relist()
+        for follower in self._followers.values():
+            follower.relist()
 
     async def _look(self, kind: Kind) -> Doubts | None:
         """One listing compared; None where it cannot be had, or what is held is not settled."""

@@ -68,8 +68,10 @@ class Follower:
         self._quiet_seconds = quiet_seconds
         self._streams = streams
         self._crashed: Fault | None = None
-        self._lost_at = surroundings.clock()
+        self.lost_at = surroundings.clock()
         """When the connection was last in doubt."""
+        self.listed_at: float | None = None
+        """When the last list was complete."""
         self.silent_since: float | None = None
         """Something is asked for, and nothing came of it since then."""
         self._opened_at: float | None = None
@@ -86,9 +88,9 @@ class Follower:
         """A watch is open, and what came before it is complete."""
         return self._opened_at is not None and not self.machine.streaming and self.fault is None
 
-    def relist(self) -> None:
-        """List anew soon; a watch that is open ends for it."""
-        if self.machine.relist() and self._limit is not None:
+    def relist(self, *, rewound: bool = False) -> None:
+        """List anew soon; a watch that is open ends for it. ``rewound``: since the history went back."""
+        if self.machine.relist(rewound=rewound) and self._limit is not None:
             self._limit.reschedule(asyncio.get_running_loop().time())
 
     async def run(self) -> None:
@@ -141,7 +143,7 @@ class Follower:
         try:
             answer = await self._api.request("GET", step.path, query=step.query, began=self._began)
         except TransportError as error:
-            self._lost_at = self._around.clock()
+            self.lost_at = self._around.clock()
             self.machine.failed(Fault(error.reason, str(error)))
             return
         if self._moved() or self.machine.step is not step:
@@ -170,7 +172,7 @@ class Follower:
                 self._opened()
                 await self._read(step, stream)
         except TransportError as error:
-            self._lost_at = self._around.clock()
+            self.lost_at = self._around.clock()
             fault = Fault(error.reason, str(error))
             if self.machine.step is not step:
                 return
@@ -227,7 +229,7 @@ class Follower:
 
     def _refused(self, status: int, body: bytes, wait: float | None) -> None:
         if status == HTTPStatus.UNAUTHORIZED:
-            self._lost_at = self._around.clock()
+            self.lost_at = self._around.clock()
         self.machine.refused(status, body, wait)
         if self.machine.absent and self.machine.fault is None:
             self._heard()
@@ -236,6 +238,7 @@ class Follower:
         for event in events:
             if isinstance(event, InitDone):
                 self._heard()
+                self.listed_at = self.heard_at
             self._emit(event)
 
     def _tell(self) -> None:
@@ -253,7 +256,7 @@ class Follower:
 
     async def _sure(self, *, begins: bool) -> None:
         """Wait until the cluster is certain to be the right one, since a list begins or the connection was in doubt."""
-        since = self._lost_at
+        since = self.lost_at
         if begins:
             since = max(since, self._around.clock() - IDENTITY_SECONDS)
         self.silent_since = self._around.clock()

@@ -100,6 +100,8 @@ class ListWatch:
         self._anew = Backoff(random)
         self._begun_anew = False
         self._version = ""
+        self._rewound = False
+        """The history is known to have gone back, and was not listed since."""
         self._list_begun = False
         self._quiet = 0
         self._unreadable = Unreadable(kind, self._resource.name)
@@ -165,6 +167,7 @@ class ListWatch:
             self.failed(Fault(Reason.BAD_RESPONSE, f"list {self._resource.name}: {error}"))
             return
         if older(found, self._version):
+            self._rewound = True
             self._begin_anew()
         else:
             self.step = self._watch()
@@ -277,11 +280,13 @@ class ListWatch:
         self.fault = fault
         self.step = self._wait(self._again(), retry_after)
 
-    def relist(self) -> bool:
+    def relist(self, *, rewound: bool = False) -> bool:
         """Somebody doubts what the last list said. A list in progress will do; else one comes next.
 
-        Whether what is being done now is to be broken off for it. A wait after a failure is waited out.
+        ``rewound``: it was seen elsewhere that the history went back; here it may have gone past again by now. Returns
+        whether what is being done now is to be broken off for it. A wait after a failure is waited out.
         """
+        self._rewound |= rewound
         absent, self.absent = self.absent, False
         if not absent and (self.streaming or isinstance(self._request, GetPage | GetProof)):
             return False
@@ -295,6 +300,7 @@ class ListWatch:
     def restart(self) -> None:
         """Begin anew: the API server is another one, whose resourceVersions and tokens mean something else."""
         self._version = ""
+        self._rewound = False
         self._quiet = 0
         self._lists.restart()
         self.step = self._list()
@@ -317,7 +323,8 @@ class ListWatch:
 
     def _complete(self, version: str) -> InitDone:
         """The list is complete, as of ``version``."""
-        rewound = older(version, self._version)
+        rewound = self._rewound or older(version, self._version)
+        self._rewound = False
         self._version = version
         self._lists.complete()
         self._list_begun = self.absent = False

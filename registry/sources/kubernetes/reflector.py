@@ -138,8 +138,11 @@ class KubernetesSource:
 
         def emit(event: SourceEvent) -> None:
             sink.event(self.cluster, event)
-            if isinstance(event, InitDone) and self._auditor is not None:
-                self._auditor.listed(event.kind)
+            if isinstance(event, InitDone):
+                if self._auditor is not None:
+                    self._auditor.listed(event.kind)
+                if event.rewound:
+                    self._went_back(event.kind)
 
         identity = self._identity = Identity(client, self._admit, self._around, changed=report, say=say)
         self._followers = {
@@ -159,6 +162,14 @@ class KubernetesSource:
             self._auditor = Auditor(
                 self._followers, client, self._held, self._around, say=say, seconds=self._options.audit_seconds
             )
+
+    def _went_back(self, kind: Kind) -> None:
+        """The history of ``kind`` went back, and so did that of all kinds, though no version tells it where the server
+        has gone past what is known of one. Those listed since the connection was lost have heard it."""
+        since = self._followers[kind].lost_at
+        for other in self._followers.values():
+            if other.listed_at is not None and other.listed_at < since:
+                other.relist(rewound=True)
 
     def _status(self) -> SourceStatus:
         """One status for all kinds: what is wrong with any of them, each thing said once."""
