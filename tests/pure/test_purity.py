@@ -50,6 +50,7 @@ PURE = (
     "sources/kubernetes/kubeconfig.py",
     "sources/kubernetes/listwatch.py",
     "sources/kubernetes/steps.py",
+    "sources/kubernetes/telling.py",
     "sources/kubernetes/lists.py",
     "sources/kubernetes/absence.py",
     "sources/kubernetes/unreadable.py",

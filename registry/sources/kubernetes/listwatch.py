@@ -44,7 +44,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
 
-from registry.model.events import Apply, Delete, Init, InitApply, InitDone, InitKeep, SourceEvent
+from registry.model.events import InitDone, SourceEvent
 from registry.model.names import Kind, ObjectRef
 from registry.sources.kubernetes.absence import READY, AbsenceProof, UnprovenError
 from registry.sources.kubernetes.backoff import Backoff
@@ -63,7 +63,7 @@ from registry.sources.kubernetes.steps import (
     version_step,
     watch_step,
 )
-from registry.sources.kubernetes.unreadable import Unreadable
+from registry.sources.kubernetes.telling import Telling
 from registry.sources.kubernetes.versions import comparable, older
 
 STEADY_SECONDS = 5.0
@@ -99,12 +99,8 @@ class ListWatch:
         self._backoff = Backoff(random)
         self._anew = Backoff(random)
         self._begun_anew = False
-        self._version = ""
-        self._rewound = False
-        """The history is known to have gone back, and was not listed since."""
-        self._list_begun = False
         self._quiet = 0
-        self._unreadable = Unreadable(kind, self._resource.name)
+        self._telling = Telling(kind, self._resource.name)
         self._proof = AbsenceProof(self._resource)
         self.listed = False
         self.absent = False
@@ -129,12 +125,12 @@ class ListWatch:
     @property
     def unreadable(self) -> frozenset[ObjectRef]:
         """The objects that cannot be read: what is held of them is older than they are."""
-        return self._unreadable.refs
+        return self._telling.unreadable.refs
 
     @property
     def warning(self) -> Fault | None:
         """What to say of them."""
-        return self._unreadable.warning
+        return self._telling.unreadable.warning
 
     def page(self, body: bytes) -> Iterator[SourceEvent]:
         """The page that was asked for. Exhaust the iterator."""
@@ -145,13 +141,7 @@ class ListWatch:
             return
         self._backoff.succeeded()
         self.fault = None
-        yield from self._begin()
-        for fact in page.facts:
-            yield InitApply(fact)
-        for ref, reason in page.broken:
-            self._unreadable.note(ref, reason)
-            if ref is not None:
-                yield InitKeep(ref)
+        yield from self._telling.page(page)
         if page.continue_token:
             self.step = self._lists.page(page.continue_token)
             return
@@ -166,8 +156,8 @@ class ListWatch:
         except DecodeError as error:
             self.failed(Fault(Reason.BAD_RESPONSE, f"list {self._resource.name}: {error}"))
             return
-        if older(found, self._version):
-            self._rewound = True
+        if older(found, self._telling.version):
+            self._telling.went_back()
             self._begin_anew()
         else:
             self.step = self._watch()
@@ -185,9 +175,8 @@ class ListWatch:
         self.absent = self.listed = True
         self.fault = None
         self._backoff.succeeded()
-        self._unreadable.clear()
         self.step = Wait(ABSENT_SECONDS, self._list())
-        return Init(self._kind), InitDone(self._kind)
+        return self._telling.none()
 
     def opened(self) -> None:
         """The API server accepted the watch."""
@@ -209,15 +198,7 @@ class ListWatch:
             return
         self._backoff.succeeded()
         self._begun_anew = False
-        if event.resource_version:
-            self._version = event.resource_version
-        self._unreadable.mended(event.ref)
-        if event.fact is not None:
-            yield Apply(event.fact)
-        elif event.type == "DELETED" and event.ref is not None:
-            yield Delete(event.ref)
-        elif event.error:
-            self._unreadable.note(event.ref, event.error)
+        yield from self._telling.change(event)
 
     def unreadable_line(self, error: str) -> None:
         """A line nobody can read: whatever it said is missing in what is held."""
@@ -286,7 +267,8 @@ class ListWatch:
         ``rewound``: it was seen elsewhere that the history went back; here it may have gone past again by now. Returns
         whether what is being done now is to be broken off for it. A wait after a failure is waited out.
         """
-        self._rewound |= rewound
+        if rewound:
+            self._telling.went_back()
         absent, self.absent = self.absent, False
         if not absent and (self.streaming or isinstance(self._request, GetPage | GetProof)):
             return False
@@ -299,8 +281,7 @@ class ListWatch:
 
     def restart(self) -> None:
         """Begin anew: the API server is another one, whose resourceVersions and tokens mean something else."""
-        self._version = ""
-        self._rewound = False
+        self._telling.restart()
         self._quiet = 0
         self._lists.restart()
         self.step = self._list()
@@ -314,41 +295,22 @@ class ListWatch:
     def _request(self) -> Request:
         return self.step.then if isinstance(self.step, Wait) else self.step
 
-    def _begin(self) -> Iterator[SourceEvent]:
-        """The first of a list was read."""
-        if not self._list_begun:
-            self._list_begun = True
-            self._unreadable.clear()
-            yield Init(self._kind)
-
     def _complete(self, version: str) -> InitDone:
         """The list is complete, as of ``version``."""
-        rewound = self._rewound or older(version, self._version)
-        self._rewound = False
-        self._version = version
         self._lists.complete()
-        self._list_begun = self.absent = False
+        self.absent = False
         self.listed = True
-        return InitDone(self._kind, rewound)
+        return self._telling.complete(version)
 
     def _initial(self, event: WatchEvent) -> Iterator[SourceEvent]:
-        """An event of a streaming list. What changes while it is sent comes as a change, and counts for it."""
+        """An event of a streaming list."""
         if event.type == "BOOKMARK" and not event.ends_list:
             self._pages_from_now_on()
             return
         self._backoff.succeeded()
-        yield from self._begin()
+        yield from self._telling.initial(event)
         if event.ends_list:
             yield self._complete(event.resource_version)
-            return
-        self._unreadable.mended(event.ref)
-        if event.fact is not None:
-            yield InitApply(event.fact)
-        elif event.type == "DELETED" and event.ref is not None:
-            yield Delete(event.ref)
-        elif event.ref is not None:
-            self._unreadable.note(event.ref, event.error)
-            yield InitKeep(event.ref)
 
     def _error_event(self, event: WatchEvent) -> None:
         if event.code == HTTPStatus.GONE or event.reason in ("Expired", "Gone"):
@@ -365,7 +327,7 @@ class ListWatch:
             return
         elsewhere = self._lists.elsewhere()
         if elsewhere is not None:
-            self._list_begun = False
+            self._telling.begins()
             self.step = elsewhere
         elif self.absent:
             self.fault = None
@@ -404,18 +366,18 @@ class ListWatch:
         """What to do after a failure of what was asked for."""
         request = self._request
         if self.streaming:
-            self._list_begun = False
+            self._telling.begins()
             return self._lists.again()
         if isinstance(request, GetPage):
             return request
         if isinstance(request, GetProof):
             return self._list()
-        return version_step(self.path) if comparable(self._version) else self._watch()
+        return version_step(self.path) if comparable(self._telling.version) else self._watch()
 
     def _list(self) -> GetPage | OpenWatch:
         """A list from its beginning."""
-        self._list_begun = False
+        self._telling.begins()
         return self._lists.first()
 
     def _watch(self) -> OpenWatch:
-        return watch_step(self.path, self._version, self._random())
+        return watch_step(self.path, self._telling.version, self._random())
