@@ -10,7 +10,7 @@ import pytest
 from support.field_table import field_table
 
 from registry.model.names import Kind
-from registry.sources.kubernetes.decode import struct_of
+from registry.sources.kubernetes.structs import struct_of
 
 KINDS = [Kind.SERVICE, Kind.ENDPOINT_SLICE, Kind.SERVICE_EXPORT]
 
