@@ -21,7 +21,7 @@ from registry.liveness.damping import Damping
 from registry.liveness.watch import LivenessWatch
 from registry.membership.following import Admit, Companion, Held, Opened
 from registry.membership.members import Members
-from registry.membership.places import places
+from registry.membership.places import absence_policy, places
 from registry.membership.remembered import RememberedMembers
 from registry.membership.spec import Connection, Manifests
 from registry.model.facts import Service
@@ -129,8 +129,18 @@ class Registry:
         providers = places(config, config.clusters if flags is None else flags, file)
         if self._memory is not None:
             origin = f"snapshot {config.snapshot.file}"
-            providers.append(RememberedMembers(origin, self._memory.specs, lambda: self._members.hearing))
-        self._members = Members(providers, self._pipeline, self._open_member, companions)
+            believed = file is None and config.kubeconfig_folder is None and config.remote_secrets is None
+            remembered = RememberedMembers(
+                origin,
+                self._memory.specs,
+                lambda: self._members.hearing,
+                policy=None if believed else absence_policy(config),
+                forget=self._memory.forget,
+            )
+            providers.append(remembered)
+        self._members = Members(
+            providers, self._pipeline, self._open_member, companions, settle_seconds=config.guard.settle_seconds
+        )
         self._serving = False
         self._stack = AsyncExitStack()
         self.grpc_address = ""
@@ -196,6 +206,9 @@ class Registry:
             _held_report(each) if isinstance(each, HeldService) else _held_objects_report(each)
             for each in self._pipeline.release(cluster, service)
         ]
+
+    def release_member(self, cluster: ClusterId) -> bool:
+        return self._members.release(cluster)
 
     def snapshot(self) -> SnapshotReport | None:
         return self._memory.report() if self._memory is not None else None

@@ -111,7 +111,8 @@ class Standings:
 class Memory:
     """Gives members what an earlier run knew of them, and has what is known now written down.
 
-    What is remembered of a cluster is forgotten once every place that names members has been heard, and none named it.
+    What is remembered of a cluster is forgotten once every place that names members has been heard, and none named it
+    though that is believed by now (``forget``).
     """
 
     def __init__(
@@ -160,9 +161,15 @@ class Memory:
 
     def specs(self) -> Sequence[MemberSpec]:
         """The members that an earlier run knew and nobody has named yet."""
-        away = Remembered("no place that names members has named it since the start; one of them is in trouble")
+        text = "an earlier run knew it, and it is not named yet: one of the places that name members is in trouble"
+        away = Remembered("no place has named it since the start; what is shown of it is what an earlier run knew")
         origin = f"snapshot {self._path}"
-        return [MemberSpec(name, origin, away, each.network) for name, each in sorted(self._remembered.items())]
+        known = sorted(self._remembered.items())
+        return [MemberSpec(name, origin, away, each.network, doubt=text) for name, each in known]
+
+    def forget(self) -> None:
+        """Whoever is to be a member has been named."""
+        self._remembered.clear()
 
     async def stop(self) -> None:
         """Write once more, if something changed."""
@@ -186,8 +193,6 @@ class Memory:
             self.writer.changed()
 
     def joined(self, cluster: ClusterId) -> None:
-        if self._roll().known:
-            self._remembered.clear()
         found = self._remembered.pop(cluster, None)
         if found is None:
             return
@@ -214,5 +219,4 @@ class Memory:
                 network = self._roll().spec(cluster).network
                 standing, damping = self._index.standing(cluster), self._damping(cluster)
                 yield ClusterFacts(cluster, facts, uid, network, standing, damping.penalty, damping.suppressed)
-        if not self._roll().known:
-            yield from tuple(self._remembered.values())
+        yield from tuple(self._remembered.values())

@@ -33,6 +33,9 @@ def list_(output: str, server: Address) -> None:
         say(*held_table(document["held"], output == WIDE))
         if document["objects"]:
             say("", *objects_table(document["objects"], output == WIDE))
+        if document["members"]:
+            rows = [[each["cluster"], each["reason"], each["since"], each["message"]] for each in document["members"]]
+            say("", *table(["MEMBER", "REASON", "SINCE", "WHY"], rows))
 
 
 @guard.command()
@@ -43,7 +46,8 @@ def list_(output: str, server: Address) -> None:
 def release(service: ServiceKey | None, cluster: str | None, everything: bool, server: Address) -> None:
     """Let go what is held of NS/NAME, of a cluster, or of both together; with --all, everything.
 
-    Pods, Nodes and Namespaces are let go with their cluster, or with --all.
+    Pods, Nodes and Namespaces are let go with their cluster, or with --all. A member that no place names any more,
+    where that is doubted, is removed with --cluster.
     """
     if everything == (service is not None or cluster is not None):
         raise click.UsageError("name NS/NAME, --cluster NAME, or both; or --all")
@@ -53,7 +57,9 @@ def release(service: ServiceKey | None, cluster: str | None, everything: bool, s
         say(f"{each['cluster']}: {each['namespace']}/{each['name']}: {len(each['endpoints'])} endpoints let go")
     for each in document["objects"]:
         say(f"{each['cluster']}: {len(each['names'])} of kind {each['kind']} let go")
-    if not (document["released"] or document["objects"]):
+    for each in document["members"]:
+        say(f"{each}: no member any more")
+    if not (document["released"] or document["objects"] or document["members"]):
         say("nothing of that is held")
 
 

@@ -29,6 +29,7 @@ MAX_LIMIT = 2**31 - 1
 """HTTP/2 knows no larger sizes, and nobody waits as many seconds."""
 
 MAX_SAMPLE = 100
+MAX_SETTLE_SECONDS = 60
 CLUSTER_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9._]{0,251}[A-Za-z0-9])?")
 DOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -113,6 +114,10 @@ def _guard_problems(guard: GuardConfig) -> Iterator[tuple[str, str]]:
         yield "$.guard.floor", f"expected a number of endpoints, got {guard.floor}"
     if not 0 <= guard.confirm_seconds <= guard.hold_seconds:
         yield "$.guard", "expected 0 <= confirmSeconds <= holdSeconds"
+    if not guard.confirm_seconds <= guard.member_seconds <= MAX_LIMIT:
+        yield "$.guard.memberSeconds", f"expected seconds, confirmSeconds or more, at most {MAX_LIMIT}"
+    if not 0 <= guard.settle_seconds <= MAX_SETTLE_SECONDS:
+        yield "$.guard.settleSeconds", f"expected seconds from 0 to {MAX_SETTLE_SECONDS}: a removal waits for so long"
 
 
 def _member_problems(config: Config) -> Iterator[tuple[str, str]]:

@@ -172,12 +172,19 @@ class ExportConfig(Section, frozen=True):
 
 
 class GuardConfig(Section, frozen=True):
-    """When a list that lacks much is doubted: see ``registry.index.guard``."""
+    """When a list that lacks much is doubted: see ``registry.index.guard``.
+
+    ``member_seconds`` is how long a place that names members has to lack many of them: see
+    ``registry.membership.absence``. ``settle_seconds`` is how long one that is removed may take to be named again, or
+    elsewhere, as if nothing had been.
+    """
 
     share: float = _GUARD.share
     floor: int = _GUARD.floor
     confirm_seconds: float = _GUARD.confirm_seconds
     hold_seconds: float = _GUARD.hold_seconds
+    member_seconds: float = 600.0
+    settle_seconds: float = 0.2
 
     def policy(self) -> GuardPolicy:
         return GuardPolicy(self.share, self.floor, self.confirm_seconds, self.hold_seconds)

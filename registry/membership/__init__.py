@@ -3,6 +3,7 @@
 ``spec``       what is said of one member, and the seam to those who say it
 ``reconcile``  all that is said, as one membership; what changed since (pure)
 ``identity``   which cluster each member is, so that none is followed twice or mistaken for another (pure)
+``absence``    members that a place names no more, and whether that is believed (pure)
 ``standby``    what a source says while another is still in charge (pure)
 ``succession`` a member that goes only when the one that takes its place has come (pure)
 ``hearing``    what the places say, united

@@ -11,6 +11,7 @@ import msgspec
 
 from registry.config import ClusterConfig, Config, load
 from registry.errors import ConfigError
+from registry.membership.absence import AbsencePolicy, Absences
 from registry.membership.looking import DOUBT_SECONDS, KubeconfigFiles, looks
 from registry.membership.spec import Connection, InCluster, Listener, Manifests, MemberSpec, Trouble, Unusable
 
@@ -65,35 +66,44 @@ class FixedMembers:
                 before = specs
                 listener.members(specs)
 
+    def release(self, _name: str) -> bool:
+        """Flags are believed."""
+        return False
+
 
 class ConfigurationFile:
     """The clusters of the configuration file at ``path``; ``started`` is what it said when the program was started.
 
     A file that is broken, or empty, changes nothing: half of it may be on its way. Half of it may also be a whole
     document; so one that lacks clusters is believed when it has not been written to for a moment, and not at all when
-    it breaks off within a line where it did not before (a disk that is full). What else than the clusters changes in it
-    is said to need a restart.
+    it breaks off within a line where it did not before (a disk that is full). Where it lacks many it has to stay so
+    (``absence``). What else than the clusters changes in it is said to need a restart.
     """
 
-    def __init__(self, path: Path, started: Config) -> None:
+    def __init__(self, path: Path, started: Config, policy: AbsencePolicy) -> None:
         self.origin = f"file {path}"
         self._path = path
         self._started = started
         self._clusters = ConfiguredClusters(self.origin, started.clusters)
         self._ended = False
         """It ended with the end of a line, once."""
+        self._absences = Absences(policy, self.origin)
 
     async def run(self, listener: Listener) -> None:
         before: list[MemberSpec] | None = None
-        trouble: Trouble | None = None
+        clock = asyncio.get_running_loop().time
         async for _ in looks(lambda: {self._path.parent, *self._clusters.folders()}):
-            found, specs = await asyncio.to_thread(self._look)
+            found, named = await asyncio.to_thread(self._look)
+            self._absences.listed(named, clock())
+            specs = self._absences.specs
             if specs != before:
                 before = specs
                 listener.members(specs)
-            if found != trouble:
-                trouble = found
-                listener.trouble(trouble)
+            doubt = self._absences.trouble
+            listener.trouble(doubt if doubt is not None and not doubt.unsure else found)
+
+    def release(self, name: str) -> bool:
+        return self._absences.release(name)
 
     def _look(self) -> tuple[Trouble | None, list[MemberSpec]]:
         """What is wrong with the file now, and the members it named last. Blocks on the disk."""

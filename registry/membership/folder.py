@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from registry.membership.absence import AbsencePolicy, Absences
 from registry.membership.looking import KubeconfigFiles, looks
 from registry.membership.spec import Listener, MemberSpec, Trouble
 
@@ -15,34 +16,38 @@ SUFFIXES = frozenset({".yaml", ".yml", ".json", ".kubeconfig", ".conf", ".config
 class KubeconfigFolder:
     """Follows ``folder``. What is hidden (a name that begins with a dot) and what is no file is left out.
 
-    A file that is gone is a member removed. A folder that is missing or unreadable, or that is another one than before
-    and empty, as where a volume is not mounted, is a fault and removes nobody; neither does a file caught half-written,
-    nor a link to a file that is not there just then.
+    A file that is gone is a member removed; many at once are doubted (``absence``), as is a folder that is empty from
+    the start. A folder that is missing or unreadable, or that is another one than before and empty, as where a volume
+    is not mounted, is a fault and removes nobody; neither does a file caught half-written, nor a link to a file that is
+    not there just then.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, policy: AbsencePolicy) -> None:
         self.origin = f"folder {folder}"
         self._folder = folder
         self._files = KubeconfigFiles()
         self._identity: tuple[int, int] | None = None
         self._had_files = False
+        self._absences = Absences(policy, self.origin, last_is_much=False)
+        self._away = False
+        """Nothing can be read of it."""
 
     async def run(self, listener: Listener) -> None:
         before: list[MemberSpec] | None = None
-        trouble: Trouble | None = None
+        clock = asyncio.get_running_loop().time
         async for _ in looks(lambda: {self._folder}):
             found = await asyncio.to_thread(self._look)
-            if isinstance(found, Trouble):
-                if found != trouble:
-                    listener.trouble(found)
-                trouble = found
-                continue
-            if found != before:
-                before = found
-                listener.members(found)
-            if trouble is not None:
-                trouble = None
-                listener.trouble(None)
+            self._away = isinstance(found, Trouble)
+            if not isinstance(found, Trouble):
+                self._absences.listed(found, clock())
+            listener.trouble(found if isinstance(found, Trouble) else self._absences.trouble)
+            specs = self._absences.specs
+            if specs != before and (before is not None or not self._away):
+                before = specs
+                listener.members(specs)
+
+    def release(self, name: str) -> bool:
+        return self._absences.release(name, named=self._away)
 
     def _look(self) -> list[MemberSpec] | Trouble:
         """The members there are now. Blocks on the disk."""

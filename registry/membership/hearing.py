@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 
 from registry.membership.reconcile import Membership, unite
 from registry.membership.spec import MemberSpec, Provider, Refused, Trouble
@@ -37,8 +37,9 @@ class Hearing:
 
     @property
     def known(self) -> bool:
-        """Every provider has said who its members are."""
-        return all(said is not None for said in self._said)
+        """Every provider has said who its members are, and is sure of it."""
+        unsure = any(trouble is not None and trouble.unsure for trouble in self._troubles)
+        return not unsure and all(said is not None for said in self._said)
 
     @property
     def refused(self) -> Sequence[Refused]:
@@ -58,6 +59,14 @@ class Hearing:
     def others_known(self, provider: Provider) -> bool:
         """Every provider but this one has said who its members are."""
         return all(said is not None for said, _ in self._others(provider))
+
+    def others_named(self, provider: Provider) -> Set[str]:
+        """The members that the others name; not those that are in doubt."""
+        return {spec.name for said, _ in self._others(provider) for spec in said or () if not spec.doubt}
+
+    def release(self, name: str) -> bool:
+        """Somebody decides that the member is gone where that is doubted; whether it was anywhere."""
+        return True in [provider.release(name) for provider in self._providers]
 
     def _others(self, provider: Provider) -> Iterator[tuple[Sequence[MemberSpec] | None, Trouble | None]]:
         heard = zip(self._providers, self._said, self._troubles, strict=True)

@@ -17,6 +17,7 @@ from registry.membership.succession import Succession
 from registry.model.conditions import Condition, ConditionType
 from registry.model.names import ClusterId, Kind
 from registry.model.status import Source, SourceState, SourceStatus
+from registry.sources.kubernetes.conditions import Reason
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +26,8 @@ SUCCESSION_SECONDS = 10.0
 
 UNUSABLE = "KubeconfigInvalid"
 NOT_NAMED = "NotNamedYet"
+NAMED_NO_MORE = "NamedNoMore"
+NAMED_AGAIN = "NamedAgain"
 IN_USE = "InUse"
 
 
@@ -32,13 +35,15 @@ IN_USE = "InUse"
 class _Member:
     """``current`` is heard, ``candidate`` is to take its place; a member whose kubeconfig is unusable may have none.
 
-    ``leaving`` is when it goes at the latest, if it is to go.
+    ``leaving`` is when it goes at the latest, if it is to go. ``returned``: it was to go, was named again, and is not
+    known yet to be the same cluster.
     """
 
     spec: MemberSpec
     current: Following | None = None
     candidate: Following | None = None
     leaving: asyncio.TimerHandle | None = None
+    returned: bool = False
 
 
 class Members:
@@ -49,8 +54,16 @@ class Members:
     """
 
     def __init__(
-        self, providers: Sequence[Provider], hub: Hub, open_: Open, companions: Sequence[Companion] = ()
+        self,
+        providers: Sequence[Provider],
+        hub: Hub,
+        open_: Open,
+        companions: Sequence[Companion] = (),
+        *,
+        settle_seconds: float,
     ) -> None:
+        """``settle_seconds``: a removal waits for so long, and is none if the member or its cluster is named again."""
+        self._settle_seconds = settle_seconds
         self.hearing = Hearing(providers, self._changed)
         self._hub = hub
         self._open = open_
@@ -116,6 +129,13 @@ class Members:
         """Every provider has said who its members are."""
         return self.hearing.known
 
+    def release(self, cluster: ClusterId) -> bool:
+        """Somebody decides that the member is gone, where that is doubted; whether it was. It goes soon."""
+        released = self.hearing.release(cluster)
+        if released:
+            log.warning("cluster %s: let go by hand", cluster)
+        return released
+
     def duplicate(self, cluster: ClusterId) -> bool:
         """The member is not followed because another one is the same cluster."""
         return self._book.duplicate(cluster)
@@ -124,6 +144,9 @@ class Members:
         changes = plan(before.members, after.members)
         for spec in changes.added:
             self._add(spec)
+            for leaving in self._succession.settling:
+                if leaving != spec.name and self._possible_heirs(leaving, [spec]):
+                    self._succession.expect(spec.name, leaving)
         for spec in changes.changed:
             self._change(spec)
         for name in changes.removed:
@@ -141,14 +164,17 @@ class Members:
 
     def _add(self, spec: MemberSpec) -> None:
         if spec.name in self._members:
-            self._stay(spec)
-            return
+            if not _elsewhere(self._members[spec.name].spec.connection, spec.connection):
+                self._stay(spec)
+                return
+            self._drop(spec.name)
         cluster = ClusterId(spec.name)
         member = self._members[spec.name] = _Member(spec)
         log.info("cluster %s: a member now (%s)", cluster, spec.origin)
         self._hub.add_cluster(cluster, spec.network, partial(self._relist, cluster))
         for companion in self._companions:
             companion.joined(cluster)
+        self._note_doubt(spec, "")
         self._change_connection(member)
 
     def _stay(self, spec: MemberSpec) -> None:
@@ -157,6 +183,7 @@ class Members:
         if member.leaving is not None:
             member.leaving.cancel()
             member.leaving = None
+        member.returned = True
         self._succession.end(spec.name)
         self._book.stay(spec.name)
         self._change(spec)
@@ -169,12 +196,23 @@ class Members:
     def _change(self, spec: MemberSpec) -> None:
         member = self._members[spec.name]
         before, member.spec = member.spec, spec
+        self._note_doubt(spec, before.doubt)
         if spec.network != before.network:
             self._hub.set_network(ClusterId(spec.name), spec.network)
         if spec.connection != before.connection:
             self._change_connection(member)
         for companion in self._companions:
             companion.changed(ClusterId(spec.name))
+
+    def _note_doubt(self, spec: MemberSpec, before: str) -> None:
+        """Say whether it is doubted that the member is gone. While it is, another name may take over its cluster."""
+        if spec.doubt:
+            self._book.leave(spec.name)
+            reason = NOT_NAMED if isinstance(spec.connection, Remembered) else NAMED_NO_MORE
+            self._hub.condition(ClusterId(spec.name), Condition(ConditionType.NAMED, False, reason, spec.doubt))
+        elif before:
+            self._book.stay(spec.name)
+            self._hub.condition(ClusterId(spec.name), Condition(ConditionType.NAMED, True, NAMED_AGAIN))
 
     def _change_connection(self, member: _Member) -> None:
         cluster, connection = ClusterId(member.spec.name), member.spec.connection
@@ -226,10 +264,14 @@ class Members:
 
     def _heard(self, following: Following, status: SourceStatus) -> None:
         """The member's source said how it is doing."""
+        member = self._members[following.cluster]
+        if self._is_another(member, status):
+            self._start_anew(member)
+            return
         if status.state is not SourceState.SYNCED or following.settled:
             return
         following.settled = True
-        member = self._members[following.cluster]
+        member.returned = False
         if member.spec.connection == following.connection:
             self._in_use(member)
         self._arrived(following.cluster)
@@ -239,6 +281,8 @@ class Members:
         member = self._members[candidate.cluster]
         if candidate is not member.candidate:  # it is the member's source by now
             self._heard(candidate, status)
+        elif self._is_another(member, status):
+            self._start_anew(member)
         elif status.state is SourceState.FAILING:
             self._not_current(member, status.reason, status.message)
         elif status.state is SourceState.SYNCED:
@@ -250,6 +294,15 @@ class Members:
                 companion.reached(candidate.cluster, candidate.connect)
             self._heard(candidate, status)
 
+    @staticmethod
+    def _is_another(member: _Member, status: SourceStatus) -> bool:
+        """It was removed and named again, and is another cluster now: the removal was one."""
+        return member.returned and status.state is SourceState.FAILING and status.reason == Reason.IDENTITY_REFUSED
+
+    def _start_anew(self, member: _Member) -> None:
+        self._drop(member.spec.name)
+        self._add(member.spec)
+
     def _not_current(self, member: _Member, reason: str, message: str) -> None:
         text = f"{member.spec.origin}: {message}; the credentials before are used on"
         condition = Condition(ConditionType.CREDENTIALS_CURRENT, False, reason, text)
@@ -260,22 +313,32 @@ class Members:
         self._hub.condition(ClusterId(member.spec.name), condition)
 
     def _remove(self, name: str, waiting: frozenset[str], added: Set[str]) -> None:
-        """Remove the member at once; where another may be the same cluster under a new name, when that has come.
+        """Remove the member in a moment; where another may be the same cluster under a new name, when that has come.
 
         Those ``waiting`` are the same cluster, those ``added`` may be.
         """
-        heirs = waiting | added
         self._book.leave(name)
-        if self._succession.leave(name, heirs):
-            self._drop(name)
-            return
-        log.info("cluster %s: leaves when %s has come, which may be the same cluster", name, ", ".join(sorted(heirs)))
+        self._succession.leave(name, waiting | added)
         loop = asyncio.get_running_loop()
-        self._members[name].leaving = loop.call_later(SUCCESSION_SECONDS, self._drop, name)
+        self._members[name].leaving = loop.call_later(self._settle_seconds, self._settled, name)
         self._try_again(waiting)
 
+    def _settled(self, name: str) -> None:
+        """The member was not named again."""
+        if self._succession.settle(name):
+            self._drop(name)
+            return
+        heirs = ", ".join(self._succession.heirs(name))
+        log.info("cluster %s: leaves when %s has come, which may be the same cluster", name, heirs)
+        loop = asyncio.get_running_loop()
+        self._members[name].leaving = loop.call_later(SUCCESSION_SECONDS, self._drop, name)
+
     def _arrived(self, name: str) -> None:
-        """The member is there, or gone: none waits for it any more."""
+        """The member is there, or gone: none waits for it any more, and nobody doubts that it has taken a place."""
+        uid = self._book.uid(name)
+        for other in [other for other, member in self._members.items() if member.spec.doubt and other != name]:
+            if uid is not None and self._book.uid(other) == uid:
+                self.hearing.release(other)
         for leaving in self._succession.expects(name):
             if self._succession.rule_out(name, leaving):
                 self._drop(leaving)
@@ -313,3 +376,9 @@ class Members:
         """Hold the task until it has ended."""
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _elsewhere(before: Connection | Unusable, after: Connection | Unusable) -> bool:
+    """``after`` certainly leads to another cluster: a folder of manifests is known by its path."""
+    known = not isinstance(after, Unusable) and Manifests in (type(before), type(after))
+    return known and before != after

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from registry.config import ClusterConfig, Config, RemoteSecretsConfig
+from registry.membership.absence import AbsencePolicy
 from registry.membership.configured import ConfigurationFile, FixedMembers
 from registry.membership.folder import KubeconfigFolder
 from registry.membership.secrets import RemoteSecrets
@@ -20,17 +21,23 @@ def places(config: Config, flags: Sequence[ClusterConfig], file: tuple[Path, Con
 
     ``file`` is the configuration file, and what it said when ``config`` was made of it.
     """
+    policy = absence_policy(config)
     found: list[Provider] = [FixedMembers(flags)] if flags else []
     if file is not None:
-        found.append(ConfigurationFile(*file))
+        found.append(ConfigurationFile(*file, policy))
     if config.kubeconfig_folder is not None:
-        found.append(KubeconfigFolder(Path(config.kubeconfig_folder)))
+        found.append(KubeconfigFolder(Path(config.kubeconfig_folder), policy))
     if config.remote_secrets is not None:
-        found.append(_remote_secrets(config.remote_secrets, config.exec_seconds))
+        found.append(_remote_secrets(config.remote_secrets, config.exec_seconds, policy))
     return found
 
 
-def _remote_secrets(home: RemoteSecretsConfig, exec_seconds: float) -> RemoteSecrets:
+def absence_policy(config: Config) -> AbsencePolicy:
+    """When it is doubted that members are gone."""
+    return AbsencePolicy(config.guard.share, config.guard.confirm_seconds, config.guard.member_seconds)
+
+
+def _remote_secrets(home: RemoteSecretsConfig, exec_seconds: float, policy: AbsencePolicy) -> RemoteSecrets:
     place = f"kubeconfig {home.kubeconfig}" if home.kubeconfig else "this cluster"
 
     async def connect() -> KubernetesClient:
@@ -41,4 +48,4 @@ def _remote_secrets(home: RemoteSecretsConfig, exec_seconds: float) -> RemoteSec
 
     around = surroundings(Path("/")) if home.allow_exec else None
     origin = f"Secrets in {home.namespace} of {place}"
-    return RemoteSecrets(origin, home.namespace, connect, around, random=random.random)
+    return RemoteSecrets(origin, home.namespace, connect, around, policy, random=random.random)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from registry.config import CLUSTER_NAME
-from registry.membership.spec import MemberSpec, Refused, Remembered
+from registry.membership.spec import MemberSpec, Refused
 
 NAME_TAKEN = "NameTaken"
 NAME_INVALID = "NameInvalid"
@@ -30,15 +30,15 @@ class Plan:
 
 
 def unite(said: Iterable[Iterable[MemberSpec]]) -> Membership:
-    """All that the places say, the most important place first. Of the same name the first counts."""
+    """All that the places say, the most important place first. Of the same name the first counts, none in doubt."""
     members: dict[str, MemberSpec] = {}
     refused: list[Refused] = []
-    for spec in (spec for place in said for spec in place):
+    for spec in sorted((spec for place in said for spec in place), key=lambda spec: bool(spec.doubt)):
         first = members.get(spec.name)
         if not CLUSTER_NAME.fullmatch(spec.name):
             text = f"expected letters, digits, '-', '_' and '.', at most 253 of them, got {spec.name!r}"
             refused.append(Refused(spec.name, spec.origin, NAME_INVALID, text))
-        elif first is not None and isinstance(spec.connection, Remembered):
+        elif first is not None and spec.doubt:
             continue
         elif first is not None:
             text = f"{first.origin} has a cluster of this name already, and counts first; give this one another name"

@@ -1,8 +1,8 @@
 """The Secrets that name member clusters, and what they come to. Pure.
 
 Istio's remote secrets: labelled ``istio/multiCluster=true``, each key of ``data`` a cluster's name, each value its
-kubeconfig (``istioctl create-remote-secret``). A deletion that was watched is believed, and so is a changed Secret; a
-list that lacks a Secret is not, until the next list lacks it too: the first may be a fault of the home cluster.
+kubeconfig (``istioctl create-remote-secret``). What a watch says is believed; what a list lacks is not, until a later
+one lacks it too: the first may be a fault of the home cluster (``absence``).
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import TypeVar
 
 import msgspec
 
-from registry.membership.spec import MemberSpec, Unusable
+from registry.membership.absence import AbsencePolicy, Absences
+from registry.membership.spec import MemberSpec, Trouble, Unusable
 from registry.sources.kubernetes.kubeconfig import Kubeconfig, KubeconfigError, Surroundings, read_kubeconfig
 
 LABEL = "istio/multiCluster=true"
@@ -68,26 +69,32 @@ def decode_list(body: bytes) -> SecretList:
 class Roster:
     """The members that the Secrets of ``namespace`` name; without ``around`` they may use nothing of this machine."""
 
-    def __init__(self, namespace: str, around: Surroundings | None) -> None:
+    def __init__(self, namespace: str, around: Surroundings | None, policy: AbsencePolicy) -> None:
         self._namespace = namespace
         self._around = around
         self._held: dict[str, tuple[MemberSpec, ...]] = {}
-        self._missing: set[str] = set()
+        self._absences = Absences(policy, "the list of Secrets", few_seconds=policy.confirm_seconds)
 
     @property
     def doubtful(self) -> bool:
-        """The last list lacked Secrets that are held: list again."""
-        return bool(self._missing)
+        """The last list lacked members: list again."""
+        return self._absences.doubtful
 
-    def listed(self, secrets: Iterable[Secret]) -> None:
-        """These were listed. What the list before lacked too is gone."""
-        found = {secret.metadata.name: secret for secret in secrets}
-        for secret in found.values():
+    @property
+    def trouble(self) -> Trouble | None:
+        """What is doubted, for people."""
+        return self._absences.trouble
+
+    def listed(self, secrets: Iterable[Secret], now: float) -> None:
+        """These were listed at ``now``, in seconds of a clock that does not jump."""
+        self._held = {}
+        for secret in secrets:
             self._put(secret)
-        lacking = self._held.keys() - found.keys()
-        for name in lacking & self._missing:
-            del self._held[name]
-        self._missing = lacking - self._missing
+        self._absences.listed(self._named(), now)
+
+    def release(self, name: str) -> bool:
+        """The member is gone where that is in doubt; whether it was."""
+        return self._absences.release(name)
 
     def line(self, line: bytes) -> str:
         """One line of the watch; the resourceVersion to go on from.
@@ -103,22 +110,28 @@ class Roster:
                 raise Expired
             raise SecretsError(f"{failure.code} {failure.message}")
         secret = _decoded(bytes(event.object), Secret)
-        if event.type == "DELETED":
+        if event.type != "BOOKMARK":
             self._held.pop(secret.metadata.name, None)
-            self._missing.discard(secret.metadata.name)
-        elif event.type != "BOOKMARK":
-            self._put(secret)
-            self._missing.discard(secret.metadata.name)
+            if event.type != "DELETED":
+                self._put(secret)
+            self._absences.told(self._named(), self._absences.absent(self._origin(secret.metadata.name)))
         return secret.metadata.resource_version
 
     def specs(self) -> list[MemberSpec]:
-        """The members, ordered by Secret and key."""
+        """The members, ordered by Secret and key; those in doubt come last."""
+        return self._absences.specs
+
+    def _named(self) -> list[MemberSpec]:
         return [spec for _, specs in sorted(self._held.items()) for spec in specs]
+
+    def _origin(self, secret: str) -> str:
+        """How the place of each of its keys begins."""
+        return f"Secret {self._namespace}/{secret} ("
 
     def _put(self, secret: Secret) -> None:
         name = secret.metadata.name
         self._held[name] = tuple(
-            MemberSpec(key, f"Secret {self._namespace}/{name} ({key})", _connection(value, self._around))
+            MemberSpec(key, f"{self._origin(name)}{key})", _connection(value, self._around))
             for key, value in sorted((secret.data or {}).items())
         )
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 
+from registry.membership.absence import AbsencePolicy
 from registry.membership.roster import LABEL, Expired, Roster, SecretsError, decode_list
 from registry.membership.spec import Listener, MemberSpec, Trouble
 from registry.model.names import Kind
@@ -22,9 +22,6 @@ WATCH_SECONDS = 300
 PATIENCE_SECONDS = 30
 """How much longer than asked for a watch may go on without a byte before it is given up."""
 
-CONFIRM_SECONDS = 3.0
-"""How long after a list that lacks Secrets the next one follows."""
-
 BACKOFF_SECONDS = (0.5, 30.0)
 """The first wait after a failure, and the longest; each is twice the one before, less a random part of up to half."""
 
@@ -34,6 +31,7 @@ Connect = Callable[[], Awaitable[KubernetesClient]]
 class RemoteSecrets:
     """The members that the Secrets in ``namespace`` of the home cluster name. ``connect`` is used after each failure.
 
+    What a list lacks is listed again every ``confirm_seconds`` of ``policy``, and watched meanwhile.
     Whatever happens to the home cluster, or to the right to read it, the members stay; also when its credentials lead
     to another cluster than at first, where we may see which it is.
     """
@@ -44,6 +42,7 @@ class RemoteSecrets:
         namespace: str,
         connect: Connect,
         around: Surroundings | None,
+        policy: AbsencePolicy,
         *,
         random: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -52,15 +51,18 @@ class RemoteSecrets:
         self._path = f"/api/v1/namespaces/{namespace}/secrets"
         self._what = f"secrets in {namespace}"
         self._connect = connect
-        self._roster = Roster(namespace, around)
+        self._roster = Roster(namespace, around, policy)
+        self._confirm_seconds = policy.confirm_seconds
         self._random = random
         self._sleep = sleep
         self._failures = 0
         self._told: list[MemberSpec] | None = None
+        self._listener: Listener | None = None
         self._uid = ""
         """Of the home cluster, as soon as it is known."""
 
     async def run(self, listener: Listener) -> None:
+        self._listener = listener
         while True:
             trouble = await self._follow(listener)
             listener.trouble(trouble)
@@ -68,6 +70,12 @@ class RemoteSecrets:
             wait = min(longest, first * 2.0 ** min(self._failures, 16)) * (1 - self._random() / 2)
             self._failures += 1
             await self._sleep(wait)
+
+    def release(self, name: str) -> bool:
+        released = self._roster.release(name)
+        if released and self._listener is not None:
+            self._tell(self._listener)
+        return released
 
     async def _follow(self, listener: Listener) -> Trouble:
         """List and watch until something is wrong; what."""
@@ -77,13 +85,13 @@ class RemoteSecrets:
             while True:
                 version = await self._list(client)
                 self._tell(listener)
-                if self._roster.doubtful:
-                    await self._sleep(CONFIRM_SECONDS)
-                else:
-                    # Watches break off, through proxies all the time; the list will tell whether it is more.
-                    with contextlib.suppress(TransportError):
+                try:
+                    async with asyncio.timeout(self._confirm_seconds if self._roster.doubtful else None):
                         await self._watch(client, version, listener)
-                    await self._sleep(BACKOFF_SECONDS[0])
+                except (TransportError, TimeoutError):
+                    # Watches break off, through proxies all the time; the list will tell whether it is more.
+                    pass
+                await self._sleep(BACKOFF_SECONDS[0])
         except TransportError as error:
             return self._trouble(error.reason, f"{self._what}: {error}")
         except _RefusedError as error:
@@ -101,7 +109,7 @@ class RemoteSecrets:
             raise _RefusedError(refused("list", self._what, answer.status, decode_status_message(answer.body)))
         found = decode_list(answer.body)
         await self._recognize(client)
-        self._roster.listed(found.items)
+        self._roster.listed(found.items, asyncio.get_running_loop().time())
         return found.metadata.resource_version
 
     async def _recognize(self, client: KubernetesClient) -> None:
@@ -139,7 +147,7 @@ class RemoteSecrets:
                     message = decode_status_message(await stream.read())
                     raise _RefusedError(refused("watch", self._what, stream.status, message))
                 self._failures = 0
-                listener.trouble(None)
+                listener.trouble(self._roster.trouble)
                 async for chunk in stream.chunks():
                     try:
                         for line in framer.feed(chunk):
@@ -153,7 +161,9 @@ class RemoteSecrets:
             await self._recognize(client)
 
     def _tell(self, listener: Listener) -> None:
-        specs = self._roster.specs()
+        specs, doubt = self._roster.specs(), self._roster.trouble
+        if doubt is not None:
+            listener.trouble(doubt)
         if specs != self._told:
             self._told = specs
             listener.members(specs)

@@ -31,7 +31,7 @@ class Unusable:
 
 @dataclass(frozen=True, slots=True)
 class Remembered(Unusable):
-    """An earlier run knew the member; the place that named it has not been heard yet."""
+    """An earlier run knew the member; no place names it, and that is not believed yet."""
 
 
 Connection = Kubeconfig | InCluster | Manifests
@@ -44,6 +44,7 @@ class MemberSpec:
 
     ``probe``: how its data plane is probed, None where that place does not say.
     ``origin`` tells people where that is said: ``flag --kubeconfig``, ``folder /x (a.yaml)``, ``Secret ns/name (a)``.
+    ``doubt`` tells them why the member counts though that place does not name it now; whoever does comes first.
     """
 
     name: str
@@ -51,6 +52,7 @@ class MemberSpec:
     connection: Connection | Unusable
     network: str = ""
     probe: ProbePlan | None = None
+    doubt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +67,14 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Something keeps a provider from saying what the members are now; those it named before stay."""
+    """Something keeps a provider from saying what the members are now; those it named before stay.
+
+    ``unsure``: what it said may not be all, though it named none that could stay.
+    """
 
     reason: str
     message: str
+    unsure: bool = False
 
 
 class Listener(Protocol):
@@ -91,3 +97,6 @@ class Provider(Protocol):
 
     async def run(self, listener: Listener) -> None:
         """Say which members there are, or what is wrong, soon; then again with each change, until cancelled."""
+
+    def release(self, name: str) -> bool:
+        """Somebody decides that the member is gone where that is doubted, which is said soon; whether it was."""

@@ -1,7 +1,9 @@
 """A member that goes only when the one that takes its place has come: a cluster that changes its name. Pure.
 
 Whether a new member is the cluster of one that goes is known when it has been reached. Until then it may be, and the
-other waits for it; for a bounded time, since an operator who removes a cluster wants its endpoints gone.
+other waits for it; for a bounded time, since an operator who removes a cluster wants its endpoints gone. And for a
+moment every member waits: one that is removed in one place and named in another is heard of in two steps, and has only
+moved.
 """
 
 from __future__ import annotations
@@ -14,10 +16,25 @@ class Succession:
 
     def __init__(self) -> None:
         self._heirs: dict[str, set[str]] = {}
+        self._settling: set[str] = set()
 
-    def leave(self, name: str, heirs: Iterable[str]) -> bool:
-        """``name`` is to go, and any of ``heirs`` may be the same cluster; whether it may go now."""
+    def leave(self, name: str, heirs: Iterable[str]) -> None:
+        """``name`` is to go, not before ``settle``, and any of ``heirs`` may be the same cluster."""
         self._heirs[name] = set(heirs)
+        self._settling.add(name)
+
+    @property
+    def settling(self) -> tuple[str, ...]:
+        """Those whose moment is not over."""
+        return tuple(sorted(self._settling))
+
+    def expect(self, heir: str, leaving: str) -> None:
+        """``heir``, who came just after, may be the same cluster as ``leaving``."""
+        self._heirs[leaving].add(heir)
+
+    def settle(self, name: str) -> bool:
+        """The moment is over; whether ``name`` may go now."""
+        self._settling.discard(name)
         return self._over(name)
 
     def rule_out(self, heir: str, leaving: str) -> bool:
@@ -37,9 +54,14 @@ class Succession:
     def end(self, name: str) -> None:
         """``name`` waits no longer: it is gone, or is to stay after all."""
         self._heirs.pop(name, None)
+        self._settling.discard(name)
+
+    def heirs(self, name: str) -> tuple[str, ...]:
+        """Those that ``name`` waits for."""
+        return tuple(sorted(self._heirs.get(name, ())))
 
     def _over(self, name: str) -> bool:
-        if self._heirs[name]:
+        if self._heirs[name] or name in self._settling:
             return False
         del self._heirs[name]
         return True

@@ -13,6 +13,8 @@ Owner = TypeVar("Owner")
 class ConditionType(StrEnum):
     """What is said. True is the good state."""
 
+    NAMED = "Named"
+    """Somebody names it as a member. False: nobody does any more, and that is doubted. Else it may be absent."""
     SYNCED = "Synced"
     """Every kind is listed and followed."""
     IDENTITY_CONFIRMED = "IdentityConfirmed"

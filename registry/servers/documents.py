@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from registry.model.conditions import ConditionType
 from registry.model.status import WriterStatus
 from registry.servers.ads import ClientStatus
 from registry.servers.conditions import condition_document
@@ -69,6 +70,14 @@ def held_objects_document(held: HeldObjectsReport) -> Document:
         "until": None if held.until is None else time_text(held.until),
         "names": list(held.names),
     }
+
+
+def doubtful_member_document(report: ClusterReport) -> Document | None:
+    """A cluster that nobody names as a member any more, which is doubted; None for any other."""
+    for dated in report.conditions:
+        if dated.condition.type is ConditionType.NAMED and not dated.condition.status:
+            return {"cluster": report.cluster, "namedBy": report.named_by, **condition_document(dated)}
+    return None
 
 
 def client_document(client: ClientStatus) -> Document:

@@ -17,6 +17,7 @@ from registry.model.services import MergedService
 from registry.servers.documents import (
     client_document,
     cluster_document,
+    doubtful_member_document,
     held_document,
     held_objects_document,
     membership_document,
@@ -164,13 +165,20 @@ class HttpServer:
         return _json({"clusters": clusters, **membership_document(self._reports.membership()), "networks": networks})
 
     async def _guard(self, _request: web.Request) -> web.Response:
-        return _json(_guard_document("held", [*self._reports.held(), *self._reports.held_objects()]))
+        held = _guard_document("held", [*self._reports.held(), *self._reports.held_objects()])
+        doubted = [doubtful_member_document(each) for each in self._reports.clusters()]
+        return _json({**held, "members": [each for each in doubted if each is not None]})
 
     async def _release(self, request: web.Request) -> web.Response:
-        """``{"cluster": NAME, "service": "NS/NAME"}``, either or both; ``{"all": true}`` for everything."""
+        """``{"cluster": NAME, "service": "NS/NAME"}``, either or both; ``{"all": true}`` for everything that is held.
+
+        A member goes by its own name only.
+        """
         _refuse_strangers(request)
         cluster, service = _release_request(await request.read())
-        return _json(_guard_document("released", self._reports.release(cluster, service)))
+        released = _guard_document("released", self._reports.release(cluster, service))
+        gone = cluster is not None and service is None and self._reports.release_member(cluster)
+        return _json({**released, "members": [cluster] if gone else []})
 
     async def _explain(self, request: web.Request) -> web.Response:
         key = ServiceKey(request.match_info["namespace"], request.match_info["name"])

@@ -155,6 +155,9 @@ class Reports(Protocol):
     ) -> Sequence[HeldReport | HeldObjectsReport]:
         """Let go what is held, of one cluster or one service or all; returns what it was."""
 
+    def release_member(self, cluster: ClusterId) -> bool:
+        """The cluster is no member any more, where that is doubted; whether it was."""
+
     def explain(self, key: ServiceKey, client: str | None) -> Explanation:
         """Why the service's endpoints are there, or are not, made by those who decide; ``client`` is a node's id.
 

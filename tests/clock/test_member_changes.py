@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from support.facts import A, a_service, a_slice, listing
 from support.virtual_loop import VirtualLoop, virtually
 
+from registry.config.sections import GuardConfig
 from registry.index import Index
 from registry.membership.following import Admit, Following, Held, Opened
 from registry.membership.members import SUCCESSION_SECONDS, Members
@@ -22,6 +23,7 @@ from registry.model.names import BASE_KINDS, ClusterId, Kind, ObjectRef
 from registry.model.status import Sink, SourceState, SourceStatus
 from registry.sources.kubernetes.kubeconfig import Kubeconfig
 
+SETTLE_SECONDS = GuardConfig().settle_seconds
 SYNCED = SourceStatus(SourceState.SYNCED, listed=BASE_KINDS)
 BROKEN = Unusable("half of it")
 
@@ -128,9 +130,15 @@ class FakeHub:
 
     def current(self, name: str) -> tuple[bool, str] | None:
         """Whether the member's credentials are the newest, and why."""
-        kind = ConditionType.CREDENTIALS_CURRENT
-        found = [each.condition for each in self.conditions.of(ClusterId(name)) if each.condition.type is kind]
-        return (found[0].status, found[0].reason) if found else None
+        return self._said(name, ConditionType.CREDENTIALS_CURRENT)
+
+    def named(self, name: str) -> tuple[bool, str] | None:
+        """Whether somebody names the member, and why that is asked."""
+        return self._said(name, ConditionType.NAMED)
+
+    def _said(self, name: str, kind: ConditionType) -> tuple[bool, str] | None:
+        found = self.conditions.get(ClusterId(name), kind)
+        return None if found is None else (found.condition.status, found.condition.reason)
 
 
 class FakeProvider:
@@ -139,6 +147,7 @@ class FakeProvider:
     def __init__(self, origin: str) -> None:
         self.origin = origin
         self.listener: Listener | None = None
+        self.named: list[MemberSpec] = []
 
     async def run(self, listener: Listener) -> None:
         self.listener = listener
@@ -146,7 +155,21 @@ class FakeProvider:
 
     def say(self, **connections: Connection | Unusable) -> None:
         assert self.listener is not None
-        self.listener.members([MemberSpec(name, self.origin, each) for name, each in sorted(connections.items())])
+        self.named = [MemberSpec(name, self.origin, each) for name, each in sorted(connections.items())]
+        self.listener.members(self.named)
+
+    def doubt(self, *names: str) -> None:
+        """It names these no more, and that is doubted."""
+        assert self.listener is not None
+        self.named = [replace(spec, doubt="lacking") if spec.name in names else spec for spec in self.named]
+        self.listener.members(self.named)
+
+    def release(self, name: str) -> bool:
+        assert self.listener is not None
+        doubted = [spec for spec in self.named if spec.name == name and spec.doubt]
+        self.named = [spec for spec in self.named if spec not in doubted]
+        self.listener.members(self.named)
+        return bool(doubted)
 
 
 class Stage:
@@ -156,7 +179,7 @@ class Stage:
         self.first, self.second = FakeProvider("first"), FakeProvider("second")
         self.hub = FakeHub()
         self.opened: list[FakeSource] = []
-        self.members = Members([self.first, self.second], self.hub, self._open)
+        self.members = Members([self.first, self.second], self.hub, self._open, settle_seconds=SETTLE_SECONDS)
         self.told = 0
 
     def _open(self, cluster: ClusterId, origin: str, connection: Connection, admit: Admit, held: Held) -> Opened:
@@ -392,6 +415,7 @@ def test_renamed_member_goes_when_the_new_one_has_come() -> None:
         await on.say(z=to("1", "new"))
         assert on.names == ["a", "z"]
         await a_while(SUCCESSION_SECONDS / 2)
+        assert on.names == ["a", "z"]
         on.running("z")[0].answer()
         assert on.names == ["z"]
         assert on.hub.left == []
@@ -407,6 +431,7 @@ def test_removed_member_waits_no_longer_than_it_takes_to_know_the_others_or_than
         await on.say(b=to("2"), z=to("3"))
         assert on.names == ["a", "b", "z"]
         assert on.running("z")[0].admit("3") is None
+        await a_while(SETTLE_SECONDS)
         assert on.names == ["b", "z"], "z is another cluster"
         await on.say(z=to("3"), y=to("4"))
         await a_while(SUCCESSION_SECONDS - 1)
@@ -414,7 +439,8 @@ def test_removed_member_waits_no_longer_than_it_takes_to_know_the_others_or_than
         await a_while(2)
         assert on.names == ["y", "z"]
         await on.say(z=to("3"))
-        assert on.names == ["z"], "nobody was added: at once"
+        await a_while(SETTLE_SECONDS)
+        assert on.names == ["z"], "nobody was added: in a moment"
 
     played(story)
 
@@ -425,6 +451,7 @@ def test_member_that_was_to_leave_and_is_wanted_again_never_left() -> None:
         on.running("a")[0].answer()
         await on.say(z=to("1", "new"))
         await on.say(a=to("1"))
+        await a_while(SETTLE_SECONDS)
         assert on.names == ["a"]
         await a_while(2 * SUCCESSION_SECONDS)
         assert on.names == ["a"]
@@ -447,6 +474,7 @@ def test_second_name_is_tried_again_at_once_when_the_first_goes() -> None:
         await on.say(b=to("1", "other"))
         assert on.names == ["a", "b"], "b may take over"
         on.running("b")[0].answer()
+        await a_while(SETTLE_SECONDS)
         assert on.names == ["b"]
         assert on.hub.left == []
         assert not on.members.duplicate(ClusterId("b"))
@@ -461,6 +489,9 @@ def test_bug_in_a_provider_is_told_and_keeps_no_other_from_being_heard() -> None
         async def run(self, listener: Listener) -> None:
             raise ZeroDivisionError("a bug")
 
+        def release(self, _name: str) -> bool:
+            return False
+
     async def play() -> None:
         good = FakeProvider("good")
         hub, opened = FakeHub(), []
@@ -469,7 +500,7 @@ def test_bug_in_a_provider_is_told_and_keeps_no_other_from_being_heard() -> None
             opened.append(FakeSource(cluster, "1", admit, held))
             return Opened(opened[-1], None)
 
-        members = Members([Broken(), good], hub, open_)
+        members = Members([Broken(), good], hub, open_, settle_seconds=SETTLE_SECONDS)
         members.start(lambda: None)
         await a_while()
         good.say(a=to("1"))
@@ -480,6 +511,124 @@ def test_bug_in_a_provider_is_told_and_keeps_no_other_from_being_heard() -> None
         await members.stop()
 
     virtually(play())
+
+
+def test_member_that_is_named_again_in_a_moment_never_left() -> None:
+    """A Secret that is deleted and made anew; its credentials may be others."""
+
+    async def story(on: Stage) -> None:
+        await on.say(a=to("1"), b=to("2"))
+        for name in "ab":
+            on.running(name)[0].answer()
+        await on.say(b=to("2"))
+        await a_while(SETTLE_SECONDS / 2)
+        await on.say(a=to("1", "new"), b=to("2"))
+        await a_while(2 * SUCCESSION_SECONDS)
+        assert on.hub.shown == {"10.0.0.1", "10.0.0.2"}
+        assert len(on.running("a")) == 2, "the old credentials are used until the new ones have listed everything"
+        on.running("a")[1].answer()
+        await a_while()
+        assert len(on.running("a")) == 1
+        assert on.hub.left == []
+        await on.say(b=to("2"))
+        assert on.names == ["a", "b"]
+        await a_while(SETTLE_SECONDS)
+        assert on.names == ["b"]
+        assert on.hub.left == ["10.0.0.1"]
+
+    played(story)
+
+
+def test_member_that_moves_from_one_place_to_another_in_a_moment_never_left() -> None:
+    async def story(on: Stage) -> None:
+        await on.say(a=to("1"))
+        on.running("a")[0].answer()
+        await on.say()
+        on.second.say(a=to("1"))
+        await a_while(2 * SUCCESSION_SECONDS)
+        assert on.members.spec(ClusterId("a")).origin == "second"
+        assert len(on.opened) == 1
+        assert on.hub.left == []
+
+    played(story)
+
+
+def test_cluster_that_is_removed_and_in_a_moment_named_otherwise_is_renamed() -> None:
+    async def story(on: Stage) -> None:
+        await on.say(a=to("1"))
+        on.running("a")[0].answer()
+        await on.say()
+        await on.say(z=to("1"))
+        await a_while(SUCCESSION_SECONDS / 2)
+        assert on.names == ["a", "z"]
+        on.running("z")[0].answer()
+        assert on.names == ["z"]
+        assert on.hub.left == []
+
+    played(story)
+
+
+def test_member_that_is_removed_and_named_again_as_another_cluster_is_that() -> None:
+    """A cluster that was made anew: the operator does what the refusal of its identity asks for."""
+
+    async def story(on: Stage) -> None:
+        await on.say(a=to("1"))
+        on.running("a")[0].answer()
+        await on.say()
+        await on.say(a=to("2"))
+        assert on.hub.shown == {"10.0.0.1"}
+        on.running("a")[1].answer()
+        await a_while()
+        assert on.hub.shown == set(), "it was removed"
+        on.running("a")[0].answer()
+        assert on.hub.shown == {"10.0.0.2"}
+        await on.say(a=to("3"))
+        on.running("a")[1].answer()
+        await a_while()
+        assert on.hub.current("a") == (False, "IdentityRefused"), "nobody removed it this time"
+        assert on.hub.shown == {"10.0.0.2"}
+
+    played(story)
+
+
+def test_member_that_is_in_doubt_gives_way_to_another_name_of_its_cluster() -> None:
+    async def story(on: Stage) -> None:
+        await on.say(a=to("1"), b=to("2"))
+        for name in "ab":
+            on.running(name)[0].answer()
+        on.first.doubt("a", "b")
+        assert on.hub.named("a") == (False, "NamedNoMore")
+        on.second.say(z=to("1"))
+        await a_while()
+        on.running("z")[0].answer()
+        await a_while(SETTLE_SECONDS)
+        assert on.names == ["b", "z"]
+        assert on.hub.left == []
+        on.second.say(b=to("2", "new"), z=to("1"))
+        await a_while()
+        assert on.hub.named("b") == (True, "NamedAgain"), "elsewhere"
+        assert on.members.spec(ClusterId("b")).origin == "second"
+        assert on.members.release(ClusterId("b")), "the first place is believed now, and does not matter"
+        await a_while(2 * SUCCESSION_SECONDS)
+        assert on.names == ["b", "z"]
+        assert on.hub.left == []
+
+    played(story)
+
+
+def test_member_in_doubt_is_let_go_by_hand() -> None:
+    async def story(on: Stage) -> None:
+        await on.say(a=to("1"), b=to("2"))
+        for name in "ab":
+            on.running(name)[0].answer()
+        assert not on.members.release(ClusterId("a"))
+        on.first.doubt("a", "b")
+        assert on.members.release(ClusterId("a"))
+        await a_while(SETTLE_SECONDS)
+        assert on.names == ["b"]
+        assert on.hub.left == ["10.0.0.1"]
+
+    played(story)
 
 
 names = st.sampled_from("abc")

@@ -19,6 +19,8 @@ from registry.config import (
     with_flags,
 )
 from registry.errors import ConfigError
+from registry.membership.absence import AbsencePolicy
+from registry.membership.places import absence_policy
 from registry.model.names import ServiceKey
 from registry.rpc.limits import Limits
 from registry.sources.kubernetes.reflector import SourceOptions
@@ -203,3 +205,29 @@ def test_cluster_of_a_flag_must_not_be_one_of_the_file(path: Path) -> None:
 @given(st.ip_addresses().map(str), st.integers(0, 65535))
 def test_addresses_are_read_as_they_are_written(host: str, port: int) -> None:
     assert parse_address(str(Address(host, port))) == Address(host, port)
+
+
+@pytest.mark.parametrize(
+    ("guard", "said"),
+    [
+        ("{memberSeconds: 29}", "guard.memberSeconds: expected seconds, confirmSeconds or more"),
+        ("{memberSeconds: .inf}", "guard.memberSeconds"),
+        ("{settleSeconds: -1}", "guard.settleSeconds: expected seconds from 0 to 60: a removal waits for so long"),
+        ("{settleSeconds: 61}", "guard.settleSeconds"),
+        ("{settleSeconds: .nan}", "guard.settleSeconds"),
+    ],
+)
+def test_times_of_members_are_checked(tmp_path: Path, guard: str, said: str) -> None:
+    path = tmp_path / "registry.yaml"
+    path.write_text(f"guard: {guard}\n")
+    with pytest.raises(ConfigError) as raised:
+        load(path)
+    assert said in str(raised.value)
+
+
+def test_times_of_members_are_taken(tmp_path: Path) -> None:
+    path = tmp_path / "registry.yaml"
+    path.write_text("guard: {share: 0.5, confirmSeconds: 10, memberSeconds: 60, settleSeconds: 3}\n")
+    config = load(path)
+    assert absence_policy(config) == AbsencePolicy(share=0.5, confirm_seconds=10, doubt_seconds=60)
+    assert config.guard.settle_seconds == 3

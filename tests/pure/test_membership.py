@@ -141,12 +141,31 @@ class TestIdentity:
 
 
 class TestSuccession:
-    def test_nobody_to_wait_for_means_at_once(self) -> None:
-        assert Succession().leave("a", [])
+    def test_nobody_to_wait_for_means_as_soon_as_the_moment_is_over(self) -> None:
+        it = Succession()
+        it.leave("a", [])
+        assert it.settling == ("a",)
+        assert it.settle("a")
+        assert not it.leaving("a")
+
+    def test_one_that_came_within_the_moment_is_waited_for(self) -> None:
+        it = Succession()
+        it.leave("a", [])
+        it.expect("z", "a")
+        assert not it.settle("a")
+        assert it.heirs("a") == ("z",)
+        assert it.rule_out("z", "a")
+
+    def test_nobody_goes_before_the_moment_is_over(self) -> None:
+        it = Succession()
+        it.leave("a", ["b"])
+        assert not it.rule_out("b", "a")
+        assert it.settle("a")
 
     def test_leaves_when_the_last_possible_heir_is_ruled_out(self) -> None:
         it = Succession()
-        assert not it.leave("a", ["b", "c"])
+        it.leave("a", ["b", "c"])
+        assert not it.settle("a")
         assert it.expects("b") == ("a",)
         assert not it.rule_out("b", "a")
         assert it.leaving("a")

@@ -10,9 +10,12 @@ import pytest
 from support.fake_apiserver import kubeconfig
 from support.kube_wire import a_bookmark, an_error, an_event
 
+from registry.membership.absence import AbsencePolicy
 from registry.membership.roster import Expired, Roster, SecretsError, decode_list
 from registry.membership.spec import Unusable
 from registry.sources.kubernetes.kubeconfig import Kubeconfig
+
+POLICY = AbsencePolicy(share=0.3, confirm_seconds=30, doubt_seconds=600)
 
 
 def secret(name: str, version: str = "1", **clusters: str) -> dict[str, Any]:
@@ -24,8 +27,8 @@ def page(*secrets: dict[str, Any]) -> bytes:
     return json.dumps({"metadata": {"resourceVersion": "10"}, "items": list(secrets)}).encode()
 
 
-def listed(roster: Roster, *secrets: dict[str, Any]) -> None:
-    roster.listed(decode_list(page(*secrets)).items)
+def listed(roster: Roster, *secrets: dict[str, Any], at: float = 0) -> None:
+    roster.listed(decode_list(page(*secrets)).items, at)
 
 
 def names(roster: Roster) -> list[str]:
@@ -38,7 +41,7 @@ def a_config(server: str = "https://10.0.0.1:6443", **user: Any) -> str:
 
 @pytest.fixture
 def roster() -> Roster:
-    it = Roster("istio-system", None)
+    it = Roster("istio-system", None, POLICY)
     listed(it, secret("one", a=a_config()), secret("two", b=a_config("https://b"), c=a_config("https://c")))
     return it
 
@@ -62,32 +65,56 @@ def test_watched_changes_are_believed_at_once(roster: Roster) -> None:
     assert roster.line(a_bookmark("20")) == "20"
 
 
-def test_list_that_lacks_members_removes_none_before_the_next_says_the_same(roster: Roster) -> None:
-    listed(roster)
-    assert names(roster) == ["a", "b", "c"]
+def test_list_that_lacks_one_member_removes_it_only_when_a_later_list_says_the_same(roster: Roster) -> None:
+    both = secret("two", b=a_config(), c=a_config())
+    listed(roster, both, at=100)
+    assert sorted(names(roster)) == ["a", "b", "c"]
     assert roster.doubtful
-    listed(roster, secret("one", a=a_config()))
-    assert names(roster) == ["a"], "two was lacking twice, one only once"
+    listed(roster, both, at=129)
+    assert sorted(names(roster)) == ["a", "b", "c"], "too soon to be another one"
+    listed(roster, both, at=130)
+    assert names(roster) == ["b", "c"]
     assert not roster.doubtful
-    listed(roster)
-    assert names(roster) == ["a"]
+
+
+def test_lists_that_lack_many_members_or_keys_of_a_secret_have_to_say_so_for_long(roster: Roster) -> None:
+    for at in range(100, 700, 30):
+        listed(roster, secret("two", b=a_config()), at=at)
+        assert sorted(names(roster)) == ["a", "b", "c"]
+    assert roster.trouble is not None
+    assert "2 of its 3 members are named no more (a, c)" in roster.trouble.message
+    listed(roster, secret("two", b=a_config()), at=700)
+    assert names(roster) == ["b"]
+    listed(roster, at=701)
+    listed(roster, at=1300)
+    assert names(roster) == ["b"], "nor is the last one gone at once"
+    listed(roster, at=1301)
+    assert names(roster) == []
 
 
 def test_shorter_list_adds_and_changes_all_the_same(roster: Roster) -> None:
     listed(roster, secret("one", a=a_config("https://elsewhere")), secret("new", n=a_config()))
     assert names(roster) == ["n", "a", "b", "c"]
+    assert [bool(spec.doubt) for spec in roster.specs()] == [False, False, True, True]
     changed = roster.specs()[1].connection
     assert isinstance(changed, Kubeconfig)
     assert changed.server == "https://elsewhere"
 
 
 def test_doubt_ends_when_the_secret_is_seen_or_its_deletion(roster: Roster) -> None:
-    listed(roster)
+    listed(roster, at=100)
     roster.line(an_event("MODIFIED", secret("one", "11", a=a_config())))
+    assert roster.doubtful
     roster.line(an_event("DELETED", secret("two", "12")))
     assert not roster.doubtful
-    listed(roster)
     assert names(roster) == ["a"]
+
+
+def test_member_in_doubt_is_let_go_by_hand(roster: Roster) -> None:
+    assert not roster.release("a")
+    listed(roster, at=100)
+    assert roster.release("a")
+    assert names(roster) == ["b", "c"]
 
 
 @pytest.mark.parametrize(
@@ -107,7 +134,7 @@ def test_doubt_ends_when_the_secret_is_seen_or_its_deletion(roster: Roster) -> N
     ],
 )
 def test_kubeconfig_that_is_none_or_wants_what_is_ours_makes_an_unusable_member(value: str, said: str) -> None:
-    roster = Roster("istio-system", None)
+    roster = Roster("istio-system", None, POLICY)
     listed(roster, secret("one", a=value, b=a_config()))
     bad, good = (spec.connection for spec in roster.specs())
     assert isinstance(bad, Unusable)
@@ -117,7 +144,7 @@ def test_kubeconfig_that_is_none_or_wants_what_is_ours_makes_an_unusable_member(
 
 
 def test_value_that_is_no_base64_makes_an_unusable_member() -> None:
-    roster = Roster("istio-system", None)
+    roster = Roster("istio-system", None, POLICY)
     listed(roster, {"metadata": {"name": "one"}, "data": {"a": "%"}}, {"metadata": {"name": "two"}})
     assert [spec.connection for spec in roster.specs()] == [Unusable("kubeconfig: not base64; mend the Secret")]
 

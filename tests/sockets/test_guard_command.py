@@ -93,7 +93,7 @@ async def test_it_is_let_go_by_hand(forgetful: RunningRegistry) -> None:
     assert (done.returncode, done.stdout) == (0, f"a: {ECHO}: 2 endpoints let go\n")
     assert await forgetful.addresses(ECHO) == set()
     shown = forgetful.command("guard", "list", "-o", "json", "--server", forgetful.http)
-    assert json.loads(shown.stdout) == {"held": [], "objects": []}
+    assert json.loads(shown.stdout) == {"held": [], "objects": [], "members": []}
     (said,) = [each for each in (await forgetful.cluster("a"))["conditions"] if each["type"] == "ListsBelieved"]
     assert said["status"]
 

@@ -12,11 +12,11 @@ import aiohttp
 import pytest
 import pytest_asyncio
 from support.fake_apiserver import FakeApiServer, kubeconfig, refuse
-from support.fleet import LISTEN, a_cluster, a_slice_of, config_of, fleet, replace_file
+from support.fleet import LISTEN, Fleet, a_cluster, a_slice_of, config_of, fleet, replace_file
 from support.processes import until
 
 from registry.config import ClusterConfig, Config, load
-from registry.config.sections import FollowConfig
+from registry.config.sections import FollowConfig, GuardConfig, SnapshotConfig
 from registry.model.conditions import ConditionType
 from registry.model.names import Kind
 from registry.servers.explanation import explanation_document
@@ -106,6 +106,96 @@ async def test_half_written_kubeconfig_and_a_folder_that_is_gone_remove_nobody(
         assert len(on.client.responses) == 1
 
 
+def doubting(folder: Path, member_seconds: float = 600, snapshot: Path | None = None) -> Config:
+    guard = GuardConfig(confirm_seconds=min(30.0, member_seconds), member_seconds=member_seconds)
+    kept = SnapshotConfig(str(snapshot) if snapshot else None, min_seconds=0)
+    return Config(kubeconfig_folder=str(folder), listen=LISTEN, guard=guard, snapshot=kept)
+
+
+async def unnamed(on: Fleet, *names: str, reason: str = "NamedNoMore") -> None:
+    """Exactly these members are in doubt since nobody names them."""
+
+    def told() -> bool:
+        found = {name: on.condition(name, ConditionType.NAMED) for name in on.states()}
+        doubted = {name: each.condition.reason for name, each in found.items() if each and not each.condition.status}
+        return doubted == dict.fromkeys(names, reason)
+
+    await until(told, f"{names} are in doubt: {reason}")
+
+
+async def test_folder_that_lost_most_of_its_files_removes_nobody_until_that_stays_so(
+    folder: Path, a: FakeApiServer, b: FakeApiServer
+) -> None:
+    async with a_cluster("uid-c", C1) as c, fleet(doubting(folder, member_seconds=3)) as on:
+        for name, server in (("a", a), ("b", b), ("c", c)):
+            replace_file(folder / name, config_of(server))
+        await on.has(A1, A2, B1, C1)
+        (folder / "b").rename(folder / ".b")
+        (folder / "c").rename(folder / ".c")
+        await unnamed(on, "b", "c")
+        ((origin, reason, message),) = on.registry.membership().troubles
+        assert (origin, reason) == (f"folder {folder}", "MembersMissing")
+        assert "2 of its 3 members are named no more (b, c)" in message
+        (folder / ".b").rename(folder / "b")
+        (folder / ".c").rename(folder / "c")
+        await unnamed(on)
+        assert not on.registry.membership().troubles
+        assert on.states() == dict.fromkeys("abc", "Synced")
+        assert not on.client.removals
+        on.client.ask(B1, C1)
+        (folder / "b").unlink()
+        (folder / "c").unlink()
+        await on.has(A1, A2)
+        assert not on.client.wrong
+
+
+async def test_folder_that_is_empty_at_the_start_drops_no_member_of_the_snapshot(
+    folder: Path, tmp_path: Path, a: FakeApiServer, b: FakeApiServer
+) -> None:
+    for name, server in (("a", a), ("b", b)):
+        replace_file(folder / name, config_of(server))
+    config = doubting(folder, snapshot=tmp_path / "snapshot")
+    async with fleet(config) as on:
+        await on.has(A1, A2, B1)
+    (folder / "a").rename(folder / ".a")
+    (folder / "b").rename(folder / ".b")
+    async with fleet(config) as on:
+        await on.has(A1, A2, B1)
+        await unnamed(on, "a", "b", reason="NotNamedYet")
+        assert set(on.states().values()) == {"Failing NotNamedYet"}
+        assert {each[1] for each in on.registry.membership().troubles} == {"MembersMissing", "NobodyNamed"}
+        verified = on.condition("a", ConditionType.VERIFIED)
+        assert verified is not None
+        assert verified.condition.reason == "FromSnapshot"
+        (folder / ".a").rename(folder / "a")
+        await on.members_are(a="Synced", b="Failing NotNamedYet")
+        on.client.ask(B1)
+        url = f"http://{on.registry.http_address}/api/v1/guard"
+        async with aiohttp.ClientSession() as session:
+            (shown,) = (await (await session.get(url)).json())["members"]
+            assert (shown["cluster"], shown["reason"]) == ("b", "NotNamedYet")
+            answer = await session.post(f"{url}/release", json={"cluster": "b"})
+            assert (await answer.json())["members"] == ["b"]
+        await on.has(A1, A2)
+        await on.members_are(a="Synced")
+        assert not on.registry.membership().troubles
+        assert not on.client.wrong
+
+
+async def test_one_file_that_was_removed_while_nobody_ran_is_no_member_any_more(
+    folder: Path, tmp_path: Path, a: FakeApiServer, b: FakeApiServer
+) -> None:
+    for name, server in (("a", a), ("b", b)):
+        replace_file(folder / name, config_of(server))
+    config = doubting(folder, snapshot=tmp_path / "snapshot")
+    async with fleet(config) as on:
+        await on.has(A1, A2, B1)
+    (folder / "b").unlink()
+    async with fleet(config) as on:
+        await on.has(A1, A2)
+        await on.members_are(a="Synced")
+
+
 async def test_link_whose_file_is_away_removes_nobody(
     folder: Path, tmp_path: Path, a: FakeApiServer, b: FakeApiServer
 ) -> None:
@@ -181,6 +271,33 @@ async def test_half_of_a_configuration_file_removes_nobody(tmp_path: Path, a: Fa
         path.write_text("clusters:\n- {name: a, kubeconfig: a}\n")
         on.client.ask(B1)
         await on.has(A1, A2)
+
+
+async def test_configuration_file_that_lost_most_clusters_at_the_end_of_a_line_removes_nobody(
+    tmp_path: Path, a: FakeApiServer, b: FakeApiServer
+) -> None:
+    path = tmp_path / "registry.yaml"
+    async with a_cluster("uid-c", C1) as c:
+        for name, server in (("a", a), ("b", b), ("c", c)):
+            (tmp_path / name).write_text(config_of(server))
+        lines = ["clusters:", *(f"- {{name: {name}, kubeconfig: {name}}}" for name in "abc"), ""]
+        path.write_text("\n".join(lines))
+        started = load(path)
+        config = Config(listen=LISTEN, clusters=started.clusters)
+        async with fleet(config, (), (path, started)) as on:
+            await on.has(A1, A2, B1, C1)
+            path.write_text("\n".join([*lines[:2], ""]))
+            await unnamed(on, "b", "c")
+            ((origin, reason, _),) = on.registry.membership().troubles
+            assert (origin, reason) == (f"file {path}", "MembersMissing")
+            path.write_text("\n".join(lines))
+            await unnamed(on)
+            assert not on.registry.membership().troubles
+            assert len(on.client.responses) == 1
+            on.client.ask(C1)
+            path.write_text("\n".join([*lines[:3], ""]))
+            await on.has(A1, A2, B1)
+            assert not on.client.wrong
 
 
 async def test_name_in_two_places_counts_in_the_first_and_moves_over_when_that_gives_it_up(

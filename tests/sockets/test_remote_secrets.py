@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,12 +16,16 @@ from support.fleet import LISTEN, Fleet, a_cluster, config_of, fleet
 from support.processes import until
 
 from registry.config import Config, RemoteSecretsConfig
-from registry.membership.secrets import CONFIRM_SECONDS, RemoteSecrets
+from registry.config.sections import GuardConfig
+from registry.membership.absence import AbsencePolicy
+from registry.membership.secrets import RemoteSecrets
 from registry.membership.spec import MemberSpec, Trouble
 from registry.sources.kubernetes.client import KubernetesClient
 
 A1, B1 = "10.1.0.1", "10.2.0.1"
 X = "http://127.0.0.1:1"
+POLICY = AbsencePolicy(share=0.5, confirm_seconds=0.2, doubt_seconds=1.0)
+NEVER = AbsencePolicy(share=0.3, confirm_seconds=60, doubt_seconds=600)
 
 
 @dataclass
@@ -31,7 +35,7 @@ class Told:
     said: list[list[str]] = field(default_factory=list)
     troubles: list[Trouble | None] = field(default_factory=list)
     waits: list[float] = field(default_factory=list)
-    before_confirming: Callable[[], None] = lambda: None
+    provider: RemoteSecrets = field(init=False)
 
     def members(self, specs: Sequence[MemberSpec]) -> None:
         self.said.append([spec.name for spec in specs])
@@ -42,8 +46,6 @@ class Told:
 
     async def sleep(self, seconds: float) -> None:
         self.waits.append(seconds)
-        if seconds == CONFIRM_SECONDS:
-            self.before_confirming()
         await asyncio.sleep(0.001)
 
     async def are(self, *names: str) -> None:
@@ -68,7 +70,7 @@ async def home() -> AsyncIterator[FakeSecrets]:
 
 
 @asynccontextmanager
-async def following(home: FakeSecrets, folder: Path) -> AsyncIterator[Told]:
+async def following(home: FakeSecrets, folder: Path, policy: AbsencePolicy = POLICY) -> AsyncIterator[Told]:
     path, told = folder / "home", Told()
     path.write_text(kubeconfig(home.url))
     provider = RemoteSecrets(
@@ -76,9 +78,11 @@ async def following(home: FakeSecrets, folder: Path) -> AsyncIterator[Told]:
         "istio-system",
         lambda: KubernetesClient.from_kubeconfig(path),
         None,
+        policy,
         random=lambda: 0.0,
         sleep=told.sleep,
     )
+    told.provider = provider
     task = asyncio.create_task(provider.run(told))
     try:
         yield told
@@ -153,29 +157,81 @@ async def test_watch_that_is_cut_is_no_trouble(home: FakeSecrets, tmp_path: Path
         assert told.troubles == [None]
 
 
-async def test_list_that_lacks_members_removes_them_only_when_the_next_says_the_same(
+async def test_list_that_lacks_all_members_removes_them_only_when_that_stays_so(
     home: FakeSecrets, tmp_path: Path
 ) -> None:
     async with following(home, tmp_path) as told:
         await told.are("a", "b", "c")
         home.forget = True
+        began = asyncio.get_running_loop().time()
         await home.expire()
+        trouble = await told.fails("MembersMissing")
+        assert "3 of its 3 members are named no more (a, b, c)" in trouble.message
         await told.are()
-        assert home.lists == 3
-        assert told.waits.count(CONFIRM_SECONDS) == 1
-        assert told.said == [["a", "b", "c"], []]
+        assert asyncio.get_running_loop().time() - began >= POLICY.doubt_seconds
+        assert home.lists > 4, "it is asked again and again"
+        await told.is_well()
+        assert told.said[0] == ["a", "b", "c"]
+        assert [said for said in told.said if set(said) not in ({"a", "b", "c"}, set())] == []
+
+
+async def test_list_that_lacks_one_member_is_believed_when_the_next_says_the_same(
+    home: FakeSecrets, tmp_path: Path
+) -> None:
+    async with following(home, tmp_path) as told:
+        await told.are("a", "b", "c")
+        lists = home.lists
+        home.conceal("one")
+        await home.expire()
+        await told.are("b", "c")
+        assert home.lists == lists + 2
+
+
+async def test_what_is_watched_counts_while_a_list_is_doubted(home: FakeSecrets, tmp_path: Path) -> None:
+    async with following(home, tmp_path, NEVER) as told:
+        await told.are("a", "b", "c")
+        await until(lambda: home.watches, "it watches")
+        home.forget = True
+        await home.expire()
+        await told.fails("MembersMissing")
+        await until(lambda: home.watches, "it watches all the same")
+        await home.put(a_secret("three", d=kubeconfig(X)))
+        await told.are("d", "a", "b", "c")
+        await home.delete("two")
+        await told.are("d", "a")
+        assert home.lists == 2
+
+
+async def test_doubted_member_is_let_go_by_hand(home: FakeSecrets, tmp_path: Path) -> None:
+    async with following(home, tmp_path, NEVER) as told:
+        await told.are("a", "b", "c")
+        assert not told.provider.release("b")
+        home.forget = True
+        await home.expire()
+        await told.fails("MembersMissing")
+        assert told.provider.release("b")
+        await told.are("a", "c")
 
 
 async def test_one_empty_list_after_a_cut_removes_nobody(home: FakeSecrets, tmp_path: Path) -> None:
     async with following(home, tmp_path) as told:
         await told.are("a", "b", "c")
-        told.before_confirming = lambda: setattr(home, "forget", False)
         home.forget = True
         await home.expire()
-        await until(lambda: home.lists == 3, "it was listed twice more")
+        await told.fails("MembersMissing")
+        home.forget = False
+        await told.is_well()
         await home.put(a_secret("zero", z=kubeconfig(X)))
         await told.are("a", "b", "c", "z")
-        assert told.said == [["a", "b", "c"], ["a", "b", "c", "z"]]
+        assert all({"a", "b", "c"} <= set(said) for said in told.said)
+
+
+async def test_home_cluster_that_names_nobody_at_the_start_is_believed_when_it_says_so_again(tmp_path: Path) -> None:
+    async with FakeSecrets() as home, following(home, tmp_path) as told:
+        assert (await told.fails("NobodyNamed")).unsure
+        await told.is_well()
+        assert told.said == [[]]
+        assert home.lists == 2
 
 
 async def test_credentials_that_lead_to_another_home_cluster_change_nobody(home: FakeSecrets, tmp_path: Path) -> None:
@@ -242,6 +298,40 @@ async def test_registry_follows_the_clusters_of_secrets(tmp_path: Path) -> None:
             assert on.states() == {"a": "Synced"}
             assert not on.client.wrong
             assert not mark.exists()
+
+
+async def test_member_that_only_moves_loses_no_endpoint(tmp_path: Path) -> None:
+    """A Secret made anew, a key that goes to another Secret, and a member of a folder that becomes one of a Secret."""
+    folder, path = tmp_path / "kubeconfigs", tmp_path / "home"
+    folder.mkdir()
+    async with a_cluster("uid-a", A1) as a, a_cluster("uid-b", B1) as b, FakeSecrets() as home:
+        path.write_text(kubeconfig(home.url))
+        (folder / "b").write_text(config_of(b))
+        await home.put(a_secret("one", a=config_of(a)))
+        config = Config(
+            kubeconfig_folder=str(folder),
+            remote_secrets=RemoteSecretsConfig(kubeconfig=str(path)),
+            guard=GuardConfig(settle_seconds=5),
+            listen=LISTEN,
+        )
+        async with fleet(config) as on:
+            await on.has(A1, B1)
+            await until(lambda: home.watches, "it watches")
+            await home.delete("one")
+            await home.put(a_secret("one", a=config_of(a, "anew")))
+            await until(lambda: a.seen[-1].authorization == "Bearer anew", "the new credentials are used")
+            await home.delete("one")
+            await home.put(a_secret("two", a=config_of(a, "moved")))
+            await until(lambda: on.report("a").named_by == "Secret istio-system/two (a)", "the other Secret's")
+            (folder / "b").unlink()
+            await home.put(a_secret("three", b=config_of(b)))
+            await until(lambda: on.report("b").named_by == "Secret istio-system/three (b)", "the Secret's")
+            await on.members_are(a="Synced", b="Synced")
+            assert not on.client.removals
+            on.client.ask(A1)
+            await home.delete("two")
+            await on.has(B1)
+            assert not on.client.wrong
 
 
 async def test_registry_whose_home_cluster_cannot_be_reached_serves_all_the_same(

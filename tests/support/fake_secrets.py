@@ -30,6 +30,7 @@ class FakeSecrets:
         self.forget = False
         self.uid = "uid-home"
         self.lists = 0
+        self._concealed: set[str] = set()
         self.selectors: set[str] = set()
         self._held: dict[str, dict[str, Any]] = {}
         self._changes: list[tuple[int, bytes]] = []
@@ -74,6 +75,10 @@ class FakeSecrets:
             self._changes.append((self._version, an_error(410, "Expired", "too old")))
             self._changed.notify_all()
 
+    def conceal(self, name: str) -> None:
+        """Lists lack this Secret from now on."""
+        self._concealed.add(name)
+
     def cut(self) -> None:
         """Break off every watch."""
         for request in list(self._watches):
@@ -101,7 +106,8 @@ class FakeSecrets:
         if request.query.get("watch") == "true":
             return await self._watch(request)
         self.lists += 1
-        items = [] if self.forget else list(self._held.values())
+        shown = {} if self.forget else self._held
+        items = [secret for name, secret in shown.items() if name not in self._concealed]
         return web.Response(body=json.dumps({"metadata": {"resourceVersion": str(self._version)}, "items": items}))
 
     async def _watch(self, request: web.Request) -> web.StreamResponse:

@@ -11,6 +11,7 @@ from support.cluster_api import ClusterApi, Door
 
 from registry.coalesce import Coalescer
 from registry.companions import Memory, Standings
+from registry.config.sections import GuardConfig
 from registry.index import GuardPolicy, Index
 from registry.liveness.plan import ProbePlan
 from registry.liveness.sample import Target
@@ -45,6 +46,7 @@ from registry.xds.types import EDS, ResourceType
 
 DOMAIN = "clusterset.local"
 QUIET_SECONDS, LONGEST_SECONDS = 0.01, 0.1
+SETTLE_SECONDS = GuardConfig().settle_seconds
 SNAPSHOT_SECONDS = 1.0
 """So long after a change it is written down."""
 
@@ -67,6 +69,9 @@ class Operator:
         self.specs = tuple(specs)
         if self._listener is not None:
             self._listener.members(self.specs)
+
+    def release(self, _name: str) -> bool:
+        return False
 
 
 class World:
@@ -131,9 +136,13 @@ class WholeRegistry:
         self._standings = Standings(self._watch, self.index, lambda: self.members, ask=world.ask)
         self.operator = Operator()
         self.operator.say(specs)
-        remembered = RememberedMembers("the snapshot", self._memory.specs, lambda: self.members.hearing)
+        remembered = RememberedMembers(
+            "the snapshot", self._memory.specs, lambda: self.members.hearing, forget=self._memory.forget
+        )
         companions = [self._standings, self._memory]
-        self.members = Members([self.operator, remembered], self.pipeline, self._open, companions)
+        self.members = Members(
+            [self.operator, remembered], self.pipeline, self._open, companions, settle_seconds=SETTLE_SECONDS
+        )
         self._changed = asyncio.Event()
         self._writer = asyncio.create_task(self._write())
 
