@@ -38,9 +38,6 @@ log = logging.getLogger(__name__)
 class Roll(Protocol):
     """The members, as far as they are asked about here."""
 
-    @property
-    def known(self) -> bool: ...
-
     def clusters(self) -> Iterable[ClusterId]: ...
 
     def spec(self, cluster: ClusterId) -> MemberSpec: ...
