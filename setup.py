@@ -17,7 +17,7 @@ COMPILED = (
     ),
     *(
         f"registry/index/{name}.py"
-        for name in ["addresses", "families", "index", "join", "lookup", "member", "merge", "ports", "store"]
+        for name in ["addresses", "belief", "families", "index", "join", "lookup", "member", "merge", "ports", "store"]
     ),
     *(f"registry/sources/kubernetes/{name}.py" for name in ["framing", "listwatch", "telling"]),
     *(

@@ -2,39 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
-from registry.index.addresses import canonical_address
+from registry.index.belief import Belief
 from registry.index.export import ExportPolicy
-from registry.index.gateways import network_of
-from registry.index.guard import GuardPolicy, Hold, HoldReason, RemovalGuard, Witness
+from registry.index.guard import GuardPolicy, Hold, HoldReason
 from registry.index.join import (
     SYSTEM_NAMESPACE,
     Changed,
     Contribution,
     Place,
-    health_of,
     join,
 )
 from registry.index.judgement import BEARING, Judge, keys_of
-from registry.index.lookup import ServiceLookup
 from registry.index.residents import Residents
-from registry.index.store import Difference, FactStore
+from registry.index.store import Difference
 from registry.model.events import Apply, Delete, Init, InitApply, InitDone, SourceEvent
-from registry.model.facts import NETWORK_LABEL, EndpointSlice, Fact, Namespace, Node, Pod, Service, ServiceExport
+from registry.model.facts import NETWORK_LABEL, EndpointSlice, Fact, Namespace, Node, Pod, ServiceExport
 from registry.model.names import ClusterId, Kind, ObjectRef, ServiceKey
 from registry.model.reasons import Reason, reason
 from registry.model.trace import Trace
 
-API_SERVICE = ObjectRef(Kind.SERVICE, "default", "kubernetes")
-"""The API server makes it in the cluster's primary family, which Pods' first addresses have too (KEP-563)."""
-
 SYSTEM_NAMESPACE_REF = ObjectRef(Kind.NAMESPACE, "", SYSTEM_NAMESPACE)
 
 
-class Member:
-    """What one cluster says, and what is believed of it.
+class Member(Belief):
+    """What is believed of one cluster, as it is told: takes in what the cluster says, and judges its lists.
 
     Not to be seen before every required kind was listed once, or it was restored from a snapshot. Without a ``policy``
     of the guard every list is believed at once.
@@ -45,12 +39,9 @@ class Member:
     ) -> None:
         self._cluster = cluster
         self._network = network
-        self._export = export
+        super().__init__(export, policy)
         self._guarded = policy is not None
-        self.facts = FactStore(export.kinds)
-        self.lookup = ServiceLookup()
-        self.guard = RemovalGuard(policy or GuardPolicy())
-        self._judge = Judge(self.facts, self.guard, self._addresses)
+        self._judge = Judge(self.facts, self.guard, self.addresses)
         self._present_network = network
         self._pods_changed = False
         self._began: dict[Kind, float] = {}
@@ -73,11 +64,6 @@ class Member:
     def verified(self) -> bool:
         """Its first list since the start is complete."""
         return self.facts.synced
-
-    def get(self, ref: ObjectRef) -> Fact | None:
-        """The object, also one that is held in doubt. Of a slice, what is held is another thing: see ``slices``."""
-        found = self.facts.get(ref)
-        return self.guard.get(ref) if found is None and self.guard else found
 
     def apply(self, event: SourceEvent, now: float) -> set[ServiceKey]:
         """Take in one event; returns the services that have to be joined anew."""
@@ -121,7 +107,7 @@ class Member:
         if not self._pods_changed:
             return set()
         self._pods_changed = False
-        return self.guard.reconsider(self._witness()) | self._let_go() if self.guard else set()
+        return self.guard.reconsider(self.witness()) | self._let_go() if self.guard else set()
 
     def expire(self, now: float) -> set[ServiceKey]:
         """Let go what was held for its time; returns the services that have to be joined anew."""
@@ -130,11 +116,6 @@ class Member:
     def release(self, holds: Iterable[Hold]) -> set[ServiceKey]:
         """Let these go; returns the services that have to be joined anew."""
         return self.guard.release(holds) | self._let_go()
-
-    def services(self) -> set[ServiceKey]:
-        """Those it has a Service object of, held ones too."""
-        held = {hold.fact.key for hold in self.guard.holds() if isinstance(hold.fact, Service)}
-        return held | {ServiceKey(ref.namespace, ref.name) for ref in self.facts.held(Kind.SERVICE)}
 
     def contribution(
         self, key: ServiceKey, before: Contribution | None = None, trace: Trace | None = None
@@ -158,7 +139,7 @@ class Member:
         return join(
             self._place(),
             service,
-            self._slices(key),
+            self.own_slices(key),
             self.guard.slices(key),
             in_doubt=bool(doubted),
             created=created,
@@ -170,36 +151,12 @@ class Member:
     def _tell_doubts(self, trace: Trace, key: ServiceKey, doubted: Iterable[ObjectRef]) -> None:
         """That the service's slices are in doubt with these objects, each held though a list lacks it."""
         for hold in filter(None, map(self.guard.hold_of, doubted)):
-            for fact in self._slices(key):
+            for fact in self.own_slices(key):
                 trace.about(fact, reason(hold.reason), f"{hold.fact.ref} is what the list lacks")
-
-    def slices(self, key: ServiceKey) -> list[EndpointSlice]:
-        """The slices of the service, and what is held of slices though a list lacks it."""
-        return [*self._slices(key), *self.guard.slices(key)]
-
-    def admitted(self, key: ServiceKey) -> Service | Reason:
-        """The Service if it is in the list, else why it is not."""
-        service = self.get(ObjectRef(Kind.SERVICE, key.namespace, key.name))
-        if not isinstance(service, Service):
-            return self._export.exclusion(key) or Reason.NO_SERVICE
-        if service.external_name:
-            return Reason.EXTERNAL_NAME
-        exported = self.get(ObjectRef(Kind.SERVICE_EXPORT, key.namespace, key.name)) is not None
-        return self._export.refusal(service, exported) or service
 
     def from_snapshot(self, kind: Kind) -> bool:
         """What is held of ``kind`` is from the snapshot: it was not listed since."""
         return self.restored and not self.facts.listed(kind)
-
-    def gateway(self, key: ServiceKey) -> Service | None:
-        """The Service, held ones too, if it is a gateway of a network; whether or not it is exported."""
-        service = self.get(ObjectRef(Kind.SERVICE, key.namespace, key.name))
-        return service if isinstance(service, Service) and service.labels and network_of(service) else None
-
-    def node_of(self, pod: ObjectRef) -> str:
-        """The Node the Pod runs on; empty where that is not known."""
-        found = self.get(pod)
-        return found.node if isinstance(found, Pod) else ""
 
     def node_at(self, address: str) -> str:
         """The Node of the Pods behind Services that have the address; empty where there are none, or on several."""
@@ -208,29 +165,6 @@ class Member:
             self._residents = Residents(slices)
         return self._residents.node_at(address)
 
-    @property
-    def family(self) -> str:
-        """Of which family its Pods' first addresses are, as of its Service ``default/kubernetes``; empty: not known."""
-        service = self.get(API_SERVICE)
-        return service.ip_families[0] if isinstance(service, Service) and service.ip_families else ""
-
-    def effective(self) -> Mapping[Kind, Sequence[Fact]]:
-        """All that counts, held objects too: what a snapshot has to remember."""
-        others: dict[ObjectRef, Fact] = {}
-        """Those of which something is held."""
-        for hold in self.guard.holds():
-            ref = hold.fact.ref
-            present = others.get(ref) or self.facts.get(ref)
-            if isinstance(hold.fact, EndpointSlice) and isinstance(present, EndpointSlice):
-                others[ref] = replace(present, endpoints=(*present.endpoints, *hold.fact.endpoints))
-            else:
-                others[ref] = present or hold.fact
-        found = {kind: tuple(self.facts.held(kind).facts()) for kind in Kind}
-        for kind in {ref.kind for ref in others}:
-            rest = [fact for fact in found[kind] if fact.ref not in others]
-            found[kind] = (*rest, *[fact for ref, fact in others.items() if ref.kind is kind])
-        return found
-
     def _place(self) -> Place:
         """Where its endpoints are now. While nothing is in doubt its objects are found without a detour: there are two
         look-ups for every endpoint."""
@@ -238,10 +172,6 @@ class Member:
             return Place(self._cluster, self._present_network, self.get, self.get)
         pods, nodes = self.facts.held(Kind.POD), self.facts.held(Kind.NODE)
         return Place(self._cluster, self._present_network, pods.find, nodes.find)
-
-    def _slices(self, key: ServiceKey) -> list[EndpointSlice]:
-        found = map(self.facts.get, self.lookup.slices(key))
-        return [each for each in found if isinstance(each, EndpointSlice)]
 
     def _touched(self, differences: Iterable[Difference]) -> set[ServiceKey]:
         touched: set[ServiceKey] = set()
@@ -302,14 +232,14 @@ class Member:
         guarded = self._guarded and self.shown
         lost = [each for each in differences if each.old is not None] if guarded else []
         keys = keys_of(lost) if kind in BEARING else set()
-        before = {key: self._addresses(key) for key in keys}
-        objects, total = len(self.facts.held(kind)), self._total() if keys else 0
+        before = {key: self.addresses(key) for key in keys}
+        objects, total = len(self.facts.held(kind)), self.total() if keys else 0
         self.facts.swap(kind)
         touched = self._touched(differences)
         if not guarded:
             return touched
         if self.guard:
-            touched |= self.guard.reappeared(self.facts.get, self._slices)
+            touched |= self.guard.reappeared(self.facts.get, self.own_slices)
         if lost and not self.verified:
             self._judge.hold_all(lost, HoldReason.UNVERIFIED, now)
         elif lost and kind in BEARING:
@@ -321,8 +251,8 @@ class Member:
             if not was_verified:
                 touched |= self._verify(now)
             if not done.retold:
-                touched |= self.guard.confirmed(kind, self._witness(), self._began[kind])
-            touched |= self.guard.reconsider(self._witness())
+                touched |= self.guard.confirmed(kind, self.witness(), self._began[kind])
+            touched |= self.guard.reconsider(self.witness())
         return touched | self._set_network() if kind is Kind.NAMESPACE else touched
 
     def _verify(self, now: float) -> set[ServiceKey]:
@@ -330,8 +260,8 @@ class Member:
         unverified = self.guard.unverified()
         lost = [Difference(hold.fact, None) for hold in unverified]
         bearing = [each for each in lost if _kind(each) in BEARING]
-        before = {key: self._addresses(key) for key in keys_of(bearing)}
-        total = self._total()
+        before = {key: self.addresses(key) for key in keys_of(bearing)}
+        total = self.total()
         touched = self.guard.release(unverified)
         self._judge.endpoints(bearing, before, total, rewound=False, now=now)
         for kind in {_kind(each) for each in lost} - BEARING:
@@ -339,25 +269,6 @@ class Member:
             present = len(self.facts.held(kind))
             self._judge.objects(gone, present + len(gone), present, rewound=False, now=now)
         return touched
-
-    def _addresses(self, key: ServiceKey) -> set[str]:
-        """The endpoints the service has here, held ones too."""
-        if isinstance(self.admitted(key), Reason):
-            return set()
-        found = {
-            canonical_address(endpoint.address)
-            for fact in self.slices(key)
-            for endpoint in fact.endpoints
-            if health_of(endpoint) is not None
-        }
-        return {address for address in found if address is not None}
-
-    def _total(self) -> int:
-        """How many endpoints the cluster has."""
-        return sum(len(self._addresses(key)) for key in self.services())
-
-    def _witness(self) -> Witness:
-        return Witness(self.facts.get, self.guard.get, has_pods=bool(self.facts.held(Kind.POD)))
 
 
 def _kind(difference: Difference) -> Kind:
