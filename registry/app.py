@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -16,51 +15,35 @@ from registry.companions import Memory, Standings
 from registry.config import ClusterConfig, Config, parse_address
 from registry.conflict_log import log_conflicts
 from registry.errors import StartError
-from registry.index import HeldObjects, HeldService, Index, Refused
+from registry.index import Index
 from registry.liveness.damping import Damping
 from registry.liveness.watch import LivenessWatch
-from registry.membership.following import Admit, Companion, Held, Opened
+from registry.membership.following import Companion
 from registry.membership.members import Members
+from registry.membership.opening import Opener
 from registry.membership.places import absence_policy, places
 from registry.membership.remembered import RememberedMembers
-from registry.membership.spec import Connection, Manifests
-from registry.model.facts import Service
 from registry.model.gateways import Gateways
-from registry.model.names import ClusterId, Kind, ObjectRef, ServiceKey
-from registry.model.services import ChangeSet, MergedService
+from registry.model.names import ClusterId, Kind
+from registry.model.services import ChangeSet
 from registry.networks import Networks
 from registry.pipeline import Observer, Pipeline
 from registry.protos import registry_pb2 as pb
+from registry.reporting import Reporting
 from registry.rpc.server import ListenError, RpcServer
 from registry.rpc.tls import ServerTls, TlsError
-from registry.servers.ads import ClientStatus, XdsServer
-from registry.servers.explanation import Explanation, MemberHealth
+from registry.servers.ads import XdsServer
 from registry.servers.health import HealthServer
 from registry.servers.http import HttpServer
 from registry.servers.lookup import LookupServer
 from registry.servers.publisher import Publisher
 from registry.servers.reflection import ReflectionServer
-from registry.servers.reports import (
-    ClusterReport,
-    HeldObjectsReport,
-    HeldReport,
-    MembershipReport,
-    NetworkReport,
-    SnapshotReport,
-)
-from registry.sources.kubernetes.client import connector
-from registry.sources.kubernetes.kubeconfig import Kubeconfig
-from registry.sources.kubernetes.reflector import Connect, KubernetesSource
-from registry.sources.manifests import ManifestsSource
 from registry.telemetry import Metrics
 from registry.views.lookup import place_of_client, who_is_client
 from registry.views.names import Names
 from registry.views.place import Place, Who, place_of, who_of
-from registry.views.policy import ResolvedPolicy
 from registry.whereabouts import Whereabouts, is_lost
-from registry.writers.export_conditions import ExportConditionWriter
-from registry.writers.fleet import WriterFleet
-from registry.writers.service_entries import ServiceEntryWriter
+from registry.writing import Writing
 from registry.xds.session import SessionOptions
 from registry.xds.status import Node
 from registry.xds.store import ResourceStore
@@ -113,9 +96,14 @@ class Registry:
         self._health = HealthServer(services)
         services = (*services, self._health.service())
         self._services = (*services, *ReflectionServer(services).services())
-        self._writers = WriterFleet(self._make_writer)
-        self._export_writers: dict[ClusterId, ExportConditionWriter] = {}
-        self._conditions = WriterFleet(self._make_export_writer)
+        self._writing = Writing(
+            self._index,
+            self._publisher,
+            self._names,
+            self._export,
+            ready=self._may_write,
+            recognize=self._recognize,
+        )
         self._memory = self._make_memory()
         self._pipeline = self._make_pipeline()
         self._networks = Networks(self._pipeline)
@@ -124,8 +112,8 @@ class Registry:
         self._standings = Standings(self._watch, self._index, lambda: self._members, probe)
         companions: list[Companion] = [self._standings]
         companions += [self._memory] if self._memory is not None else []
-        companions += [self._writers] if config.service_entries.write else []
-        companions += [self._conditions] if config.exported.write_conditions else []
+        companions += [self._writing.entries] if config.service_entries.write else []
+        companions += [self._writing.conditions] if config.exported.write_conditions else []
         providers = places(config, config.clusters if flags is None else flags, file)
         if self._memory is not None:
             origin = f"snapshot {config.snapshot.file}"
@@ -139,9 +127,26 @@ class Registry:
             )
             providers.append(remembered)
         self._members = Members(
-            providers, self._pipeline, self._open_member, companions, settle_seconds=config.guard.settle_seconds
+            providers,
+            self._pipeline,
+            Opener(self._export.kinds, config.exec_seconds, config.follow.options()),
+            companions,
+            settle_seconds=config.guard.settle_seconds,
         )
         self._serving = False
+        self.reports = Reporting(
+            index=self._index,
+            pipeline=self._pipeline,
+            members=self._members,
+            publisher=self._publisher,
+            xds=self._xds,
+            whereabouts=self._whereabouts,
+            reach=self._networks,
+            memory=self._memory,
+            entries=self._writing.entries,
+            conditions=self._writing.conditions,
+            serving=lambda: self._serving,
+        )
         self._stack = AsyncExitStack()
         self.grpc_address = ""
         self.http_address = ""
@@ -160,12 +165,11 @@ class Registry:
                 raise StartError(f"gRPC cannot listen on {error}; choose another address with --grpc") from error
             stack.push_async_callback(grpc.stop, GRACE_SECONDS)
             address = parse_address(self._config.listen.http)
-            http = HttpServer(self, self._names, self._metrics.exposition, address.host, address.port)
+            http = HttpServer(self.reports, self._names, self._metrics.exposition, address.host, address.port)
             self.http_address = await http.start()
             stack.push_async_callback(http.stop)
-            self._metrics.observe(self)
-            stack.push_async_callback(self._writers.stop)
-            stack.push_async_callback(self._conditions.stop)
+            self._metrics.observe(self.reports)
+            stack.push_async_callback(self._writing.stop)
             if self._memory is not None:
                 self._standings.remembered = await self._memory.start()
                 stack.push_async_callback(self._memory.stop)
@@ -178,94 +182,6 @@ class Registry:
     async def stop(self) -> None:
         """Stop following, finish what is being answered, close."""
         await self._stack.aclose()
-
-    def ready(self) -> bool:
-        return self._serving
-
-    def clusters(self) -> Sequence[ClusterReport]:
-        return [self._cluster_report(cluster) for cluster in self._members.clusters()]
-
-    def membership(self) -> MembershipReport:
-        refused = [(each.name, each.origin, each.reason, each.message) for each in self._members.hearing.refused]
-        troubles = [(origin, each.reason, each.message) for origin, each in self._members.hearing.troubles.items()]
-        snapshot = self.snapshot()
-        if snapshot is not None and snapshot.problem:
-            troubles.append((f"snapshot {snapshot.path}", "SnapshotNotWritten", snapshot.problem))
-        return MembershipReport(refused, troubles)
-
-    def held(self) -> Sequence[HeldReport]:
-        return [_held_report(each) for each in self._index.held()]
-
-    def held_objects(self) -> Sequence[HeldObjectsReport]:
-        return [_held_objects_report(each) for each in self._index.held_objects()]
-
-    def release(
-        self, cluster: ClusterId | None, service: ServiceKey | None
-    ) -> Sequence[HeldReport | HeldObjectsReport]:
-        return [
-            _held_report(each) if isinstance(each, HeldService) else _held_objects_report(each)
-            for each in self._pipeline.release(cluster, service)
-        ]
-
-    def release_member(self, cluster: ClusterId) -> bool:
-        return self._members.release(cluster)
-
-    def snapshot(self) -> SnapshotReport | None:
-        return self._memory.report() if self._memory is not None else None
-
-    def services(self) -> Sequence[MergedService]:
-        return self._index.services()
-
-    def service(self, key: ServiceKey) -> MergedService | None:
-        return self._index.get(key)
-
-    def refused(self) -> Sequence[Refused]:
-        return self._index.refused()
-
-    def networks(self) -> Sequence[NetworkReport]:
-        return self._networks.report()
-
-    def policy(self, service: MergedService) -> ResolvedPolicy:
-        return self._publisher.policy(service)
-
-    def family(self, cluster: ClusterId) -> str:
-        return self._index.family(cluster)
-
-    def policy_problems(self) -> Mapping[ServiceKey, Sequence[str]]:
-        return self._publisher.problems()
-
-    def explain(self, key: ServiceKey, client: str | None) -> Explanation:
-        found = self._xds.find(client) if client is not None else None
-        if client is not None and found is None:
-            raise LookupError(f"no client {client!r} is connected: `mesh-registry get clients` lists those that are")
-        explained = self._index.explain(key)
-        service = explained.service
-        now = asyncio.get_running_loop().time()
-        members: dict[ClusterId, MemberHealth] = {}
-        for cluster in self._members.clusters():
-            source = self._members.source(cluster)
-            at = source.heard_at if source is not None else None
-            heard = None if at is None else max(0.0, now - at)
-            conditions = self._pipeline.conditions.of(cluster)
-            members[cluster] = MemberHealth(heard, self._pipeline.statuses[cluster], conditions)
-        return Explanation(
-            explained,
-            self._publisher.policy(service) if service is not None else ResolvedPolicy(),
-            self._publisher.gateways,
-            members,
-            [(name, reason, message) for name, _, reason, message in self.membership().refused],
-            found,
-            self._node_from(found[0]) if found is not None else "",
-        )
-
-    def _node_from(self, client: ClientStatus) -> str:
-        node, place = client.node, client.group
-        if node.metadata.get("NODE_NAME"):
-            return "NODE_NAME"
-        return self._whereabouts.origin(place, who_of(node.metadata, node.id)) if isinstance(place, Place) else ""
-
-    def clients(self) -> Sequence[ClientStatus]:
-        return self._xds.clients()
 
     def _open(self) -> None:
         """Every cluster is accounted for: answer clients."""
@@ -302,7 +218,7 @@ class Registry:
         coalesce = self._config.coalesce
         memory = self._memory
         kinds = (Kind.SERVICE, Kind.SERVICE_EXPORT) if self._config.exported.write_conditions else ()
-        observers: dict[Kind, Observer] = dict.fromkeys(kinds, self._tell_export_writer)
+        observers: dict[Kind, Observer] = dict.fromkeys(kinds, self._writing.told)
         observers |= dict.fromkeys((Kind.POD, Kind.ENDPOINT_SLICE), self._whereabouts.told)
         return Pipeline(
             self._index,
@@ -312,8 +228,7 @@ class Registry:
                 self._publisher.publish,
                 self._look_at_networks,
                 self._lookup.publish,
-                self._writers.publish,
-                self._conditions.publish,
+                self._writing.publish,
                 log_conflicts,
                 *([memory.publish] if memory is not None else []),
             ],
@@ -331,8 +246,7 @@ class Registry:
 
     def _look_again(self) -> None:
         """A list was completed, or there is another namespace."""
-        self._writers.look_again()
-        self._conditions.look_again()
+        self._writing.look_again()
         self._watch.look_soon()
         self._whereabouts.listed()
         if not self._store.complete:  # what was listed is published by then
@@ -356,63 +270,6 @@ class Registry:
 
     def _damping(self, cluster: ClusterId) -> Damping:
         return self._watch.damping(cluster)
-
-    def _open_member(self, cluster: ClusterId, origin: str, connection: Connection, admit: Admit, held: Held) -> Opened:
-        """What follows a member that is reached so."""
-        if isinstance(connection, Manifests):
-            return Opened(ManifestsSource(cluster, Path(connection.folder)), None)
-        kubeconfig = connection if isinstance(connection, Kubeconfig) else None
-        connect = connector(kubeconfig, f"cluster {cluster} ({origin})", self._config.exec_seconds)
-        source = KubernetesSource(
-            cluster,
-            kubeconfig.server if kubeconfig else "in-cluster",
-            connect,
-            random=random.random,
-            kinds=self._export.kinds,
-            admit=admit,
-            held=held,
-            options=self._config.follow.options(),
-        )
-        return Opened(source, connect)
-
-    def _make_writer(self, cluster: ClusterId, connect: Connect) -> ServiceEntryWriter:
-        return ServiceEntryWriter(
-            cluster,
-            connect,
-            services=self._index.services,
-            get=self._index.get,
-            namespaces=lambda: self._index.namespaces(cluster),
-            ready=self._may_write,
-            names=self._names,
-            policy=lambda service: self._publisher.policy(service).policy,
-            family=lambda: self._index.family(cluster),
-            random=random.random,
-            admit=partial(self._members.recognize, cluster),
-        )
-
-    def _make_export_writer(self, cluster: ClusterId, connect: Connect) -> ExportConditionWriter:
-        def service(key: ServiceKey) -> Service | None:
-            found = self._index.held_facts(cluster, Kind.SERVICE).get(ObjectRef(Kind.SERVICE, *key))
-            return found if isinstance(found, Service) else None
-
-        writer = self._export_writers[cluster] = ExportConditionWriter(
-            cluster,
-            connect,
-            exports=lambda: self._index.held_facts(cluster, Kind.SERVICE_EXPORT),
-            service=service,
-            get=self._index.get,
-            excluded=self._export.excludes,
-            ready=self._may_write,
-            now=time.time,
-            random=random.random,
-            admit=partial(self._members.recognize, cluster),
-        )
-        return writer
-
-    def _tell_export_writer(self, cluster: ClusterId, ref: ObjectRef) -> None:
-        writer = self._export_writers.get(cluster)
-        if writer is not None and self._conditions.status(cluster) is not None:
-            writer.told(ServiceKey(ref.namespace, ref.name))
 
     def _group(self, node: Node, kind: ResourceType) -> Hashable:
         """Who is shown the same: of assignments clients of one place, of all else everybody."""
@@ -441,42 +298,12 @@ class Registry:
         self._xds.regroup(is_lost)
         self._lookup.regroup(is_lost)
 
+    def _recognize(self, cluster: ClusterId, uid: str) -> str | None:
+        return self._members.recognize(cluster, uid)
+
     def _may_write(self) -> bool:
         """Every member is known, and what it listed is in the merged list, so that no entry is written too short."""
         clusters = self._members.clusters()
         return self._members.known and all(
             self._index.merged(each) or self._members.duplicate(each) for each in clusters
         )
-
-    def _cluster_report(self, cluster: ClusterId) -> ClusterReport:
-        source, spec = self._members.source(cluster), self._members.spec(cluster)
-        return ClusterReport(
-            cluster=cluster,
-            origin=source.origin if source is not None else spec.origin,
-            network=spec.network,
-            status=self._pipeline.statuses[cluster],
-            standing=self._index.standing(cluster),
-            conditions=self._pipeline.conditions.of(cluster),
-            named_by=spec.origin,
-            objects=self._index.objects(cluster),
-            writer=self._writers.status(cluster),
-            export_writer=self._conditions.status(cluster),
-            drifted=source.drifted if source is not None else 0,
-        )
-
-
-def _held_report(held: HeldService) -> HeldReport:
-    since, until = _on_peoples_clocks(held)
-    return HeldReport(held.cluster, held.key, held.reason, since, until, held.endpoints)
-
-
-def _held_objects_report(held: HeldObjects) -> HeldObjectsReport:
-    since, until = _on_peoples_clocks(held)
-    names = tuple(sorted("/".join(filter(None, (ref.namespace, ref.name))) for ref in held.refs))
-    return HeldObjectsReport(held.cluster, held.kind, held.reason, since, until, names)
-
-
-def _on_peoples_clocks(held: HeldService | HeldObjects) -> tuple[float, float | None]:
-    """Since when and until when it is held, which the index tells on the monotonic clock."""
-    offset = time.time() - asyncio.get_running_loop().time()
-    return held.since + offset, None if held.until is None else held.until + offset

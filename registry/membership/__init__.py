@@ -9,6 +9,7 @@
 ``hearing``    what the places say, united
 ``members``    starts, replaces and stops what follows each member
 ``following``  the source of one member, and the seams to what is around it
+``opening``    the source for a way to reach a member
 ``looking``    folders and files, looked at when something changed
 ``configured`` members of the flags and of the configuration file
 ``folder``     members of a folder of kubeconfigs

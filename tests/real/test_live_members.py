@@ -86,6 +86,7 @@ async def test_folder_of_kubeconfigs(planes: Planes, tmp_path: Path) -> None:
             lambda: not_current(registry, "a", "IdentityRefused"), "a credential for another cluster is refused"
         )
         (folder / "again.yaml").unlink()
+        await until(lambda: named(registry, "a", "beta"), "one file is removed, and then another one")
         client.ask(*B)
         (folder / "beta.yaml").unlink()
         await has(client, A)

@@ -72,7 +72,7 @@ async def test_file_without_sense_is_said_and_taken_up_when_it_is_mended(folder:
     async with fleet(of_folder(folder)) as on:
         await on.members_are(a="Failing KubeconfigInvalid")
         assert "line 2" in on.report("a").status.message
-        (refused,) = on.registry.membership().refused
+        (refused,) = on.registry.reports.membership().refused
         assert refused[0] == "b c"
         assert refused[2] == "NameInvalid"
         replace_file(folder / "a", config_of(a))
@@ -93,15 +93,15 @@ async def test_half_written_kubeconfig_and_a_folder_that_is_gone_remove_nobody(
         await on.current("a", is_=True)
         away = folder.with_name("away")
         folder.rename(away)
-        await until(lambda: on.registry.membership().troubles, "the folder is missed")
-        ((origin, reason, message),) = on.registry.membership().troubles
+        await until(lambda: on.registry.reports.membership().troubles, "the folder is missed")
+        ((origin, reason, message),) = on.registry.reports.membership().troubles
         assert (origin, reason) == (f"folder {folder}", "FolderUnreadable")
         assert "its members stay" in message
         folder.mkdir()
-        await until(lambda: "empty" in on.registry.membership().troubles[0][2], "an empty one is no better")
+        await until(lambda: "empty" in on.registry.reports.membership().troubles[0][2], "an empty one is no better")
         folder.rmdir()
         away.rename(folder)
-        await until(lambda: not on.registry.membership().troubles, "it is back")
+        await until(lambda: not on.registry.reports.membership().troubles, "it is back")
         assert on.states() == {"a": "Synced", "b": "Synced"}
         assert len(on.client.responses) == 1
 
@@ -133,13 +133,13 @@ async def test_folder_that_lost_most_of_its_files_removes_nobody_until_that_stay
         (folder / "b").rename(folder / ".b")
         (folder / "c").rename(folder / ".c")
         await unnamed(on, "b", "c")
-        ((origin, reason, message),) = on.registry.membership().troubles
+        ((origin, reason, message),) = on.registry.reports.membership().troubles
         assert (origin, reason) == (f"folder {folder}", "MembersMissing")
         assert "2 of its 3 members are named no more (b, c)" in message
         (folder / ".b").rename(folder / "b")
         (folder / ".c").rename(folder / "c")
         await unnamed(on)
-        assert not on.registry.membership().troubles
+        assert not on.registry.reports.membership().troubles
         assert on.states() == dict.fromkeys("abc", "Synced")
         assert not on.client.removals
         on.client.ask(B1, C1)
@@ -163,7 +163,7 @@ async def test_folder_that_is_empty_at_the_start_drops_no_member_of_the_snapshot
         await on.has(A1, A2, B1)
         await unnamed(on, "a", "b", reason="NotNamedYet")
         assert set(on.states().values()) == {"Failing NotNamedYet"}
-        assert {each[1] for each in on.registry.membership().troubles} == {"MembersMissing", "NobodyNamed"}
+        assert {each[1] for each in on.registry.reports.membership().troubles} == {"MembersMissing", "NobodyNamed"}
         verified = on.condition("a", ConditionType.VERIFIED)
         assert verified is not None
         assert verified.condition.reason == "FromSnapshot"
@@ -178,7 +178,7 @@ async def test_folder_that_is_empty_at_the_start_drops_no_member_of_the_snapshot
             assert (await answer.json())["members"] == ["b"]
         await on.has(A1, A2)
         await on.members_are(a="Synced")
-        assert not on.registry.membership().troubles
+        assert not on.registry.reports.membership().troubles
         assert not on.client.wrong
 
 
@@ -233,20 +233,22 @@ async def test_configuration_file_is_followed_and_says_what_needs_a_restart(
         for bad, said in (("clusters: [", ":2: "), ("", "says nothing"), (one + "- {nam: c}\n", ":4: clusters[1]")):
             path.write_text(bad)
             await until(
-                lambda said=said: any(said in each[2] for each in on.registry.membership().troubles),
+                lambda said=said: any(said in each[2] for each in on.registry.reports.membership().troubles),
                 f"{said!r} is said",
             )
-            ((_, reason, message),) = on.registry.membership().troubles
+            ((_, reason, message),) = on.registry.reports.membership().troubles
             assert reason == "ConfigurationInvalid"
             assert str(path) in message
         assert on.states() == {"a": "Synced", "b": "Synced"}
         replace_file(path, one + "- {name: b, kubeconfig: b}\ndomain: example.org\n")
-        await until(lambda: "domain changed" in str(on.registry.membership().troubles), "a restart is asked for")
+        await until(
+            lambda: "domain changed" in str(on.registry.reports.membership().troubles), "a restart is asked for"
+        )
         await until(lambda: not on.report("b").network, "the rest took effect")
         on.client.ask(A1, A2)
         replace_file(path, one.replace("- {name: a, kubeconfig: a}", "- {name: b, kubeconfig: b}"))
         await on.has(B1)
-        await until(lambda: not on.registry.membership().troubles, "nothing is wrong any more")
+        await until(lambda: not on.registry.reports.membership().troubles, "nothing is wrong any more")
         assert not on.client.wrong
 
 
@@ -263,9 +265,9 @@ async def test_half_of_a_configuration_file_removes_nobody(tmp_path: Path, a: Fa
             path.write_text(whole[:cut])
             await asyncio.sleep(0.05)
         path.write_text(whole[: whole.index("\n- {name: b")])
-        await until(lambda: "lacks b" in str(on.registry.membership().troubles), "that it breaks off is said")
+        await until(lambda: "lacks b" in str(on.registry.reports.membership().troubles), "that it breaks off is said")
         path.write_text(whole)
-        await until(lambda: not on.registry.membership().troubles, "it is whole again")
+        await until(lambda: not on.registry.reports.membership().troubles, "it is whole again")
         assert on.states() == {"a": "Synced", "b": "Synced"}
         assert len(on.client.responses) == 1
         path.write_text("clusters:\n- {name: a, kubeconfig: a}\n")
@@ -288,11 +290,11 @@ async def test_configuration_file_that_lost_most_clusters_at_the_end_of_a_line_r
             await on.has(A1, A2, B1, C1)
             path.write_text("\n".join([*lines[:2], ""]))
             await unnamed(on, "b", "c")
-            ((origin, reason, _),) = on.registry.membership().troubles
+            ((origin, reason, _),) = on.registry.reports.membership().troubles
             assert (origin, reason) == (f"file {path}", "MembersMissing")
             path.write_text("\n".join(lines))
             await unnamed(on)
-            assert not on.registry.membership().troubles
+            assert not on.registry.reports.membership().troubles
             assert len(on.client.responses) == 1
             on.client.ask(C1)
             path.write_text("\n".join([*lines[:3], ""]))
@@ -311,14 +313,14 @@ async def test_name_in_two_places_counts_in_the_first_and_moves_over_when_that_g
     loaded = load(path)
     async with fleet(loaded, file=(path, loaded)) as on:
         await on.has(A1, A2)
-        await until(lambda: on.registry.membership().refused, "the second is refused")
-        ((name, origin, reason, message),) = on.registry.membership().refused
+        await until(lambda: on.registry.reports.membership().refused, "the second is refused")
+        ((name, origin, reason, message),) = on.registry.reports.membership().refused
         assert (name, origin, reason) == ("a", f"folder {folder} (a)", "NameTaken")
         assert f"file {path} has a cluster of this name already" in message
         replace_file(path, head + "clusters: []\n")
         await until(lambda: on.report("a").named_by.startswith("folder"), "the folder's counts now")
         await until(lambda: a.seen[-1].authorization == "Bearer secret", "with its credentials")
-        assert not on.registry.membership().refused
+        assert not on.registry.reports.membership().refused
         assert len(on.client.responses) == 1
 
 
@@ -391,7 +393,7 @@ async def test_a_member_that_is_refused_is_explained_as_such(folder: Path, a: Fa
         await on.has(A1, A2)
         (folder / "again").write_text(config_of(a, "other"))
         await on.members_are(a="Synced", again="Failing IdentityRefused")
-        told = on.registry.explain(next(each.key for each in on.registry.services()), None)
+        told = on.registry.reports.explain(next(each.key for each in on.registry.reports.services()), None)
         document: Any = explanation_document(told, Names())
         reasons = {each["name"]: each["reason"] for each in document["clusters"]}
         assert reasons == {"a": None, "again": "ClusterRefused"}

@@ -294,7 +294,7 @@ async def test_registry_follows_the_clusters_of_secrets(tmp_path: Path) -> None:
             await on.has(A1)
             home.refuse = 403
             home.cut()
-            await until(lambda: on.registry.membership().troubles, "the home cluster's refusal is said")
+            await until(lambda: on.registry.reports.membership().troubles, "the home cluster's refusal is said")
             assert on.states() == {"a": "Synced"}
             assert not on.client.wrong
             assert not mark.exists()
@@ -340,6 +340,6 @@ async def test_registry_whose_home_cluster_cannot_be_reached_serves_all_the_same
     home = FakeSecrets()
     home.url = X
     async with running(home, tmp_path) as on:
-        await until(on.registry.ready, "it is ready")
-        ((origin, reason, _),) = on.registry.membership().troubles
+        await until(on.registry.reports.ready, "it is ready")
+        ((origin, reason, _),) = on.registry.reports.membership().troubles
         assert (origin, reason) == (f"Secrets in istio-system of kubeconfig {tmp_path / 'home'}", "Unreachable")

@@ -53,13 +53,13 @@ class Fleet:
 
     def report(self, name: str) -> ClusterReport:
         """How a member is doing; fails when it is none."""
-        return next(each for each in self.registry.clusters() if each.cluster == name)
+        return next(each for each in self.registry.reports.clusters() if each.cluster == name)
 
     def states(self) -> dict[str, str]:
         """Member -> its state and reason."""
         return {
             str(each.cluster): " ".join(filter(None, (each.status.state, each.status.reason)))
-            for each in self.registry.clusters()
+            for each in self.registry.reports.clusters()
         }
 
     def condition(self, name: str, kind: ConditionType) -> Dated | None:
@@ -67,7 +67,7 @@ class Fleet:
 
     def clusters_of(self) -> dict[str, ClusterId]:
         """Address -> the member that has it, in the merged list."""
-        service = self.registry.service(ECHO)
+        service = self.registry.reports.service(ECHO)
         return {endpoint.address: endpoint.cluster for endpoint in service.endpoints} if service else {}
 
     async def has(self, *addresses: str) -> None:
