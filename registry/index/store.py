@@ -23,6 +23,7 @@ class _Listing:
 
     Most of a relist is as before, so nothing is kept of that but a number. What changes while the list comes is in
     ``fresh``; so an object that is held in the end and is not in there was held all along, and its identity its own.
+    What is not held any more is forgotten here, so that two numbers tell that a list has all that is held.
     """
 
     __slots__ = ("fresh", "same")
@@ -34,6 +35,10 @@ class _Listing:
     def has(self, held: Fact) -> bool:
         """Whether the list has the object that is held."""
         return id(held) in self.same or held.ref in self.fresh
+
+    def brings_nothing(self, held: Objects) -> bool:
+        """The list has what is held, and nothing else."""
+        return not self.fresh and len(self.same) == len(held)
 
 
 class FactStore:
@@ -75,6 +80,7 @@ class FactStore:
                 ref = fact.ref
                 if ref.kind in self._lists:
                     self._lists[ref.kind].fresh[ref] = fact
+                    self._lists[ref.kind].same.discard(id(self._held[ref.kind].find(ref)))
                 yield from self._put(ref, fact)
             case InitApply(fact):
                 self.take(fact)
@@ -90,6 +96,7 @@ class FactStore:
             case Delete(ref):
                 if ref.kind in self._lists:
                     self._lists[ref.kind].fresh.pop(ref, None)
+                    self._lists[ref.kind].same.discard(id(self._held[ref.kind].find(ref)))
                 yield from self._put(ref, None)
 
     def take(self, fact: Fact) -> None:
@@ -106,6 +113,8 @@ class FactStore:
     def compare(self, kind: Kind) -> list[Difference]:
         """What ``swap`` would change."""
         held, listing = self._held[kind], self._list_of(kind)
+        if listing.brings_nothing(held):
+            return []
         fresh, same = listing.fresh, listing.same
         differences = [
             Difference(old, new)
@@ -120,12 +129,13 @@ class FactStore:
     def swap(self, kind: Kind) -> None:
         """The list in progress is complete: what it lacks goes, what it has anew comes."""
         held, listing = self._held[kind], self._list_of(kind)
-        for old in [old for old in held.facts() if not listing.has(old)]:
-            del held[old.ref]
-        if held:
-            held.update(listing.fresh)
-        else:
-            self._held[kind] = listing.fresh
+        if not listing.brings_nothing(held):
+            for old in [old for old in held.facts() if not listing.has(old)]:
+                del held[old.ref]
+            if held:
+                held.update(listing.fresh)
+            else:
+                self._held[kind] = listing.fresh
         del self._lists[kind]
         self._listed.add(kind)
 
