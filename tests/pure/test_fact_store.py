@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from registry.index.store import FactStore
-from registry.model.events import Apply, Delete, Init, InitApply, InitDone, InitKeep
+from registry.model.events import Apply, Delete, Init, InitApply, InitDone, InitKeep, SourceEvent
 from registry.model.facts import Fact, Pod
 from registry.model.names import Kind, ObjectRef
 
@@ -22,6 +23,7 @@ events = st.one_of(
 )
 
 
+@settings(max_examples=400)
 @given(st.lists(events, max_size=30))
 def test_list_and_what_is_told_while_it_comes_are_what_two_dicts_would_have(walk: list[object]) -> None:
     store, held, coming = FactStore(), dict[ObjectRef, Fact](), None
@@ -49,3 +51,18 @@ def test_list_and_what_is_told_while_it_comes_are_what_two_dicts_would_have(walk
         assert {ref: each.old for ref, each in changed.items()} == {
             ref: before.get(ref) for ref in before | held if before.get(ref) != held.get(ref)
         }
+
+
+@pytest.mark.parametrize(
+    "meanwhile",
+    [
+        [Delete(Pod("shop", "a").ref)],
+        [Apply(Pod("shop", "a", resource_version="2")), InitApply(Pod("shop", "a", resource_version="2"))],
+    ],
+)
+def test_list_that_lacks_as_many_as_went_meanwhile_is_not_what_is_held(meanwhile: list[SourceEvent]) -> None:
+    store = FactStore()
+    a, b = (Pod("shop", name, resource_version="1") for name in "ab")
+    for event in (Apply(a), Apply(b), Init(Kind.POD), InitApply(a), *meanwhile, InitDone(Kind.POD)):
+        list(store.apply(event))
+    assert b.ref not in store.held(Kind.POD)
