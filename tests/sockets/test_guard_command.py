@@ -175,3 +175,37 @@ async def test_a_page_in_an_operators_browser_lets_nothing_go(
     async with aiohttp.ClientSession() as session, session.post(url, data='{"all": true}', headers=headers) as response:
         assert response.status == status
     assert await forgetful.addresses(ECHO) == set(ADDRESSES)
+
+
+async def test_members_that_nobody_names_any_more_are_shown_and_removed_by_hand(tmp_path: Path) -> None:
+    folder = tmp_path / "kubeconfigs"
+    folder.mkdir()
+    for name in "abc":
+        (folder / name).write_text(kubeconfig("http://127.0.0.1:1"))
+
+    async def members() -> list[str]:
+        return [each["name"] for each in (await it.get("/api/v1/clusters"))["clusters"]]
+
+    async def in_doubt() -> bool:
+        return [each["cluster"] for each in (await it.get("/api/v1/guard"))["members"]] == ["b", "c"]
+
+    async with RunningRegistry(tmp_path, f"--kubeconfig-dir={folder}") as it:
+        assert await members() == ["a", "b", "c"]
+        (folder / "b").rename(folder / ".b")
+        (folder / "c").rename(folder / ".c")
+        await until(in_doubt, "it is noticed that two of three are gone")
+        shown = it.command("guard", "list", "--server", it.http).stdout
+        assert "MEMBER" in shown
+        assert "NamedNoMore" in shown
+        assert f"folder {folder} names it no more" in shown
+        everything = it.command("guard", "release", "--all", "--server", it.http)
+        assert everything.stdout == "nothing of that is held\n", "members go by their names only"
+        done = it.command("guard", "release", "--cluster", "b", "--server", it.http)
+        assert (done.returncode, done.stdout) == (0, "b: no member any more\n")
+
+        async def gone() -> bool:
+            return await members() == ["a", "c"]
+
+        await until(gone, "b is gone")
+        again = it.command("guard", "release", "--cluster", "b", "--server", it.http)
+        assert again.stdout == "nothing of that is held\n"
