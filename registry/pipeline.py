@@ -94,6 +94,8 @@ class Pipeline:
         self._relist: dict[ClusterId, Relist] = {}
         self._counted: dict[ClusterId, Counter] = {}
         self._doubts_timer: Timer | None = None
+        self._doubts_told: dict[ClusterId, int] = {}
+        """After how many changes of what is held of a cluster it was told last."""
 
     def add_cluster(self, cluster: ClusterId, network: str, relist: Relist = _never) -> None:
         """Expect events of ``cluster``, whose endpoints are on ``network``. ``relist`` asks for new lists of it."""
@@ -106,6 +108,7 @@ class Pipeline:
         """The operator took the cluster out: what it said is gone at once."""
         self._index.remove_cluster(cluster)
         del self._statuses[cluster], self._relist[cluster], self._counted[cluster]
+        self._doubts_told.pop(cluster, None)
         self.conditions.forget(cluster)
         self._metrics.forget(cluster)
         self.flush()
@@ -252,16 +255,16 @@ class Pipeline:
             self.condition(cluster, Condition(ConditionType.VERIFIED, True, "Listed"))
 
     def _tell_doubts(self, clusters: Iterable[ClusterId]) -> None:
-        """Say what is held in doubt, and come back when something of it is due."""
-        held: dict[ClusterId, list[Held]] = {}
-        found: tuple[Held, ...] = (*self._index.held(), *self._index.held_objects())
-        for each in found:
-            held.setdefault(each.cluster, []).append(each)
+        """Say what is held in doubt, where that changed, and come back when something of it is due."""
         for cluster in clusters:
-            if cluster in held:
-                self.condition(cluster, _held_condition(held[cluster]))
-            elif cluster in self._statuses:
-                self.condition(cluster, Condition(ConditionType.LISTS_BELIEVED, True, "NothingHeld"))
+            changes = self._index.doubts(cluster)
+            if changes is None:
+                self._doubts_told.pop(cluster, None)
+                if cluster in self._statuses:
+                    self.condition(cluster, Condition(ConditionType.LISTS_BELIEVED, True, "NothingHeld"))
+            elif self._doubts_told.get(cluster) != changes:
+                self._doubts_told[cluster] = changes
+                self.condition(cluster, _held_condition(self._index.held_of(cluster)))
         if self._doubts_timer is not None:
             self._doubts_timer.cancel()
             self._doubts_timer = None

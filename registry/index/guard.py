@@ -81,6 +81,10 @@ class RemovalGuard:
         self._slices: dict[ServiceKey, dict[ObjectRef, EndpointSlice]] = {}
         self._released: list[ObjectRef] = []
         self._asked_at = float("-inf")
+        self.changes = 0
+        """How often what is held became something else."""
+        self._next: tuple[int, float, float | None] = (-1, 0.0, None)
+        """``next_at`` as it was after so many changes, asked for then."""
 
     def __bool__(self) -> bool:
         return bool(self._holds)
@@ -211,7 +215,17 @@ class RemovalGuard:
         return kinds
 
     def next_at(self) -> float | None:
-        """When there is something to do next: ask for a second list, or let go; None while nothing is held."""
+        """When there is something to do next: ask for a second list, or let go; None while nothing is held.
+
+        It is asked for at every commit, and there may be as many holds as Pods: nothing is looked through twice.
+        """
+        changes, asked_at, found = self._next
+        if (changes, asked_at) != (self.changes, self._asked_at):
+            found = self._due()
+            self._next = self.changes, self._asked_at, found
+        return found
+
+    def _due(self) -> float | None:
         doubted = [hold for hold in self._holds.values() if hold.reason is not HoldReason.UNVERIFIED]
         if not doubted:
             return None
@@ -231,6 +245,7 @@ class RemovalGuard:
         return float("inf") if hold.reason is HoldReason.UNVERIFIED else hold.since + self.policy.hold_seconds
 
     def _put(self, hold: Hold) -> None:
+        self.changes += 1
         self._holds[hold.fact.ref] = hold
         if isinstance(hold.fact, EndpointSlice):
             self._slices.setdefault(_key_of(hold.fact), {})[hold.fact.ref] = hold.fact
@@ -253,6 +268,7 @@ class RemovalGuard:
             hold = self._holds.pop(ref, None)
             if hold is None:
                 continue
+            self.changes += 1
             match hold.fact:
                 case EndpointSlice():
                     key = _key_of(hold.fact)

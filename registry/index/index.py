@@ -175,6 +175,15 @@ class Index:
                 wanted[cluster] = kinds
         return wanted
 
+    def doubts(self, cluster: ClusterId) -> int | None:
+        """How often what is held of the cluster became something else; None where nothing is held."""
+        return self._members[cluster].guard.changes if cluster in self.doubted else None
+
+    def held_of(self, cluster: ClusterId) -> tuple[Held, ...]:
+        """All that is in doubt of one cluster, as ``held`` and ``held_objects`` have it."""
+        holds = Holds(cluster, self._members[cluster])
+        return (*holds.services(), *holds.objects())
+
     def held(self) -> tuple[HeldService, ...]:
         """The endpoints that are in doubt, ordered by cluster and service."""
         return tuple(each for holds in self._holds() for each in holds.services())

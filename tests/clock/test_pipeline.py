@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 
 import pytest
 from support.clock import VirtualClock
 
 from registry.coalesce import Coalescer
-from registry.index import Index
+from registry.index import GuardPolicy, Index
+from registry.model.conditions import ConditionType
 from registry.model.events import Apply, Delete, Init, InitApply, InitDone
-from registry.model.facts import EndpointSlice, Service, ServicePort, SliceEndpoint, SlicePort
+from registry.model.facts import EndpointSlice, Fact, Pod, Service, ServicePort, SliceEndpoint, SlicePort
 from registry.model.gateways import Gateways
 from registry.model.names import BASE_KINDS, ClusterId, Kind, ServiceKey
 from registry.model.services import ChangeSet
@@ -40,12 +41,12 @@ def slice_of(*addresses: str) -> EndpointSlice:
 class Rig:
     """A pipeline over one or two clusters, and what its audience was told when."""
 
-    def __init__(self, *clusters: ClusterId) -> None:
+    def __init__(self, *clusters: ClusterId, guard: GuardPolicy | None = None) -> None:
         self.clock = VirtualClock()
         self.told: list[tuple[float, ChangeSet]] = []
         self.gateways: Gateways = {}
         self.order: list[str] = []
-        self.index = Index()
+        self.index = Index(guard=guard, clock=self.clock.time)
         self.metrics = Metrics()
         self.pipeline = Pipeline(
             self.index,
@@ -66,8 +67,8 @@ class Rig:
         self.gateways = gateways
         self.order.append("gateways")
 
-    def list_all(self, cluster: ClusterId, *facts: Service | EndpointSlice) -> None:
-        for kind in Kind:
+    def list_all(self, cluster: ClusterId, *facts: Fact, kinds: Iterable[Kind] = tuple(Kind)) -> None:
+        for kind in kinds:
             self.pipeline.event(cluster, Init(kind))
             for fact in facts:
                 if fact.ref.kind is kind:
@@ -189,3 +190,31 @@ def test_the_gateways_of_a_cluster_that_is_taken_out_go_at_once() -> None:
     rig.clock.advance(1)
     rig.pipeline.remove_cluster(A)
     assert rig.gateways == {}
+
+
+def test_what_is_held_is_said_as_it_comes_to_more_and_to_less() -> None:
+    rig = Rig(A, guard=GuardPolicy())
+    pods = [Pod("shop", f"cart-{number}") for number in range(4)]
+
+    def said() -> tuple[bool, str, str]:
+        rig.clock.advance(1)
+        dated = rig.pipeline.conditions.get(A, ConditionType.LISTS_BELIEVED)
+        assert dated is not None
+        return dated.condition.status, dated.condition.reason, dated.condition.message.split(";")[0]
+
+    rig.list_all(A, ECHO, slice_of("10.0.0.1", "10.0.0.2"), *pods)
+    rig.clock.advance(1)
+    assert rig.pipeline.conditions.get(A, ConditionType.LISTS_BELIEVED) is None
+    rig.list_all(A, kinds=[Kind.POD])
+    assert said() == (False, "ObjectsShrunk", "a list lacks 4 of kind Pod, and they are kept")
+    rig.list_all(A, kinds=[Kind.ENDPOINT_SLICE])
+    lacks = "a list lacks 2 endpoints of 1 services, shop/echo among them, {} of kind Pod, and they are kept"
+    assert said() == (False, "ServiceEmptied", lacks.format(4))
+    rig.pipeline.event(A, Delete(pods[0].ref))
+    assert said() == (False, "ServiceEmptied", lacks.format(3))
+    rig.pipeline.release(A, ServiceKey("shop", "echo"))
+    assert said() == (False, "ObjectsShrunk", "a list lacks 3 of kind Pod, and they are kept")
+    rig.pipeline.release(None, None)
+    assert said() == (True, "NothingHeld", "")
+    rig.list_all(A, kinds=[Kind.SERVICE])
+    assert rig.pipeline.conditions.of(A)[0].condition.reason == "NothingHeld", "no endpoint was lost by it"
