@@ -6,6 +6,7 @@
 ``absence``    members that a place names no more, and whether that is believed (pure)
 ``standby``    what a source says while another is still in charge (pure)
 ``succession`` a member that goes only when the one that takes its place has come (pure)
+``leaving``    that, by the clock
 ``hearing``    what the places say, united
 ``members``    starts, replaces and stops what follows each member
 ``following``  the source of one member, and the seams to what is around it

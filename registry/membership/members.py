@@ -11,18 +11,15 @@ from functools import partial
 from registry.membership.following import Companion, Following, Hub, Open
 from registry.membership.hearing import Hearing
 from registry.membership.identity import IdentityBook
+from registry.membership.leaving import Leaving
 from registry.membership.reconcile import Membership, plan
 from registry.membership.spec import Connection, Manifests, MemberSpec, Provider, Remembered, Unusable
-from registry.membership.succession import Succession
 from registry.model.conditions import Condition, ConditionType
 from registry.model.names import ClusterId, Kind
 from registry.model.status import Source, SourceState, SourceStatus
 from registry.sources.kubernetes.conditions import Reason
 
 log = logging.getLogger(__name__)
-
-SUCCESSION_SECONDS = 10.0
-"""How long a member that was removed stays while a new one, which may be the same cluster, has not come."""
 
 UNUSABLE = "KubeconfigInvalid"
 NOT_NAMED = "NotNamedYet"
@@ -35,14 +32,12 @@ IN_USE = "InUse"
 class _Member:
     """``current`` is heard, ``candidate`` is to take its place; a member whose kubeconfig is unusable may have none.
 
-    ``leaving`` is when it goes at the latest, if it is to go. ``returned``: it was to go, was named again, and is not
-    known yet to be the same cluster.
+    ``returned``: it was to go, was named again, and is not known yet to be the same cluster.
     """
 
     spec: MemberSpec
     current: Following | None = None
     candidate: Following | None = None
-    leaving: asyncio.TimerHandle | None = None
     returned: bool = False
 
 
@@ -63,14 +58,13 @@ class Members:
         settle_seconds: float,
     ) -> None:
         """``settle_seconds``: a removal waits for so long, and is none if the member or its cluster is named again."""
-        self._settle_seconds = settle_seconds
         self.hearing = Hearing(providers, self._changed)
         self._hub = hub
         self._open = open_
         self._companions = companions
         self._members: dict[str, _Member] = {}
         self._book = IdentityBook()
-        self._succession = Succession()
+        self._leaving = Leaving(settle_seconds, self._drop)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self, when_told: Callable[[], None]) -> None:
@@ -79,9 +73,8 @@ class Members:
 
     async def stop(self) -> None:
         """End everything. The members stay known: nothing is removed by a program that ends."""
+        self._leaving.stop()
         for member in self._members.values():
-            if member.leaving is not None:
-                member.leaving.cancel()
             self._end(member.current)
             self._end(member.candidate)
         for task in self._tasks:
@@ -144,9 +137,9 @@ class Members:
         changes = plan(before.members, after.members)
         for spec in changes.added:
             self._add(spec)
-            for leaving in self._succession.settling:
+            for leaving in self._leaving.settling:
                 if leaving != spec.name and self._possible_heirs(leaving, [spec]):
-                    self._succession.expect(spec.name, leaving)
+                    self._leaving.expect(spec.name, leaving)
         for spec in changes.changed:
             self._change(spec)
         for name in changes.removed:
@@ -179,12 +172,8 @@ class Members:
 
     def _stay(self, spec: MemberSpec) -> None:
         """The member was to leave, and is wanted again."""
-        member = self._members[spec.name]
-        if member.leaving is not None:
-            member.leaving.cancel()
-            member.leaving = None
-        member.returned = True
-        self._succession.end(spec.name)
+        self._members[spec.name].returned = True
+        self._leaving.end(spec.name)
         self._book.stay(spec.name)
         self._change(spec)
 
@@ -257,9 +246,9 @@ class Members:
     def _admit(self, cluster: ClusterId, uid: str) -> str | None:
         """Whether the member may be this cluster; whoever waited to know may go then."""
         refusal = self._book.admit(cluster, uid)
-        for leaving in self._succession.expects(cluster):
-            if self._book.uid(leaving) != self._book.uid(cluster) and self._succession.rule_out(cluster, leaving):
-                self._drop(leaving)
+        for leaving in self._leaving.waiting_for(cluster):
+            if self._book.uid(leaving) != self._book.uid(cluster):
+                self._leaving.rule_out(cluster, leaving)
         return refusal
 
     def _heard(self, following: Following, status: SourceStatus) -> None:
@@ -318,20 +307,8 @@ class Members:
         Those ``waiting`` are the same cluster, those ``added`` may be.
         """
         self._book.leave(name)
-        self._succession.leave(name, waiting | added)
-        loop = asyncio.get_running_loop()
-        self._members[name].leaving = loop.call_later(self._settle_seconds, self._settled, name)
+        self._leaving.begin(name, waiting | added)
         self._try_again(waiting)
-
-    def _settled(self, name: str) -> None:
-        """The member was not named again."""
-        if self._succession.settle(name):
-            self._drop(name)
-            return
-        heirs = ", ".join(self._succession.heirs(name))
-        log.info("cluster %s: leaves when %s has come, which may be the same cluster", name, heirs)
-        loop = asyncio.get_running_loop()
-        self._members[name].leaving = loop.call_later(SUCCESSION_SECONDS, self._drop, name)
 
     def _arrived(self, name: str) -> None:
         """The member is there, or gone: none waits for it any more, and nobody doubts that it has taken a place."""
@@ -339,14 +316,11 @@ class Members:
         for other in [other for other, member in self._members.items() if member.spec.doubt and other != name]:
             if uid is not None and self._book.uid(other) == uid:
                 self.hearing.release(other)
-        for leaving in self._succession.expects(name):
-            if self._succession.rule_out(name, leaving):
-                self._drop(leaving)
+        for leaving in self._leaving.waiting_for(name):
+            self._leaving.rule_out(name, leaving)
 
     def _drop(self, name: str) -> None:
         member = self._members.pop(name)
-        if member.leaving is not None:
-            member.leaving.cancel()
         cluster = ClusterId(name)
         log.info("cluster %s: no member any more", cluster)
         self._end(member.current)
@@ -355,7 +329,7 @@ class Members:
             companion.left(cluster)
         self._hub.remove_cluster(cluster)
         waiting = self._book.waiting(name)
-        self._succession.end(name)
+        self._leaving.end(name)
         self._book.forget(name)
         self._arrived(name)
         self._try_again(waiting)

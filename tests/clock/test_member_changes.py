@@ -14,7 +14,8 @@ from support.virtual_loop import VirtualLoop, virtually
 from registry.config.sections import GuardConfig
 from registry.index import Index
 from registry.membership.following import Admit, Following, Held, Opened
-from registry.membership.members import SUCCESSION_SECONDS, Members
+from registry.membership.leaving import SUCCESSION_SECONDS
+from registry.membership.members import Members
 from registry.membership.spec import Connection, Listener, MemberSpec, Trouble, Unusable
 from registry.model.conditions import Condition, ConditionBoard, ConditionType
 from registry.model.events import Delete, SourceEvent
