@@ -272,12 +272,15 @@ def encode_endpoint(
     """An LbEndpoint as a field of its LocalityLbEndpoints.
 
     ``additional`` addresses are tried when the first does not answer (RFC 8305, "Happy Eyeballs"; gRFC A61). Clients
-    that know nothing of them use the first.
+    that know nothing of them use the first. They are the host name as well: Envoy takes no other addresses for a host
+    whose first address it knows already, unless something it is told apart by is another, and the name is. Nothing else
+    goes by that name, as long as no route has ``auto_host_rewrite`` (gRFC A81) and no cluster health checks.
     """
     group = endpoint_components_pb2.LocalityLbEndpoints()
     message = group.lb_endpoints.add(health_status=HEALTH[health])
     message.endpoint.address.socket_address.address = address
     message.endpoint.address.socket_address.port_value = port
+    message.endpoint.hostname = ",".join(additional)
     for each in additional:
         further = message.endpoint.additional_addresses.add().address.socket_address
         further.address, further.port_value = each, port

@@ -67,6 +67,7 @@ def built(service: MergedService, port: int) -> bytes:
                 member.endpoint.address.socket_address.address = each.address
                 member.endpoint.address.socket_address.port_value = each.target(port)
                 member.load_balancing_weight.value = each.weight
+                member.endpoint.hostname = ",".join(each.additional_addresses)  # so that Envoy sees them change
                 for address in each.additional_addresses:
                     further = member.endpoint.additional_addresses.add().address.socket_address
                     further.address, further.port_value = address, each.target(port)

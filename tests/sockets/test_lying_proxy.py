@@ -78,7 +78,7 @@ async def test_truth_by_default_of_lists_pages_and_watches(rig: Rig) -> None:
     async with rig.watching() as lines:
         await rig.server.put(Kind.SERVICE, a_service("four"))
         assert await event(lines) == ("ADDED", "four")
-    async with rig.session.get(f"{rig.proxy.url}/readyz") as response:
+    async with rig.session.get(f"{rig.proxy.url}/nowhere") as response:
         assert response.status == 404
     assert rig.proxy.told == 0
 

@@ -73,7 +73,7 @@ class DualStackPods:
         """From now on there are servers at these addresses."""
         for address in addresses:
             stack = self._open[address] = AsyncExitStack()
-            server = await asyncio.start_server(_http(address), address, HTTP_PORT)
+            server = await asyncio.start_server(http_answering(address), address, HTTP_PORT)
             stack.push_async_callback(_stopped, server)
             calls = grpc.aio.server()
             calls.add_generic_rpc_handlers((_say(address),))
@@ -92,7 +92,7 @@ async def _stopped(server: asyncio.Server) -> None:
     await server.wait_closed()
 
 
-def _http(address: str) -> Any:
+def http_answering(address: str) -> Any:
     """Answers one request of each connection, so that the next one has to connect."""
     body = address.encode()
     answer = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
