@@ -56,6 +56,18 @@ class IdentityBook:
         """Which cluster the member is, None when that is not known."""
         return self._uids.get(name)
 
+    def heir(self, name: str) -> str | None:
+        """Who has taken the member's identity over, None where nobody did."""
+        holder = self._holders.get(self._uids.get(name, ""))
+        return holder if holder != name else None
+
+    def succeeded(self, name: str) -> list[str]:
+        """The members whose identity ``name`` has taken over, and that are not gone."""
+        uid = self._uids.get(name)
+        if uid is None or self._holders.get(uid) != name:
+            return []
+        return [other for other, known in self._uids.items() if known == uid and other != name]
+
     def waiting(self, name: str) -> frozenset[str]:
         """The members that were refused because ``name`` is that cluster."""
         uid = self._uids.get(name)

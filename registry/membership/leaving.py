@@ -31,6 +31,10 @@ class Leaving:
         """Those that were removed a moment ago."""
         return self._succession.settling
 
+    def leaving(self, name: str) -> bool:
+        """Whether it was removed, and is not gone."""
+        return self._succession.leaving(name)
+
     def begin(self, name: str, heirs: Iterable[str]) -> None:
         """``name`` was removed; any of ``heirs`` may be the same cluster."""
         self._succession.leave(name, heirs)

@@ -32,7 +32,7 @@ IN_USE = "InUse"
 class _Member:
     """``current`` is heard, ``candidate`` is to take its place; a member whose kubeconfig is unusable may have none.
 
-    ``returned``: it was to go, was named again, and is not known yet to be the same cluster.
+    ``returned``: it was to go, was named again by other words, and is not known yet to be the same cluster.
     """
 
     spec: MemberSpec
@@ -172,10 +172,15 @@ class Members:
 
     def _stay(self, spec: MemberSpec) -> None:
         """The member was to leave, and is wanted again."""
-        self._members[spec.name].returned = True
+        member = self._members[spec.name]
+        if member.current is None or member.current.connection != spec.connection:
+            member.returned = True
         self._leaving.end(spec.name)
         self._book.stay(spec.name)
         self._change(spec)
+        heir = self._members.get(self._book.heir(spec.name) or "")
+        if heir is not None and heir.current is not None and heir.current.listed:
+            self._start_anew(member)
 
     def _relist(self, cluster: ClusterId, kinds: Iterable[Kind]) -> None:
         source = self.source(cluster)
@@ -217,6 +222,7 @@ class Members:
         elif connection == current.connection:
             self._end(member.candidate)
             member.candidate = None
+            member.returned = False
             self._in_use(member)
         elif member.candidate is None or member.candidate.connection != connection:
             self._end(member.candidate)
@@ -254,7 +260,7 @@ class Members:
     def _heard(self, following: Following, status: SourceStatus) -> None:
         """The member's source said how it is doing."""
         member = self._members[following.cluster]
-        if self._is_another(member, status):
+        if self._is_another(member, following, status):
             self._start_anew(member)
             return
         if status.state is not SourceState.SYNCED or following.settled:
@@ -270,7 +276,7 @@ class Members:
         member = self._members[candidate.cluster]
         if candidate is not member.candidate:  # it is the member's source by now
             self._heard(candidate, status)
-        elif self._is_another(member, status):
+        elif self._is_another(member, candidate, status):
             self._start_anew(member)
         elif status.state is SourceState.FAILING:
             self._not_current(member, status.reason, status.message)
@@ -283,10 +289,15 @@ class Members:
                 companion.reached(candidate.cluster, candidate.connect)
             self._heard(candidate, status)
 
-    @staticmethod
-    def _is_another(member: _Member, status: SourceStatus) -> bool:
-        """It was removed and named again, and is another cluster now: the removal was one."""
-        return member.returned and status.state is SourceState.FAILING and status.reason == Reason.IDENTITY_REFUSED
+    def _is_another(self, member: _Member, following: Following, status: SourceStatus) -> bool:
+        """It was removed and named again, and is another cluster now: the removal was one.
+
+        Only what is named now can tell, and not of a member that is to go once more.
+        """
+        if not member.returned or following.connection != member.spec.connection:
+            return False
+        refused = status.state is SourceState.FAILING and status.reason == Reason.IDENTITY_REFUSED
+        return refused and not self._leaving.leaving(member.spec.name)
 
     def _start_anew(self, member: _Member) -> None:
         self._drop(member.spec.name)
@@ -312,10 +323,11 @@ class Members:
 
     def _arrived(self, name: str) -> None:
         """The member is there, or gone: none waits for it any more, and nobody doubts that it has taken a place."""
-        uid = self._book.uid(name)
-        for other in [other for other, member in self._members.items() if member.spec.doubt and other != name]:
-            if uid is not None and self._book.uid(other) == uid:
+        for other in self._book.succeeded(name):
+            if self._members[other].spec.doubt:
                 self.hearing.release(other)
+            elif not self._leaving.leaving(other):  # it came back, too late
+                self._start_anew(self._members[other])
         for leaving in self._leaving.waiting_for(name):
             self._leaving.rule_out(name, leaving)
 

@@ -592,6 +592,52 @@ def test_member_that_is_removed_and_named_again_as_another_cluster_is_that() -> 
     played(story)
 
 
+def test_member_that_came_back_by_the_same_words_is_not_removed_by_what_is_said_later() -> None:
+    async def story(on: Stage) -> None:
+        await on.say(a=to("1"))
+        on.running("a")[0].answer()
+        await on.say()
+        await on.say(a=to("1"))
+        await a_while(2 * SUCCESSION_SECONDS)
+        await on.say(a=to("2"))
+        on.running("a")[1].answer()
+        await a_while()
+        assert on.hub.current("a") == (False, "IdentityRefused")
+        assert on.hub.left == []
+
+    played(story)
+
+
+def test_member_that_comes_back_when_another_name_has_its_cluster_is_the_second_of_the_two() -> None:
+    async def story(on: Stage) -> None:
+        await on.say(b=to("2"))
+        on.running("b")[0].answer()
+        await on.say(a=to("2", "other"))
+        on.running("a")[0].answer()
+        await on.say(a=to("2", "other"), b=to("2"))
+        on.running("b")[-1].answer()
+        await a_while(2 * SUCCESSION_SECONDS)
+        assert on.hub.statuses[ClusterId("b")].reason == "IdentityRefused"
+        assert on.members.duplicate(ClusterId("b"))
+        assert on.hub.left == []
+
+    played(story)
+
+
+def test_member_that_is_removed_once_more_goes_also_where_it_was_named_as_another_cluster() -> None:
+    async def story(on: Stage) -> None:
+        await on.say(a=to("1"))
+        on.running("a")[0].answer()
+        await on.say()
+        await on.say(a=to("2"))
+        await on.say()
+        on.running("a")[1].answer()
+        await a_while(2 * SUCCESSION_SECONDS)
+        assert on.names == []
+
+    played(story)
+
+
 def test_member_that_is_in_doubt_gives_way_to_another_name_of_its_cluster() -> None:
     async def story(on: Stage) -> None:
         await on.say(a=to("1"), b=to("2"))
@@ -649,12 +695,14 @@ def test_whatever_happens_no_cluster_counts_twice_and_only_the_operator_takes_en
 ) -> None:
     async def story(on: Stage) -> None:
         said: dict[str, Connection | Unusable] = {}
+        returned: set[str] = set()  # removed, and named again before they were gone
         for what, which in walk:
             before, left = set(on.hub.shown), len(on.hub.left)
             removing = False
             match what, which:
                 case "say", dict():
                     removing = bool(said.keys() - which.keys())
+                    returned |= (which.keys() - said.keys()) & set(on.names)
                     said = which
                     await on.say(**which)
                 case "wait", float():
@@ -662,8 +710,12 @@ def test_whatever_happens_no_cluster_counts_twice_and_only_the_operator_takes_en
                     await a_while(which)
                 case "answer", str():
                     removing = any(on.names.count(name) for name in on.names if name not in said)
+                    if which in returned:  # as another cluster: then it was removed
+                        removing |= len({source.uid for source in on.running(which)}) > 1
                     for source in on.running(which):
                         source.answer()
+                    if len(on.running(which)) < 2:
+                        returned.discard(which)
                 case _:
                     for source in on.running(str(which)):
                         source.fail("Unreachable")
