@@ -71,7 +71,7 @@ class IdentityBook:
     def waiting(self, name: str) -> frozenset[str]:
         """The members that were refused because ``name`` is that cluster."""
         uid = self._uids.get(name)
-        return frozenset(other for other, wanted in self._waiting.items() if wanted == uid)
+        return frozenset(other for other, wanted in self._waiting.items() if wanted == uid and other != name)
 
     def duplicate(self, name: str) -> bool:
         """The member was refused because another is that cluster."""

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.facts import A, a_service, a_slice, listing
@@ -409,10 +410,13 @@ def test_bug_in_a_source_is_told() -> None:
     played(story)
 
 
-def test_renamed_member_goes_when_the_new_one_has_come() -> None:
+@pytest.mark.parametrize("gone_between", [False, True], ids=["in one step", "removed, and in a moment named otherwise"])
+def test_renamed_member_goes_when_the_new_one_has_come(gone_between: bool) -> None:
     async def story(on: Stage) -> None:
         await on.say(a=to("1"))
         on.running("a")[0].answer()
+        if gone_between:
+            await on.say()
         await on.say(z=to("1", "new"))
         assert on.names == ["a", "z"]
         await a_while(SUCCESSION_SECONDS / 2)
@@ -554,21 +558,6 @@ def test_member_that_moves_from_one_place_to_another_in_a_moment_never_left() ->
     played(story)
 
 
-def test_cluster_that_is_removed_and_in_a_moment_named_otherwise_is_renamed() -> None:
-    async def story(on: Stage) -> None:
-        await on.say(a=to("1"))
-        on.running("a")[0].answer()
-        await on.say()
-        await on.say(z=to("1"))
-        await a_while(SUCCESSION_SECONDS / 2)
-        assert on.names == ["a", "z"]
-        on.running("z")[0].answer()
-        assert on.names == ["z"]
-        assert on.hub.left == []
-
-    played(story)
-
-
 def test_member_that_is_removed_and_named_again_as_another_cluster_is_that() -> None:
     """A cluster that was made anew: the operator does what the refusal of its identity asks for."""
 
@@ -620,6 +609,19 @@ def test_member_that_comes_back_when_another_name_has_its_cluster_is_the_second_
         assert on.hub.statuses[ClusterId("b")].reason == "IdentityRefused"
         assert on.members.duplicate(ClusterId("b"))
         assert on.hub.left == []
+
+    played(story)
+
+
+def test_member_that_was_refused_for_its_heir_comes_back_and_disturbs_nobody() -> None:
+    async def story(on: Stage) -> None:
+        await on.say(a=to("1"), b=to("1"))
+        await on.say(b=BROKEN)
+        for name in "aba":
+            on.running(name)[0].answer()
+        await on.say(a=BROKEN)
+        await a_while(2 * SUCCESSION_SECONDS)
+        assert on.names == ["a"]
 
     played(story)
 
