@@ -12,7 +12,7 @@ PROTO := protos/registry/v1/registry.proto
 GENERATED := registry/protos
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-compiled check bench bench-index bench-fanout bench-ingest wheel format tools protos lock clean
+.PHONY: help demo test test-compiled check bench bench-index bench-fanout bench-ingest wheel format tools protos chart-schema lock clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -65,6 +65,9 @@ protos: $(VENV)/.development  ## generate the lookup API's messages
 	@mkdir -p $(GENERATED)
 	@$(BIN)/python -m grpc_tools.protoc -Iprotos/registry/v1 --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy \
 		--python_out=$(GENERATED) --mypy_out=quiet,readable_stubs:$(GENERATED) $(PROTO)
+
+chart-schema: $(VENV)/.development  ## write the configuration's schema into the chart's values.schema.json
+	PYTHONPATH=. $(BIN)/python tests/tools/chart_schema.py deploy/helm/mesh-registry/values.schema.json
 
 lock: $(VENV)/.development  ## pin the newest dependencies: of this tree, and of the image with hashes
 	$(COMPILE) --group dev --universal --python-version 3.11 --output-file constraints.txt

@@ -11,7 +11,7 @@ from registry import __version__
 from registry.cli.output import say
 from registry.errors import RegistryError
 
-COMMANDS = ("serve", "demo", "get", "serviceentry", "watch", "bootstrap", "guard", "explain")
+COMMANDS = ("serve", "demo", "get", "serviceentry", "watch", "bootstrap", "guard", "explain", "check-config")
 
 
 class _Commands(click.Group):
@@ -23,7 +23,8 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - as above
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = getattr(import_module(f"registry.cli.{cmd_name}"), cmd_name)
+        name = cmd_name.replace("-", "_")
+        command: click.Command = getattr(import_module(f"registry.cli.{name}"), name)
         return command
 
 

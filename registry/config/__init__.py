@@ -2,14 +2,15 @@
 
 ``addresses``  HOST:PORT
 ``sections``   what can be said, with the defaults
-``problems``   what the types alone cannot say
+``bounds``     what a field accepts beyond its type
+``problems``   what several fields together tell
+``schema``     all of these as a JSON schema
 ``reading``    the file and the flags; errors with file and line
 """
 
 from registry.config.addresses import Address, parse_address
-from registry.config.problems import CLUSTER_NAME
-from registry.config.reading import load, with_flags
-from registry.config.sections import ClusterConfig, Config, ListenConfig, RemoteSecretsConfig, TlsConfig
+from registry.config.reading import check, load, with_flags
+from registry.config.sections import CLUSTER_NAME, ClusterConfig, Config, ListenConfig, RemoteSecretsConfig, TlsConfig
 
 __all__ = [
     "CLUSTER_NAME",
@@ -19,6 +20,7 @@ __all__ = [
     "ListenConfig",
     "RemoteSecretsConfig",
     "TlsConfig",
+    "check",
     "load",
     "parse_address",
     "with_flags",

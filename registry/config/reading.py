@@ -69,25 +69,11 @@ def load(path: Path) -> Config:
     """The configuration file, its relative paths resolved against its own folder.
 
     Raises:
-        ConfigError: ``FILE:LINE: where: what was expected``.
+        ConfigError: ``FILE:LINE: where: what was expected``, the first of the problems.
     """
-    try:
-        documents = parse(path.read_bytes(), json=path.suffix == ".json")
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}): name a file with --config") from error
-    except DocumentError as error:
-        raise ConfigError(f"{path}:{error.line}: {error}") from error
-    if not documents:
-        return Config()
-    if len(documents) > 1:
-        raise ConfigError(f"{path}:{documents[1].line()}: a second document: write one per file")
-    document = documents[0]
-    try:
-        config = msgspec.convert(document.value, Config)
-    except msgspec.ValidationError as error:
-        raise _explained(path, document, str(error)) from error
-    for where, problem in problems(config):
-        raise ConfigError(f"{path}:{document.line(where)}: {where.removeprefix('$.')}: {problem}")
+    config, wrong = _read(path)
+    if wrong:
+        raise ConfigError(wrong[0])
     return msgspec.structs.replace(
         config,
         clusters=tuple(_anchored(cluster, path.parent) for cluster in config.clusters),
@@ -96,6 +82,39 @@ def load(path: Path) -> Config:
         listen=_anchored_listen(config.listen, path.parent),
         snapshot=_anchored_snapshot(config.snapshot, path.parent),
     )
+
+
+def check(path: Path) -> Config:
+    """The configuration file as it is written.
+
+    Raises:
+        ConfigError: a line for each problem. Of a wrong type or an unknown key only the first is found.
+    """
+    config, wrong = _read(path)
+    if wrong:
+        raise ConfigError("\n".join(wrong))
+    return config
+
+
+def _read(path: Path) -> tuple[Config, list[str]]:
+    """The file, and ``FILE:LINE: where: what was expected`` for each value that is of its type and yet wrong."""
+    try:
+        documents = parse(path.read_bytes(), json=path.suffix == ".json")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}): name a file with --config") from error
+    except DocumentError as error:
+        raise ConfigError(f"{path}:{error.line}: {error}") from error
+    if not documents:
+        return Config(), []
+    if len(documents) > 1:
+        raise ConfigError(f"{path}:{documents[1].line()}: a second document: write one per file")
+    document = documents[0]
+    try:
+        config = msgspec.convert(document.value, Config)
+    except msgspec.ValidationError as error:
+        raise _explained(path, document, str(error)) from error
+    found = ((document.line(where), where, problem) for where, problem in problems(config))
+    return config, [f"{path}:{line}: {where.removeprefix('$.')}: {problem}" for line, where, problem in found]
 
 
 def with_flags(

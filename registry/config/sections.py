@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from ipaddress import ip_address
+from typing import Annotated
 
 import msgspec
 
 from registry.config.addresses import parse_address
+from registry.config.bounds import MAX, Count, Limit, Name, Port, PositiveSeconds, Seconds, form, matching, within
 from registry.index.export import DEFAULT_EXCLUDED_NAMESPACES, DEFAULT_EXCLUDED_SERVICES, ExportMode, ExportPolicy
 from registry.index.gateways import NetworkRule
 from registry.index.guard import GuardPolicy
@@ -22,6 +25,23 @@ from registry.sources.kubernetes.plugin import EXEC_SECONDS
 from registry.sources.kubernetes.reflector import SourceOptions
 from registry.views.names import DEFAULT_DOMAIN
 from registry.views.policy import Distribution, Fallback, PolicyRule, Selector
+
+CLUSTER_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9._]{0,251}[A-Za-z0-9])?")
+_DOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+
+ClusterName = Annotated[str, matching("letters, digits, '-', '_' and '.', at most 253 of them", CLUSTER_NAME)]
+Domain = Annotated[str, matching("a DNS name in lower case", _DOMAIN)]
+Namespace = Annotated[str, matching("the name of a namespace", _NAMESPACE)]
+ServiceName = Annotated[str, form("^[^/]+/[^/]+$")]
+_HOST = r"(\[[^\[\]]+\]|[^:]+)"
+_PORT = "0*([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+HostPort = Annotated[str, form(f"^{_HOST}:({_PORT}|0+)$")]
+ProbeAddress = Annotated[str, form(f"^{_HOST}:{_PORT}$")]
+Listen = Annotated[str, form(f"^({_HOST}:({_PORT}|0+)|unix:.*)$")]
+IpAddress = Annotated[str, msgspec.Meta(extra_json_schema={"anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]})]
+Milliseconds = Annotated[float, within("milliseconds, 0 or more, at most 60000", low=0, high=60_000)]
+Share = Annotated[float, within("a part of one, from 0 to 1", low=0, high=1)]
 
 _LIMITS = Limits()
 _GUARD = GuardPolicy()
@@ -50,14 +70,14 @@ class ProbeConfig(Section, frozen=True):
     It is down after ``down`` rounds in a row without an answer, and up after ``up`` with one.
     """
 
-    tcp: str | None = None
-    grpc: str | None = None
+    tcp: ProbeAddress | None = None
+    grpc: ProbeAddress | None = None
     tls: ProbeTlsConfig | None = None
-    endpoints: int | None = None
-    interval_seconds: float = _PROBE.interval
-    timeout_seconds: float = _PROBE.timeout
-    up: int = _PROBE.up
-    down: int = _PROBE.down
+    endpoints: Annotated[int, within("a number from 1 to 100", low=1, high=100)] | None = None
+    interval_seconds: PositiveSeconds = _PROBE.interval
+    timeout_seconds: PositiveSeconds = _PROBE.timeout
+    up: Count = _PROBE.up
+    down: Count = _PROBE.down
 
     def plan(self) -> ProbePlan:
         address = self.tcp or self.grpc
@@ -79,7 +99,7 @@ class ClusterConfig(Section, frozen=True):
     ``context`` is the kubeconfig's context, by default its current one. ``network`` is where its endpoints are.
     """
 
-    name: str
+    name: ClusterName
     kubeconfig: str | None = None
     context: str | None = None
     manifests: str | None = None
@@ -98,7 +118,7 @@ class RemoteSecretsConfig(Section, frozen=True):
     kubeconfig: str | None = None
     context: str | None = None
     in_cluster: bool = False
-    namespace: str = "istio-system"
+    namespace: Namespace = "istio-system"
     allow_exec: bool = False
 
 
@@ -116,8 +136,8 @@ class TlsConfig(Section, frozen=True):
 class ListenConfig(Section, frozen=True):
     """Where the registry listens: ``grpc`` HOST:PORT or ``unix:PATH``, ``http`` HOST:PORT."""
 
-    grpc: str = "127.0.0.1:15010"
-    http: str = "127.0.0.1:15014"
+    grpc: Listen = "127.0.0.1:15010"
+    http: HostPort = "127.0.0.1:15014"
     tls: TlsConfig | None = None
 
 
@@ -127,23 +147,23 @@ class LimitsConfig(Section, frozen=True):
     ``subscriptions`` are the names that one xDS stream may ask for.
     """
 
-    subscriptions: int = 200_000
-    connections: int = _LIMITS.connections
-    streams: int = _LIMITS.streams
-    header_list_bytes: int = _LIMITS.header_list_bytes
-    received_message_bytes: int = _LIMITS.received_message_bytes
-    sent_message_bytes: int = _LIMITS.sent_message_bytes
-    waiting_bytes: int = _LIMITS.waiting_bytes
-    stalled_seconds: float = _LIMITS.stalled_seconds
-    handshake_seconds: float = _LIMITS.handshake_seconds
-    idle_seconds: float = _LIMITS.idle_seconds
-    ping_seconds: float = _LIMITS.ping_seconds
-    ping_timeout_seconds: float = _LIMITS.ping_timeout_seconds
-    client_ping_seconds: float = _LIMITS.client_ping_seconds
-    new_streams: int = _LIMITS.new_streams
-    resets: int = _LIMITS.resets
-    control_frames: int = _LIMITS.control_frames
-    burst_seconds: int = _LIMITS.burst_seconds
+    subscriptions: Limit = 200_000
+    connections: Limit = _LIMITS.connections
+    streams: Limit = _LIMITS.streams
+    header_list_bytes: Limit = _LIMITS.header_list_bytes
+    received_message_bytes: Limit = _LIMITS.received_message_bytes
+    sent_message_bytes: Limit = _LIMITS.sent_message_bytes
+    waiting_bytes: Limit = _LIMITS.waiting_bytes
+    stalled_seconds: PositiveSeconds = _LIMITS.stalled_seconds
+    handshake_seconds: PositiveSeconds = _LIMITS.handshake_seconds
+    idle_seconds: PositiveSeconds = _LIMITS.idle_seconds
+    ping_seconds: PositiveSeconds = _LIMITS.ping_seconds
+    ping_timeout_seconds: PositiveSeconds = _LIMITS.ping_timeout_seconds
+    client_ping_seconds: PositiveSeconds = _LIMITS.client_ping_seconds
+    new_streams: Limit = _LIMITS.new_streams
+    resets: Limit = _LIMITS.resets
+    control_frames: Limit = _LIMITS.control_frames
+    burst_seconds: Limit = _LIMITS.burst_seconds
 
     def limits(self) -> Limits:
         return Limits(**{each.name: getattr(self, each.name) for each in dataclasses.fields(Limits)})
@@ -160,7 +180,7 @@ class ExportConfig(Section, frozen=True):
     selector: dict[str, str] = msgspec.field(default_factory=dict)
     write_conditions: bool = False
     exclude_namespaces: tuple[str, ...] = tuple(sorted(DEFAULT_EXCLUDED_NAMESPACES))
-    exclude_services: tuple[str, ...] = tuple(sorted(map(str, DEFAULT_EXCLUDED_SERVICES)))
+    exclude_services: tuple[ServiceName, ...] = tuple(sorted(map(str, DEFAULT_EXCLUDED_SERVICES)))
 
     def policy(self) -> ExportPolicy:
         return ExportPolicy(
@@ -179,12 +199,12 @@ class GuardConfig(Section, frozen=True):
     elsewhere, as if nothing had been.
     """
 
-    share: float = _GUARD.share
-    floor: int = _GUARD.floor
-    confirm_seconds: float = _GUARD.confirm_seconds
-    hold_seconds: float = _GUARD.hold_seconds
-    member_seconds: float = 600.0
-    settle_seconds: float = 0.2
+    share: Share = _GUARD.share
+    floor: Annotated[int, within("a number of endpoints", low=0, high=MAX)] = _GUARD.floor
+    confirm_seconds: Seconds = _GUARD.confirm_seconds
+    hold_seconds: Seconds = _GUARD.hold_seconds
+    member_seconds: Seconds = 600.0
+    settle_seconds: Annotated[float, within("seconds from 0 to 60: a removal waits for so long", low=0, high=60)] = 0.2
 
     def policy(self) -> GuardPolicy:
         return GuardPolicy(self.share, self.floor, self.confirm_seconds, self.hold_seconds)
@@ -193,8 +213,8 @@ class GuardConfig(Section, frozen=True):
 class FollowConfig(Section, frozen=True):
     """How API servers are followed: see ``registry.sources.kubernetes.reflector.SourceOptions``."""
 
-    quiet_seconds: float = _FOLLOW.quiet_seconds
-    audit_seconds: float = _FOLLOW.audit_seconds
+    quiet_seconds: PositiveSeconds = _FOLLOW.quiet_seconds
+    audit_seconds: PositiveSeconds = _FOLLOW.audit_seconds
     stream_lists: bool = _FOLLOW.stream_lists
 
     def options(self) -> SourceOptions:
@@ -204,10 +224,10 @@ class FollowConfig(Section, frozen=True):
 class LivenessConfig(Section, frozen=True):
     """When a cluster is in doubt: see ``registry.liveness.table``. ``probe`` is for those without one of their own."""
 
-    stale_seconds: float = _LIVENESS.stale
-    evict_seconds: float = _LIVENESS.evict
-    grace_seconds: float = _LIVENESS.grace
-    hold_seconds: float = _LIVENESS.hold
+    stale_seconds: Seconds = _LIVENESS.stale
+    evict_seconds: Seconds = _LIVENESS.evict
+    grace_seconds: Seconds = _LIVENESS.grace
+    hold_seconds: Seconds = _LIVENESS.hold
     probe: ProbeConfig | None = None
 
     def rules(self) -> Rules:
@@ -218,7 +238,7 @@ class SnapshotConfig(Section, frozen=True):
     """Where what is known is kept across a restart; no ``file``: nowhere."""
 
     file: str | None = None
-    min_seconds: float = PaceRules().min_seconds
+    min_seconds: Seconds = PaceRules().min_seconds
 
     def pace(self) -> PaceRules:
         return PaceRules(self.min_seconds)
@@ -256,8 +276,8 @@ class TrafficConfig(Section, frozen=True):
 class GatewayConfig(Section, frozen=True):
     """Where clients of other networks enter a network: an IP address and a port; its region and zone where known."""
 
-    address: str
-    port: int
+    address: IpAddress
+    port: Port
     region: str = ""
     zone: str = ""
 
@@ -271,9 +291,9 @@ class NetworkConfig(Section, frozen=True):
     ``gateways`` are all it has, where any are said. ``gateway_port`` is the port of those that are Services.
     """
 
-    name: str
+    name: Name
     gateways: tuple[GatewayConfig, ...] = ()
-    gateway_port: int | None = None
+    gateway_port: Port | None = None
 
     def rule(self) -> NetworkRule:
         return NetworkRule(tuple(each.gateway() for each in self.gateways), self.gateway_port)
@@ -288,14 +308,14 @@ class ServiceEntriesConfig(Section, frozen=True):
 class EnvoyConfig(Section, frozen=True):
     """What sidecars are told: where ``outbound_http`` listens."""
 
-    listener: str = "127.0.0.1:15001"
+    listener: HostPort = "127.0.0.1:15001"
 
 
 class CoalesceConfig(Section, frozen=True):
     """How changes are gathered: sent after ``quiet_ms`` of quiet, at the latest ``max_ms`` after the first."""
 
-    quiet_ms: float = 10
-    max_ms: float = 100
+    quiet_ms: Milliseconds = 10
+    max_ms: Milliseconds = 100
 
 
 class Config(Section, frozen=True):
@@ -308,8 +328,8 @@ class Config(Section, frozen=True):
     clusters: tuple[ClusterConfig, ...] = ()
     kubeconfig_folder: str | None = None
     remote_secrets: RemoteSecretsConfig | None = None
-    exec_seconds: float = EXEC_SECONDS
-    domain: str = DEFAULT_DOMAIN
+    exec_seconds: PositiveSeconds = EXEC_SECONDS
+    domain: Domain = DEFAULT_DOMAIN
     listen: ListenConfig = ListenConfig()
     export: ExportConfig | ExportMode = ExportConfig()
     guard: GuardConfig = GuardConfig()

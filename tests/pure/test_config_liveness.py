@@ -76,8 +76,11 @@ def test_flag_names_the_snapshot(path: Path) -> None:
         ("clusters: [{name: a, kubeconfig: a, probe: {grpc: 'x:0'}}]", "clusters[0].probe.grpc: expected a port above"),
         ("clusters: [{name: a, kubeconfig: a, probe: {endpoints: 0}}]", "probe.endpoints: expected a number from 1"),
         ("clusters: [{name: a, kubeconfig: a, probe: {endpoint: 1}}]", "did you mean 'endpoints'?"),
-        ("clusters: [{name: a, kubeconfig: a, probe: {tcp: 'x:1', down: 0}}]", "expected up and down to be 1 or more"),
-        ("clusters: [{name: a, kubeconfig: a, probe: {tcp: 'x:1', timeoutSeconds: 0}}]", "timeoutSeconds above 0"),
+        ("clusters: [{name: a, kubeconfig: a, probe: {tcp: 'x:1', down: 0}}]", "probe.down: expected 1 or more"),
+        (
+            "clusters: [{name: a, kubeconfig: a, probe: {tcp: 'x:1', timeoutSeconds: 0}}]",
+            "probe.timeoutSeconds: expected seconds above 0",
+        ),
         ("clusters: [{name: a, kubeconfig: a, probe: {tcp: 'x:1', tls: {}}}]", "probe.tls: TLS is of a grpc probe"),
         (
             "clusters: [{name: a, kubeconfig: a, probe: {grpc: 'x:1', tls: {cafile: x}}}]",

@@ -5,14 +5,35 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end }}
 
-{{- /* The registry's configuration file. */ -}}
+{{- /*
+The registry's configuration file, as JSON: every number is written as it was given, where YAML would write 1e+06.
+What the chart sets by values of its own is merged over `config`.
+*/ -}}
 {{- define "mesh-registry.config" -}}
-{{- $clusters := list (dict "name" .Values.home.name "inCluster" true "network" .Values.home.network) }}
+{{- $home := merge (dict "name" .Values.home.name "inCluster" true) (pick .Values.home "network") (ternary (pick .Values.home "probe") dict (not (empty .Values.home.probe))) }}
+{{- $clusters := list $home }}
+{{- $names := list .Values.home.name }}
 {{- range .Values.members }}
+{{- if has .name $names }}
+{{- fail (printf "members: the cluster %q is named twice: give each a name of its own" .name) }}
+{{- end }}
+{{- $names = append $names .name }}
 {{- $path := printf "/etc/mesh-registry/kubeconfigs/%s" .key }}
-{{- $clusters = append $clusters (dict "name" .name "kubeconfig" $path "network" (default "" .network)) }}
+{{- $more := pick . "context" "network" "probe" }}
+{{- $clusters = append $clusters (merge (dict "name" .name "kubeconfig" $path) $more) }}
 {{- end }}
 {{- $listen := dict "grpc" "0.0.0.0:15010" "http" "0.0.0.0:15014" }}
+{{- with .Values.tls }}
+{{- if .secretName }}
+{{- if dig "listen" "tls" "" $.Values.config }}
+{{- fail "tls.secretName and config.listen.tls: set one of them" }}
+{{- end }}
+{{- $files := dict "certificate" "/etc/mesh-registry/tls/tls.crt" "key" "/etc/mesh-registry/tls/tls.key" }}
+{{- $listen = merge $listen (dict "tls" (merge $files (ternary (dict "clientCa" "/etc/mesh-registry/tls/ca.crt") dict .clientCa))) }}
+{{- else if .clientCa }}
+{{- fail "tls.clientCa needs tls.secretName: the authority is read from the key ca.crt of that Secret" }}
+{{- end }}
+{{- end }}
 {{- $own := dict "clusters" $clusters "listen" $listen "serviceEntries" .Values.serviceEntries }}
 {{- with .Values.remoteSecrets }}
 {{- if .enabled }}
@@ -22,7 +43,20 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- if .Values.snapshot.enabled }}
 {{- $_ := set $own "snapshot" (dict "file" "/var/lib/mesh-registry/snapshot") }}
 {{- end }}
-{{- toYaml (merge $own .Values.config) }}
+{{- toPrettyJson (merge $own .Values.config) }}
+{{- end }}
+
+{{- /*
+A namespace for remote secrets is made where the cluster has none of that name. `lookup` finds nothing at all where there
+is no cluster to ask (helm template): then only `remoteSecrets.createNamespace` counts.
+*/ -}}
+{{- define "mesh-registry.makesNamespace" -}}
+{{- $name := .Values.remoteSecrets.namespace }}
+{{- $asked := lookup "v1" "Namespace" "" "kube-system" }}
+{{- if eq $name .Release.Namespace }}
+{{- else if .Values.remoteSecrets.createNamespace }}true
+{{- else if and $asked (not (lookup "v1" "Namespace" "" $name)) }}true
+{{- end }}
 {{- end }}
 
 {{- define "mesh-registry.selector" -}}
