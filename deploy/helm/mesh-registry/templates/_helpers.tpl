@@ -6,8 +6,7 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end }}
 
 {{- /*
-The registry's configuration file, as JSON: every number is written as it was given, where YAML would write 1e+06.
-What the chart sets by values of its own is merged over `config`.
+The registry's configuration file: what the chart sets by values of its own, merged over `config`.
 */ -}}
 {{- define "mesh-registry.config" -}}
 {{- $home := merge (dict "name" .Values.home.name "inCluster" true) (pick .Values.home "network") (ternary (pick .Values.home "probe") dict (not (empty .Values.home.probe))) }}
@@ -43,7 +42,7 @@ What the chart sets by values of its own is merged over `config`.
 {{- if .Values.snapshot.enabled }}
 {{- $_ := set $own "snapshot" (dict "file" "/var/lib/mesh-registry/snapshot") }}
 {{- end }}
-{{- toPrettyJson (merge $own .Values.config) }}
+{{- toYaml (merge $own .Values.config) }}
 {{- end }}
 
 {{- /*
