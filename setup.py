@@ -13,7 +13,18 @@ COMPILED = (
     *(f"registry/rpc/{name}.py" for name in ["open_calls", "outbox", "shared", "streams", "vigil"]),
     *(
         f"registry/xds/{name}.py"
-        for name in ["channel", "delta", "order", "resources", "session", "sotw", "store", "subscription", "wire"]
+        for name in [
+            "channel",
+            "delta",
+            "order",
+            "resources",
+            "response",
+            "session",
+            "sotw",
+            "store",
+            "subscription",
+            "wire",
+        ]
     ),
     *(
         f"registry/index/{name}.py"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
@@ -146,9 +147,9 @@ class XdsServer:
         del self._streams[stream]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class _XdsStream:
-    """Carries one session on one gRPC stream."""
+    """Carries one session on one gRPC stream, and has the timer for what the session holds back."""
 
     stream: Stream
     session: AnySession
@@ -156,6 +157,7 @@ class _XdsStream:
     peer: str
     connected_at: float
     server: XdsServer
+    _timer: asyncio.TimerHandle | None = None
 
     def received(self, message: bytes) -> None:
         try:
@@ -169,9 +171,30 @@ class _XdsStream:
         self.stream.finish()
 
     def next_message(self) -> bytes | None:
-        return self.session.next_response() if self.server.is_open else None
+        if not self.server.is_open:
+            return None
+        message = self.session.next_response()
+        while message is None and self.session.held:
+            loop = asyncio.get_running_loop()
+            left = self.session.hold(loop.time())
+            if left:
+                self._wake_in(loop, left)
+                break
+            message = self.session.next_response()
+        return message
+
+    def _wake_in(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
+        """Have the session asked again; negative: not needed. A timer that runs is early enough, since it asks anew."""
+        if self._timer is None and seconds > 0:
+            self._timer = loop.call_later(seconds, self._elapsed)
+
+    def _elapsed(self) -> None:
+        self._timer = None
+        self.stream.wake()
 
     def closed(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         self.session.close()
         self.server.remove(self)
 

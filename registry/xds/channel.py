@@ -1,7 +1,8 @@
 """One type on one stream: what the client has, what it lacks, and whether it may be sent more.
 
 At most one response per type waits for its ACK or NACK. Until that comes further changes only add names to a set, so a
-client that never reads, or never answers, costs no queue; what it misses goes out as one response when it answers.
+client that never reads, or never answers, costs no queue; what it misses goes out as one response when it answers. A
+client that subscribes to nothing of a type owes no answer: grpc-java ignores responses of types that it left.
 
 A NACK says that something in a response was wrong, not what. The same version of a single resource is not sent again;
 a response with several is sent again in two halves, and so on, so that one bad resource keeps no good one back. That
@@ -11,84 +12,19 @@ ends after less than twice as many responses as there were resources.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from enum import IntEnum
+from collections.abc import Iterable
+from typing import Final
 
 from registry.xds.resources import Entry, SentVersions, SharedResponse
+from registry.xds.response import Pick, Response, Scope, Stream
 from registry.xds.status import SentResource, TypeStatus
 from registry.xds.store import Partition
 from registry.xds.subscription import Subscription, SubscriptionChange
 from registry.xds.types import ResourceType
 
-RESPONSE_BYTES = 2 << 20
-"""A response of EDS or RDS is closed at this size and the rest follows; gRPC clients accept 4 MiB by default. LDS and
-CDS are never split: a client takes the first response for the complete list."""
-
-
+NEVER: Final = -1.0
 NACK_CHARACTERS = 4096
 """So much of a NACK's text is kept."""
-
-
-class Scope(IntEnum):
-    """How much a response may say. Each scope includes the ones before it."""
-
-    ASKED = 1
-    """What requests asked for and were not answered yet."""
-    MAKE = 2
-    """Resources the client lacks or has in another version."""
-    BREAK = 3
-    """Resources that are gone."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stream:
-    """What a channel needs of its stream.
-
-    ``server`` is an encoded ``ControlPlane``; ``wake`` says that there may be something to send. ``clock`` is asked
-    once for each response and each answer.
-    """
-
-    server: bytes
-    wake: Callable[[], None]
-    clock: Callable[[], float]
-
-
-class Response:
-    """An encoded response; ``added`` are new to the client, ``updated`` it was sent before."""
-
-    __slots__ = ("added", "data", "updated")
-
-    def __init__(self, data: bytes, added: tuple[str, ...] = (), updated: tuple[str, ...] = ()) -> None:
-        self.data = data
-        self.added = added
-        self.updated = updated
-
-
-class Pick:
-    """The names of one response as they are picked: the resources of those that exist, and those that do not."""
-
-    def __init__(self) -> None:
-        self.entries: list[Entry] = []
-        self.missing: list[str] = []
-        self._bytes = 0
-
-    def take(self, name: str, entry: Entry | None) -> None:
-        if entry is None:
-            self.missing.append(name)
-            self._bytes += len(name)
-        else:
-            self.entries.append(entry)
-            self._bytes += entry.resource.size
-
-    @property
-    def full(self) -> bool:
-        """The response has the size at which it is closed."""
-        return self._bytes >= RESPONSE_BYTES
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return (*(entry.name for entry in self.entries), *self.missing)
 
 
 class Channel(ABC):
@@ -100,6 +36,14 @@ class Channel(ABC):
         self.waiting = False
         self.ack = b""
         """The request that accepts the response that waits, as far as its bytes can be known."""
+        self.hurried = False
+        """It waited long enough for other types: it may send everything."""
+        self.deferred: tuple[str, ...] = ()
+        """The names of a request that counts only if the last response stays unanswered; of SotW alone."""
+        self._held_since = NEVER
+        """When the session first saw that it had something to send and was held back."""
+        self._abandoned = False
+        """The last response was not answered, and no answer is expected any more."""
         self._turn = False
         self.partition = partition
         self._stream = stream
@@ -133,6 +77,27 @@ class Channel(ABC):
     def breaking(self) -> bool:
         """There are removals to send."""
         return bool(self._gone)
+
+    def held(self, now: float, patience: float) -> float:
+        """For how many more seconds it is to be held back by other types; 0: no longer, it is ``hurried``.
+
+        ``NEVER`` when it is not held back: it has nothing to send, or waits for an answer itself.
+        """
+        if self.waiting or not self.pending:
+            self._held_since = NEVER
+            return NEVER
+        left = self._left(now, patience)
+        self.hurried = not left
+        return left
+
+    def release(self) -> None:
+        """Nothing holds it back."""
+        self._held_since = NEVER
+
+    def _left(self, now: float, patience: float) -> float:
+        if self._held_since < 0:
+            self._held_since = now
+        return max(self._held_since + patience - now, 0.0)
 
     @abstractmethod
     def respond(self, scope: Scope) -> Response | None:
@@ -240,6 +205,16 @@ class Channel(ABC):
             for name in {*self._sent.names(), *self._asked, *self._fresh, *self._gone}:
                 if name not in self.subscription.names:
                     self._forget(name)
+        if not self.subscription.names and not self.subscription.wildcard:
+            self._expect_no_answer()
+
+    def _expect_no_answer(self) -> None:
+        """The client may leave the last response unanswered. An answer that comes all the same does no harm."""
+        self._abandoned |= self.waiting
+        self.waiting = self._owed = False
+        self.ack = b""
+        self._unanswered = ()
+        self._retries.clear()
 
     def _forget(self, name: str) -> None:
         self._sent.forget(name)
@@ -277,6 +252,8 @@ class Channel(ABC):
         self._sent_at = self._stream.clock()
         self._turn = not self._turn
         self._unanswered = names
+        self._held_since = NEVER
+        self._abandoned = self.hurried = False
         self.waiting = True
         return response.data
 

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 
 from envoy.service.discovery.v3 import discovery_pb2
 
-from registry.xds.channel import Channel, Response, Scope, Stream
+from registry.xds.channel import Channel
 from registry.xds.resources import Entry, SentVersions
+from registry.xds.response import Response, Scope, Stream
 from registry.xds.store import Partition
 from registry.xds.subscription import SubscriptionChange
 from registry.xds.types import ResourceType

@@ -12,29 +12,36 @@ nothing is referred to before it is there, and for removals when nothing refers 
 
 A NACK is an answer like an ACK, so a client that rejects what it gets is not kept waiting. A stream of one type has
 nothing to wait for.
+
+None of this waits without a bound: a channel that is ``hurried`` sends everything it has, whatever the other types are
+doing. The session hurries a channel that rules 2 and 3 held back for ``SessionOptions.patience`` seconds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from registry.xds.channel import Channel, Scope
+from registry.xds.channel import Channel
+from registry.xds.response import Scope
 from registry.xds.types import CDS, EDS, LDS, RDS
 
 _TARGETS = (CDS, EDS)
 _REFERRERS = (LDS, RDS)
 
 
+def ready(channels: Sequence[Channel]) -> bool:
+    """Whether a channel has something to send and may, as far as its own type goes."""
+    for channel in channels:  # noqa: SIM110 - compiled, a loop costs less than a generator
+        if not channel.waiting and channel.pending:
+            return True
+    return False
+
+
 def next_turn(channels: Sequence[Channel]) -> tuple[Channel, Scope] | None:
-    """The channel whose response is next, and what that may say; None when nothing may be sent now.
+    """The channel whose response is next, and what that may say; None when other types hold back all that is ready.
 
     ``channels`` are in the order in which additions go out.
     """
-    for channel in channels:
-        if not channel.waiting and channel.pending:
-            break
-    else:
-        return None
     if len(channels) == 1:
         return channels[0], Scope.BREAK
     for channel in channels:
@@ -56,12 +63,14 @@ def _scope(channel: Channel, channels: Sequence[Channel]) -> Scope:
 
 
 def _may_make(channel: Channel, channels: Sequence[Channel]) -> bool:
-    if channel.kind in _TARGETS:
+    if channel.hurried or channel.kind in _TARGETS:
         return True
     return not any(other.waiting or other.making for other in channels if other.kind in _TARGETS)
 
 
 def _may_break(channel: Channel, channels: Sequence[Channel]) -> bool:
+    if channel.hurried:
+        return True
     if any(other.making for other in channels if other is not channel):
         return False
     if channel.kind in _REFERRERS:

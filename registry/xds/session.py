@@ -2,7 +2,8 @@
 
 ``receive`` takes the bytes of a request, ``next_response`` gives the bytes of a response or None. In between the
 session calls ``wake`` when a change of the store may have given it something to say. Whoever carries the bytes calls
-``next_response`` until it gives None, after each request and each wake, as fast as the client reads.
+``next_response`` until it gives None, after each request and each wake, as fast as the client reads. When it gave
+None and the session is ``held``, ``hold`` says when to ask again though nothing happened.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from envoy.service.discovery.v3 import discovery_pb2
 from google.protobuf.message import DecodeError
 
 from registry.xds import wire
-from registry.xds.channel import Channel, Response, Stream
+from registry.xds.channel import NEVER, Channel
 from registry.xds.delta import DeltaChannel
 from registry.xds.errors import InvalidRequestError, TooManyNamesError
-from registry.xds.order import next_turn
+from registry.xds.order import next_turn, ready
+from registry.xds.response import Response, Stream
 from registry.xds.sotw import PartsChannel, SotwChannel, WholeChannel
 from registry.xds.status import Node, SentResource, SessionStatus, decode_node
 from registry.xds.store import Partition, ResourceStore
@@ -31,6 +33,10 @@ UNKNOWN_TYPE_CHARACTERS = 200
 NODE_BYTES = 1 << 20
 NODE_CHARACTERS = 64 << 10
 """What is kept of a client's node, as long as its stream lasts, may be as much. Its list of extensions is not kept."""
+
+
+PATIENCE_SECONDS = 2.0
+"""Envoy ACKs within milliseconds, or when new clusters are warm, for which it has their endpoints at once."""
 
 
 def _no_clock() -> float:
@@ -47,12 +53,14 @@ class SessionOptions:
 
     ``identifier`` names the server in every response. ``max_names`` bounds the names one stream subscribes to over all
     types. ``group`` says which group of the store a node sees, of each type. ``clock`` gives the times in the status.
+    ``patience``: so many seconds a type waits for what the client owes of others. Then make-before-break is given up.
     """
 
     identifier: str = "xds"
     max_names: int = 200_000
     group: Callable[[Node, ResourceType], Hashable] = field(default=_one_group)
     clock: Callable[[], float] = field(default=_no_clock)
+    patience: float = PATIENCE_SECONDS
 
 
 Request = TypeVar("Request", discovery_pb2.DiscoveryRequest, discovery_pb2.DeltaDiscoveryRequest)
@@ -83,6 +91,8 @@ class Session(ABC, Generic[Request, AnyChannel]):
         self._channels: tuple[AnyChannel, ...] = ()
         """In the order of what is made first."""
         self._unknown: dict[str, None] = {}
+        self.held = False
+        """Something is to be sent later though no request and no change comes: call ``hold``."""
 
     def receive(self, data: bytes) -> None:
         """A request of the client.
@@ -110,19 +120,42 @@ class Session(ABC, Generic[Request, AnyChannel]):
         if self._names(request) > self._options.max_names:
             raise self._too_many()
         self._hand_over(request, self._channel(kind.url) or self._open(kind))
-        if sum(len(each.subscription.names) for each in self._channels) > self._options.max_names:
+        names = (max(len(each.subscription.names), len(each.deferred)) for each in self._channels)
+        if sum(names) > self._options.max_names:
             raise self._too_many()
 
     def next_response(self) -> bytes | None:
         """The next response, or None: nothing more until the next request or wake."""
-        while (turn := next_turn(self._channels)) is not None:
+        while ready(self._channels):
+            turn = next_turn(self._channels)
+            if turn is None:
+                self.held = True
+                return None
             channel, scope = turn
             response = channel.respond(scope)
             if response is not None:
                 if channel.kind is CDS:
                     self._warm(response)
                 return response.data
+        if self.held:
+            self._release()
         return None
+
+    def hold(self, now: float) -> float:
+        """In how many seconds ``next_response`` may give more though nothing happens; 0: now, negative: it will not.
+
+        ``now`` is in seconds of a clock that only goes forward. Call it only while the session is ``held``.
+        """
+        left = [each for channel in self._channels if (each := channel.held(now, self._options.patience)) >= 0]
+        self.held = bool(left)
+        return min(left, default=NEVER)
+
+    def _release(self) -> None:
+        """No type waits for another; what waits for an answer of its own may be left."""
+        self.held = any(channel.deferred for channel in self._channels)
+        for channel in self._channels:
+            if not channel.deferred:
+                channel.release()
 
     def regroup(self) -> None:
         """The node is perhaps of other groups than when it asked: show it what these see."""
@@ -248,6 +281,7 @@ class SotwSession(Session[discovery_pb2.DiscoveryRequest, SotwChannel]):
 
     def _hand_over(self, request: discovery_pb2.DiscoveryRequest, channel: SotwChannel) -> None:
         channel.receive(request)
+        self.held |= bool(channel.deferred)
 
 
 class DeltaSession(Session[discovery_pb2.DeltaDiscoveryRequest, DeltaChannel]):

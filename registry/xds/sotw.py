@@ -6,12 +6,13 @@ version", "Resource updates" (nonces), "Grouping Resources into Responses" and "
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from envoy.service.discovery.v3 import discovery_pb2
 
-from registry.xds.channel import Channel, Response, Scope, Stream
+from registry.xds.channel import Channel
 from registry.xds.resources import Entry, SentState
+from registry.xds.response import Response, Scope, Stream
 from registry.xds.store import Partition
 from registry.xds.subscription import SubscriptionChange
 from registry.xds.types import ResourceType
@@ -25,22 +26,70 @@ class SotwChannel(Channel):
         super().__init__(kind, partition, stream, self._state)
 
     def receive(self, request: discovery_pb2.DiscoveryRequest) -> None:
-        """A request of the client: the first, an ACK, a NACK, or a new list of names.
+        """A request of the client: the first, an ACK, a NACK, a new list of names, or a new subscription.
 
-        A request whose nonce is not that of the last response was written before the client saw that response. It is
-        ignored altogether: the answer to that response will carry the names then wanted. Before anything was sent
-        there is no nonce to compare with, and one from an earlier stream means nothing.
+        A request without a nonce after a response is a new subscription: the client starts with nothing, and gets
+        everything it names (as from istiod). Older grpc-java does so when it comes back to a type. Two such requests
+        are answers all the same: one with an error, and one with the version that waits for its ACK.
+
+        Before anything was sent there is no nonce to compare with, and one from an earlier stream means nothing.
         """
-        if self._nonce:
-            if request.response_nonce != self._nonce:
+        error = request.error_detail.message if request.HasField("error_detail") else None
+        restarted = False
+        if self._nonce and request.response_nonce == self._nonce:
+            self._answered(error)
+            self._abandoned = False
+        elif self._nonce and request.response_nonce:
+            if not self._counts(request.resource_names):
                 return
-            self._answered(request.error_detail.message if request.HasField("error_detail") else None)
-        change = self.subscription.replace(request.resource_names)
+        elif self._nonce:
+            restarted = error is None and not (self.waiting and request.version_info == self._version)
+            if not restarted:
+                self._answered(error)
+        self._take(request.resource_names, restarted)
+
+    def held(self, now: float, patience: float) -> float:
+        if not self.deferred:
+            return super().held(now, patience)
+        left = self._left(now, patience)
+        if not left:
+            self._take(self.deferred, restarted=True)
+        return left
+
+    def _counts(self, names: Sequence[str]) -> bool:
+        """Whether a request with a stale nonce is not ignored.
+
+        The client wrote it before it saw the last response. Mostly the answer to that follows, and has the names then
+        wanted. But grpc-java answers no response of a type that it has left: so a request that leaves the type counts,
+        and any other does when no answer comes for as long as types wait for each other.
+        """
+        if not self.waiting:
+            return self._abandoned
+        if names:
+            self.deferred = tuple(names)
+            return False
+        return self.subscription.ends_without_names
+
+    def _take(self, names: Sequence[str], restarted: bool) -> None:
+        """These are the names wanted now; ``restarted``: of none of them the client has anything."""
+        self.deferred = ()
+        if restarted:
+            self._expect_no_answer()
+            self._gone.clear()
+            for name in self._sent.names():
+                self._sent.forget(name)
+        change = self.subscription.replace(names)
         self._follow(change)
         self._ask(change)
+        if restarted:
+            self._ask_again()
 
     def _ask(self, change: SubscriptionChange) -> None:
         """Note what a new list of names calls for."""
+        raise NotImplementedError
+
+    def _ask_again(self) -> None:
+        """Note that everything subscribed to is to be sent."""
         raise NotImplementedError
 
     def _share(self, entries: Iterable[Entry], names: tuple[str, ...] = ()) -> bytes:
@@ -63,6 +112,9 @@ class PartsChannel(SotwChannel):
 
     def _ask(self, change: SubscriptionChange) -> None:
         self._asked.update(dict.fromkeys(change.asked))
+
+    def _ask_again(self) -> None:
+        self._asked.update(self.subscription.names)
 
     def _removed(self, name: str) -> None:
         self._sent.forget(name)
@@ -95,6 +147,9 @@ class WholeChannel(SotwChannel):
     def _ask(self, change: SubscriptionChange) -> None:
         if change.asked or change.wildcard_asked:
             self._owed = True
+
+    def _ask_again(self) -> None:
+        self._owed = self.subscription.wildcard or bool(self.subscription.names)
 
     def _entries(self) -> tuple[Entry, ...]:
         """Everything subscribed to, ordered by name, with what is gone and may not be missed yet."""

@@ -42,6 +42,11 @@ class Subscription:
         self.wildcard = False
         self.names: dict[str, None] = {}
 
+    @property
+    def ends_without_names(self) -> bool:
+        """SotW: whether a request without names unsubscribes from everything, and is not the legacy wildcard."""
+        return self._explicit or not self._whole
+
     def replace(self, names: Iterable[str]) -> SubscriptionChange:
         """SotW: every request names all the client wants; what it leaves out is unsubscribed.
 

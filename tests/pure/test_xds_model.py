@@ -1,8 +1,8 @@
 """Whatever the store does and however a client behaves, in the end the client has what it subscribes to.
 
 A random walk drives one store and some clients of each variant. Their responses are on the way for a while, so that
-requests and changes cross them; some clients reject what they think bad, some reconnect with what they know. A plain
-oracle then says what each should have.
+requests and changes cross them; some clients reject what they think bad, some reconnect with what they know, and some
+ignore responses of types that they left, as grpc-java does. A plain oracle then says what each should have.
 """
 
 from __future__ import annotations
@@ -22,16 +22,21 @@ NAMES = "abcd"
 names = st.sampled_from(NAMES)
 kinds = st.sampled_from(MAKE_ORDER)
 changes = st.tuples(kinds, names, st.sampled_from([None, "1", "2", "3", BAD]), st.booleans())
-which = st.integers(min_value=0, max_value=3)
+which = st.integers(min_value=0, max_value=5)
 
 
 class Client:
-    """A client with its responses on the way to it."""
+    """A client with its responses on the way to it.
 
-    def __init__(self, store: ResourceStore, delta: bool) -> None:
+    ``leaves``: it answers nothing of a type of which it wants nothing; "forgets": nor does it know its nonce then.
+    """
+
+    def __init__(self, store: ResourceStore, delta: bool, leaves: str = "") -> None:
         self.dialogue = Dialogue(store, delta)
         self.delta = delta
+        self.leaves = leaves
         self.arriving: list[Reply] = []
+        self.now = 0.0
 
     def belief(self, kind: ResourceType) -> Belief:
         return self.dialogue.client.belief(kind)
@@ -44,17 +49,28 @@ class Client:
 
     def answer(self) -> None:
         reply = self.arriving.pop(0)
-        if BAD in reply.resources.values():
+        belief = self.belief(reply.kind)
+        if self.leaves and not belief.names and not belief.wildcard:
+            belief.nonce = "" if self.leaves == "forgets" else reply.nonce
+        elif BAD in reply.resources.values():
             self.dialogue.nack(reply)
         else:
             self.dialogue.ack(reply)
+
+    def unsubscribe(self, kind: ResourceType, name: str) -> None:
+        self.dialogue.unsubscribe(kind, name)
+        belief = self.belief(kind)
+        if self.leaves == "forgets" and not belief.names and not belief.wildcard:
+            belief.nonce = ""
 
     def settle(self) -> None:
         for _ in range(500):
             if self.arriving:
                 self.answer()
             elif not self.transmit():
-                return
+                if not self.dialogue.session.held:
+                    return
+                self.now += self.dialogue.session.hold(self.now)
         raise AssertionError("the session does not come to rest")
 
     def reconnect(self, store: ResourceStore) -> None:
@@ -74,12 +90,13 @@ class Client:
 
 
 class Convergence(RuleBasedStateMachine):
-    """Two clients of each variant over one store."""
+    """Two clients of each variant over one store, and two that are as grpc-java is."""
 
     @initialize()
     def start(self) -> None:
         self.store = ResourceStore()
         self.clients = [Client(self.store, delta=bool(number % 2)) for number in range(4)]
+        self.clients += [Client(self.store, delta=False, leaves=leaves) for leaves in ("forgets", "remembers")]
 
     @rule(batch=st.lists(changes, min_size=1, max_size=6))
     def the_store_changes(self, batch: list[tuple[ResourceType, str, str | None, bool]]) -> None:
@@ -106,7 +123,7 @@ class Convergence(RuleBasedStateMachine):
     def a_client_unsubscribes(self, client: int, kind: ResourceType, name: str) -> None:
         belief = self.clients[client].belief(kind)
         if name in belief.names or (name == "*" and belief.legacy and self.clients[client].delta):
-            self.clients[client].dialogue.unsubscribe(kind, name)
+            self.clients[client].unsubscribe(kind, name)
 
     @rule(client=which)
     def a_response_is_sent(self, client: int) -> None:

@@ -27,12 +27,19 @@ async def started(
     folder: Path, registry: RunningRegistry, node: Sequence[str], program: str, target: str
 ) -> tuple[Process, asyncio.StreamWriter, asyncio.StreamReader]:
     """``program``, which dials ``target``, with its input and its output; ``node`` as below."""
+    return await started_command(folder, registry, node, [sys.executable, program, target])
+
+
+async def started_command(
+    folder: Path, registry: RunningRegistry, node: Sequence[str], command: Sequence[str]
+) -> tuple[Process, asyncio.StreamWriter, asyncio.StreamReader]:
+    """A client of any language, with the registry's bootstrap."""
     made = registry.command("bootstrap", "grpc", *node, "--server", registry.grpc)
     assert made.returncode == 0, made.stderr
     bootstrap = folder / "bootstrap.json"
     bootstrap.write_text(made.stdout)
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, program, target),
+        *command,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         env={**os.environ, "GRPC_XDS_BOOTSTRAP": str(bootstrap)},

@@ -7,6 +7,10 @@ etcd, kube-apiserver, kube-controller-manager, helm and h2spec come out of their
 ``go.mod`` files beside this program pin; Istio's and MCS's custom resource definitions are copied out of theirs. The
 cache is ``$XDG_CACHE_HOME/mesh-registry/<hash of what is pinned>`` (default ``~/.cache``): a new pin is a new folder.
 Where ``KUBEBUILDER_ASSETS`` names a folder that has the Kubernetes binaries, those are used and not built.
+
+The gRPC clients, ``grpc-go`` and ``grpc-java``, are programs of this folder over those libraries. Each has a folder of
+its own in the cache, so a change of one builds nothing else. ``grpc-java`` needs ``javac`` and ``mvn``; it is left out
+where the machine has none.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ import sys
 import tempfile
 import time
 import venv
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +57,16 @@ class ModuleFiles:
     pattern: str
 
 
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A gRPC client: what is built from the ``sources`` in the folder ``module``, and where ``needs`` are on PATH."""
+
+    name: str
+    module: str
+    sources: tuple[str, ...]
+    needs: tuple[str, ...] = ()
+
+
 KUBERNETES = (
     Binary("etcd", "etcd", "go.etcd.io/etcd/server/v3"),
     Binary("kube-apiserver", "kubernetes", "k8s.io/kubernetes/cmd/kube-apiserver"),
@@ -66,13 +81,31 @@ CRDS = (
     ModuleFiles("istio-crds", "istio.io/api", "v1.31.4", "kubernetes/customresourcedefinitions.gen.yaml"),
     ModuleFiles("mcs-crds", "sigs.k8s.io/mcs-api", "v0.5.2", "config/crd/*.yaml"),
 )
+GRPC_GO = Client("grpc-go", "grpc_go", ("go.mod", "go.sum", "main.go"))
+GRPC_JAVA = Client("grpc-java", "grpc_java", ("Caller.java", "pom.xml"), needs=("javac", "mvn"))
+CLIENTS = (GRPC_GO, GRPC_JAVA)
+MAVEN_COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.11.0:copy-dependencies"
 
 
 def cache() -> Path:
     """The folder for what is pinned now; it may not exist yet."""
+    modules = sorted({binary.module for binary in BINARIES})
+    return _cache(repr((BINARIES, CRDS, BUILD_FLAGS)), (path for each in modules for path in _pins(each)))
+
+
+def client_cache(client: Client) -> Path:
+    """The same, of one client."""
+    return _cache(repr((client, BUILD_FLAGS, MAVEN_COPY)), (TOOLS / client.module / each for each in client.sources))
+
+
+def _pins(module: str) -> list[Path]:
+    return sorted((TOOLS / module).glob("go.*"))
+
+
+def _cache(said: str, files: Iterable[Path]) -> Path:
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    pins = hashlib.sha256(repr((BINARIES, CRDS, BUILD_FLAGS)).encode())
-    for path in sorted(TOOLS.glob("*/go.*")):
+    pins = hashlib.sha256(said.encode())
+    for path in files:
         pins.update(path.read_bytes())
     return base / "mesh-registry" / pins.hexdigest()[:16]
 
@@ -86,11 +119,12 @@ def assets() -> Path | None:
 
 
 def find(name: str) -> Path | None:
-    """A binary or a folder of CRDs that is there: of ``KUBEBUILDER_ASSETS``, else of the cache."""
+    """A binary, a client or a folder of CRDs that is there: of ``KUBEBUILDER_ASSETS``, else of the cache."""
     given = assets()
     if given is not None and (given / name).exists():
         return given / name
-    found = cache() / name
+    folders = {client.name: client_cache(client) for client in CLIENTS}
+    found = folders.get(name, cache()) / name
     return found if found.exists() else None
 
 
@@ -102,27 +136,48 @@ def main() -> None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     go = None
-    for part in (*BINARIES, *CRDS):
+    for part in (*BINARIES, *CRDS, *CLIENTS):
         found = find(part.name)
         if found is not None:
             say(f"{part.name}: {found}")
             continue
+        lacking = [each for each in part.needs if not shutil.which(each)] if isinstance(part, Client) else []
+        if lacking:
+            say(f"{part.name}: left out, this machine has no {' and no '.join(lacking)}")
+            continue
         go = go or find_go(folder)
         began = time.monotonic()
-        say(f"{part.name}: {'building' if isinstance(part, Binary) else 'fetching'} ...")
+        say(f"{part.name}: {'fetching' if isinstance(part, ModuleFiles) else 'building'} ...")
+        home = client_cache(part) if isinstance(part, Client) else folder
+        home.mkdir(parents=True, exist_ok=True)
         # Made elsewhere, then renamed: what was cut short leaves nothing that looks whole.
-        with tempfile.TemporaryDirectory(prefix=".making-", dir=folder) as unfinished:
+        with tempfile.TemporaryDirectory(prefix=".making-", dir=home) as unfinished:
             made = Path(unfinished) / part.name
-            if isinstance(part, Binary):
-                build(go, part, made)
-            else:
-                copy(go, part, made)
-            made.rename(folder / part.name)
+            make(go, part, made)
+            made.rename(home / part.name)
         say(f"{part.name}: done in {time.monotonic() - began:.0f} s")
 
 
-def build(go: str, binary: Binary, target: Path) -> None:
-    run(go, "build", *BUILD_FLAGS, "-o", str(target), binary.package, cwd=TOOLS / binary.module)
+def make(go: str, part: Binary | ModuleFiles | Client, target: Path) -> None:
+    if isinstance(part, ModuleFiles):
+        copy(go, part, target)
+    elif part is GRPC_JAVA:
+        build_java(part, target)
+    else:
+        build(go, part.package if isinstance(part, Binary) else ".", TOOLS / part.module, target)
+
+
+def build(go: str, package: str, module: Path, target: Path) -> None:
+    run(go, "build", *BUILD_FLAGS, "-o", str(target), package, cwd=module)
+
+
+def build_java(client: Client, target: Path) -> None:
+    """A folder of classes and of every jar that they need: ``java -cp 'FOLDER/*:FOLDER' Caller``."""
+    target.mkdir()
+    quiet = ("-q", "-B", "-f", str(TOOLS / client.module / "pom.xml"))
+    run("mvn", *quiet, MAVEN_COPY, "-DincludeScope=runtime", f"-DoutputDirectory={target}", cwd=target)
+    source = TOOLS / client.module / "Caller.java"
+    run("javac", "-Xlint:all", "-d", str(target), "-cp", f"{target}/*", str(source), cwd=target)
 
 
 def copy(go: str, files: ModuleFiles, target: Path) -> None:
