@@ -40,9 +40,12 @@ class Belief:
         return held | {ServiceKey(ref.namespace, ref.name) for ref in self.facts.held(Kind.SERVICE)}
 
     def own_slices(self, key: ServiceKey) -> list[EndpointSlice]:
-        """The slices of the service, as they were told last."""
-        found = map(self.facts.get, self.lookup.slices(key))
-        return [each for each in found if isinstance(each, EndpointSlice)]
+        """The slices of the service, as they were told last, without copies of other clusters' endpoints."""
+        return [each for each in self._slices(key) if not each.copy_mark]
+
+    def copies(self, key: ServiceKey) -> list[EndpointSlice]:
+        """Slices of the service that were copied from elsewhere: they are no sources."""
+        return [each for each in self._slices(key) if each.copy_mark]
 
     def slices(self, key: ServiceKey) -> list[EndpointSlice]:
         """The slices of the service, and what is held of slices though a list lacks it."""
@@ -53,6 +56,8 @@ class Belief:
         service = self.get(ObjectRef(Kind.SERVICE, key.namespace, key.name))
         if not isinstance(service, Service):
             return self._export.exclusion(key) or Reason.NO_SERVICE
+        if service.copy_mark:
+            return Reason.SERVICE_COPY
         if service.external_name:
             return Reason.EXTERNAL_NAME
         exported = self.get(ObjectRef(Kind.SERVICE_EXPORT, key.namespace, key.name)) is not None
@@ -106,6 +111,10 @@ class Belief:
     def total(self) -> int:
         """How many endpoints the cluster has."""
         return sum(len(self.addresses(key)) for key in self.services())
+
+    def _slices(self, key: ServiceKey) -> list[EndpointSlice]:
+        found = map(self.facts.get, self.lookup.slices(key))
+        return [each for each in found if isinstance(each, EndpointSlice)]
 
     def witness(self) -> Witness:
         """What its Pods say, as they are now."""

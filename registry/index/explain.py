@@ -73,6 +73,8 @@ def explain(
     for cluster in sorted(members):
         member = members[cluster]
         trace.enter(cluster)
+        for fact in member.copies(key):
+            trace.left_out(fact, Reason.SLICE_COPY, fact.copy_mark)
         _introduce(member, key, trace)
         if member.shown:
             part = member.contribution(key, trace=trace)

@@ -130,7 +130,7 @@ class RemovalGuard:
         if not self._holds:
             return set()
         released = self._drop([fact.ref])
-        if isinstance(fact, EndpointSlice):
+        if isinstance(fact, EndpointSlice) and not fact.copy_mark:
             here = _addresses(fact)
             for each in tuple(self.slices(_key_of(fact))):
                 released |= self._reduce(self._holds[each.ref], _addresses(each) - here)

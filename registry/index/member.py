@@ -230,7 +230,7 @@ class Member(Belief):
         differences = self.facts.compare(kind)
         was_verified = self.verified
         guarded = self._guarded and self.shown
-        lost = [each for each in differences if each.old is not None] if guarded else []
+        lost = [each for each in differences if each.old is not None and not _is_copy(each.old)] if guarded else []
         keys = keys_of(lost) if kind in BEARING else set()
         before = {key: self.addresses(key) for key in keys}
         objects, total = len(self.facts.held(kind)), self.total() if keys else 0
@@ -269,6 +269,10 @@ class Member(Belief):
             present = len(self.facts.held(kind))
             self._judge.objects(gone, present + len(gone), present, rewound=False, now=now)
         return touched
+
+
+def _is_copy(fact: Fact) -> bool:
+    return isinstance(fact, EndpointSlice) and bool(fact.copy_mark)
 
 
 def _kind(difference: Difference) -> Kind:

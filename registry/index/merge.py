@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from operator import attrgetter
 
 from registry.index.conflicts import NOT_MOVED, Moved, by_age, exposed, ip_families, merge_ports, property_conflicts
 from registry.index.join import Contribution
+from registry.index.ports import target_order
 from registry.model.facts import Protocol, ServicePort
 from registry.model.names import ClusterId, ServiceKey
 from registry.model.reasons import Reason
@@ -111,9 +112,10 @@ def _last_ones(evicted: Iterable[Endpoint], candidates: Iterable[Endpoint], trac
 def distinct_endpoints(candidates: Iterable[Endpoint], trace: Trace | None = None) -> tuple[Endpoint, ...]:
     """The endpoints in their order, no two of which stand for one address and port of one network.
 
-    Of two that do, the one that is not in doubt stays, then the healthy one, then the first in order. An endpoint that
-    loses all its ports to others is gone, and so is a further address; one without ports at all is told apart by its
-    address.
+    Of two that do, the one that is not in doubt stays, then the healthy one, then the one of which more is known (Pod,
+    Node, zone, region), then the first in order: a slice that was copied by hand knows no Pod. An endpoint that loses
+    all its ports to others is gone, and so is a further address; one without ports at all is told apart by its address.
+    One that is in several slices, of a port each, is one endpoint with all of these ports.
     """
     found = sorted(candidates)
     if len(set(map(ADDRESS, found))) == len(found) and not any(map(FURTHER, found)):
@@ -144,11 +146,28 @@ def distinct_endpoints(candidates: Iterable[Endpoint], trace: Trace | None = Non
             dict.fromkeys(((endpoint.network, address, port) for address in addresses for port in free), endpoint)
         )
         ports = tuple(port for port in free if port is not None)
-        kept.append(endpoint._replace(ports=ports, additional_addresses=additional))
+        same = ports == endpoint.ports and additional == endpoint.additional_addresses
+        kept.append(endpoint if same else endpoint._replace(ports=ports, additional_addresses=additional))
         if trace is not None:
             trace.became(endpoint, kept[-1])
-    kept.sort()
-    return tuple(kept)
+    return tuple(sorted(_united(kept, trace)))
+
+
+def _united(endpoints: Iterable[Endpoint], trace: Trace | None) -> Iterator[Endpoint]:
+    """The endpoints, where those that differ in nothing but the Service's ports that they offer are one."""
+    groups: dict[Endpoint, list[Endpoint]] = {}
+    for endpoint in endpoints:
+        groups.setdefault(endpoint._replace(ports=()), []).append(endpoint)
+    for parts in groups.values():
+        pairs = sorted([pair for part in parts for pair in part.ports], key=target_order)
+        if len(parts) == 1 or len({(pair.port, pair.protocol) for pair in pairs}) < len(pairs):
+            yield from parts
+            continue
+        whole = parts[0]._replace(ports=tuple(pairs))
+        if trace is not None:
+            for part in parts:
+                trace.became(part, whole)
+        yield whole
 
 
 def _owners(
@@ -165,18 +184,29 @@ def _owners(
 
 
 def _preference(endpoint: Endpoint) -> tuple[object, ...]:
-    return (endpoint.demoted, endpoint.health is not Health.HEALTHY, endpoint)
+    unknown = (not endpoint.pod, not endpoint.node, not endpoint.locality.zone, not endpoint.locality.region)
+    return (endpoint.demoted, endpoint.health is not Health.HEALTHY, sum(unknown), unknown, endpoint)
 
 
 def routable(
-    part: Contribution, ports: Iterable[ServicePort], others: Moved, trace: Trace | None = None
+    part: Contribution, ports: Sequence[ServicePort], others: Moved, trace: Trace | None = None
 ) -> Iterable[Endpoint]:
     """The part's endpoints with what they offer of the merged ``ports``: those that their own Service exposes."""
     elsewhere = others.get(part.cluster, NOT_MOVED)
     behind = [(port, own) for port in ports if (own := exposed(port, part.ports, elsewhere)) is not None]
+    if not part.ports and ports:
+        return _without_ports(part.endpoints, trace)
     if len(behind) == len(part.ports) and all(port[:3:2] == own[:3:2] for port, own in behind):
         return part.endpoints
     return [moved for endpoint in part.endpoints if (moved := _offering(endpoint, behind, trace)).ports]
+
+
+def _without_ports(endpoints: Iterable[Endpoint], trace: Trace | None) -> Iterable[Endpoint]:
+    """Nothing: the service has ports, of which these offer none."""
+    for each in endpoints if trace is not None else ():
+        assert trace is not None
+        trace.dropped(each, Reason.PORT_NOT_OFFERED, "its own Service has no ports")
+    return ()
 
 
 def _offering(endpoint: Endpoint, behind: Iterable[tuple[ServicePort, ServicePort]], trace: Trace | None) -> Endpoint:

@@ -25,18 +25,27 @@ def port_order(port: ServicePort) -> tuple[int, bool, ServicePort]:
     return port.port, port.protocol is not Protocol.TCP, port
 
 
+def target_order(pair: TargetPort) -> tuple[int, bool, TargetPort]:
+    """An endpoint's ports are in the order of its service's."""
+    return pair.port, pair.protocol is not Protocol.TCP, pair
+
+
 def target_ports(ports: Iterable[ServicePort], fact: EndpointSlice) -> tuple[TargetPort, ...]:
     """What stands behind the Service's ``ports`` in this slice.
 
     The two sides meet by port name and protocol (``discovery.k8s.io/v1`` ``EndpointPort.name``), so a named target
-    port may have another number in every slice. A slice port without a number means every port: then the Service's own.
+    port may have another number in every slice. A slice port without a number means every number: then the Service's
+    own. One that has no name either means every port of its protocol. A slice without ports offers none.
     """
     named = {(port.name, port.protocol): port.port for port in fact.ports}
-    return tuple(
-        TargetPort(port.port, named[port.name, port.protocol] or port.port, port.protocol)
-        for port in ports
-        if (port.name, port.protocol) in named
-    )
+    found = []
+    for port in ports:
+        target = named.get((port.name, port.protocol), 0)
+        if target == 0 and named.get(("", port.protocol), 0) is None:
+            target = None
+        if target != 0:
+            found.append(TargetPort(port.port, target or port.port, port.protocol))
+    return tuple(found)
 
 
 def ports_text(ports: Iterable[ServicePort], fact: EndpointSlice) -> str:

@@ -33,6 +33,12 @@ def refusal(key: ServiceKey, service: Service | None) -> tuple[str, str] | None:
             "with those of other clusters; make it in each cluster that needs it (KEP-1645, Service Types)"
         )
         return INVALID_SERVICE_TYPE, text
+    if service.copy_mark:
+        text = (
+            f"Service {key} was made by a multi-cluster controller for endpoints of other clusters "
+            f"({service.copy_mark}); export the Service in the cluster that the endpoints run in"
+        )
+        return INVALID_SERVICE_TYPE, text
     return None
 
 
@@ -44,7 +50,7 @@ def refused(
 ) -> Iterator[Refused]:
     """What of the cluster's ``services`` and ``exports`` is refused, in no order."""
     for fact in services.values():
-        if isinstance(fact, Service) and fact.external_name:
+        if isinstance(fact, Service) and (fact.external_name or (fact.copy_mark and policy.by_objects)):
             has_export = ObjectRef(Kind.SERVICE_EXPORT, fact.namespace, fact.name) in exports
             if policy.exports(fact, has_export):
                 yield from _refused(cluster, fact.key, fact)

@@ -38,7 +38,7 @@ class Residents:
 
 def _residents(fact: EndpointSlice | None) -> set[tuple[str, str]]:
     """Address and Node of each Pod in the slice."""
-    if fact is None:
+    if fact is None or fact.copy_mark:
         return set()
     ends = [each for each in fact.endpoints if each.pod and each.node]
     return {(canonical_address(each.address) or each.address, each.node) for each in ends}

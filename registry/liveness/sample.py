@@ -23,7 +23,7 @@ class Target(NamedTuple):
 
 
 def sample(slices: Collection[EndpointSlice], count: int, turn: int) -> tuple[Target, ...]:
-    """At most ``count`` ready endpoints with a TCP port, spread evenly over ``slices``.
+    """At most ``count`` ready endpoints with a TCP port, spread evenly over ``slices``; none of another cluster's.
 
     The same slices, in the same order, give the same targets for the same ``turn``; the next turn gives others. Each
     is of another slice, so that no one service speaks for the cluster. Costs one step through ``slices``, and looks
@@ -57,6 +57,6 @@ def _spread(slices: Collection[EndpointSlice], count: int, turn: int) -> Iterato
 def _target(slice_: EndpointSlice, turn: int) -> Target | None:
     port = next((each.port for each in slice_.ports if each.port and each.protocol is Protocol.TCP), None)
     ready = [each for each in slice_.endpoints if each.ready]
-    if port is None or not ready or (slice_.namespace, slice_.service) == API_SERVER:
+    if port is None or not ready or slice_.copy_mark or (slice_.namespace, slice_.service) == API_SERVER:
         return None
     return Target(ready[turn % len(ready)].address, port)

@@ -62,6 +62,7 @@ class Service:
     client stays with one endpoint (``sessionAffinity: ClientIP``), 0 without affinity. ``local_only`` is
     ``internalTrafficPolicy: Local``. ``annotations`` are the registry's own, without their prefix, ordered by name.
     ``ip_families`` are ``spec.ipFamilies``, the preferred one first; empty where nobody said, as in many a manifest.
+    ``copy_mark`` marks a Service made for other clusters' endpoints (``registry.model.copies``); empty on all others.
     ``external`` is where it is reached from outside the cluster, addresses and host names as they stand in
     ``status.loadBalancer.ingress`` and ``spec.externalIPs``; kept only of Services with the label ``NETWORK_LABEL``.
     """
@@ -81,6 +82,7 @@ class Service:
     annotations: Labels = ()
     ip_families: tuple[AddressType, ...] = ()
     external: tuple[str, ...] = ()
+    copy_mark: str = ""
     resource_version: str = field(default="", compare=False)
 
     @property
@@ -123,6 +125,7 @@ class EndpointSlice:
     """A ``discovery.k8s.io/v1`` EndpointSlice; ``service`` is its label ``kubernetes.io/service-name`` or empty.
 
     Its IP addresses are of the family that ``address_type`` says: API servers take no others, nor do manifests.
+    ``copy_mark`` marks a copy of other clusters' endpoints (``registry.model.copies``); empty on all others.
     """
 
     namespace: str
@@ -131,6 +134,7 @@ class EndpointSlice:
     address_type: AddressType = AddressType.IPV4
     ports: tuple[SlicePort, ...] = ()
     endpoints: tuple[SliceEndpoint, ...] = ()
+    copy_mark: str = ""
     resource_version: str = field(default="", compare=False)
 
     @property

@@ -73,3 +73,12 @@ class Locality(NamedTuple):
     def __str__(self) -> str:
         """``region/zone/sub_zone`` as Istio writes it, without empty parts at the end."""
         return "/".join((self.region, self.zone, self.sub_zone)).rstrip("/")
+
+
+def same_zone(one: tuple[str, str], other: tuple[str, str]) -> bool:
+    """Whether two places, as region and zone, are in one zone.
+
+    Kubernetes compares the label of the zone alone, and many a cluster has no regions: so a region counts only where
+    both places have one. Zones of different regions may have the same name.
+    """
+    return bool(one[1]) and one[1] == other[1] and (one[0] == other[0] or not one[0] or not other[0])

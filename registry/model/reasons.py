@@ -75,9 +75,19 @@ class Reason(StrEnum):
     NAMESPACE_EXCLUDED = "NamespaceExcluded", Effect.DROPPED, "nothing of its namespace is exported (`export`)"
     SERVICE_EXCLUDED = "ServiceExcluded", Effect.DROPPED, "the service is never exported (`export`)"
     NO_SERVICE = "NoService", Effect.DROPPED, "its cluster has slices of the service, but no Service of that name"
+    SERVICE_COPY = (
+        "ServiceCopy",
+        Effect.DROPPED,
+        "its Service is one that a multi-cluster controller made for endpoints of other clusters (docs/endpoints.md)",
+    )
     EXTERNAL_NAME = "ExternalName", Effect.DROPPED, "its Service is an ExternalName, which is not exported (KEP-1645)"
     NOT_EXPORTED = "NotExported", Effect.DROPPED, "its cluster has no ServiceExport of the service, and one is needed"
     NOT_SELECTED = "NotSelected", Effect.DROPPED, "its Service lacks the labels of the export's selector"
+    SLICE_COPY = (
+        "SliceCopy",
+        Effect.DROPPED,
+        "its slice is a copy: endpoints count in the cluster they run in, which has to be a member (docs/endpoints.md)",
+    )
     ADDRESS_TYPE_FQDN = "AddressTypeFQDN", Effect.DROPPED, "its slice is of the address type FQDN"
     PORT_NOT_OFFERED = (
         "PortNotOffered",
@@ -137,6 +147,11 @@ class Reason(StrEnum):
         "it is on another network: gateways there stand for it, by its weight",
     )
 
+    NONE_READY = (
+        "NoneReady",
+        Effect.KEPT,
+        "nothing that the client is shown is ready: what drains takes new requests, and is told as HEALTHY",
+    )
     ON_NODE = "OnNode", Effect.ORDERED, "`internalTrafficPolicy: Local`, and it is on the client's node"
     NODE_UNKNOWN = (
         "NodeUnknown",

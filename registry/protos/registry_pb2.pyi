@@ -304,6 +304,7 @@ class Assignment(message.Message):
     def groups(self) -> containers.RepeatedCompositeFieldContainer[Group]:
         """By priority, without gaps from 0, and in it by locality. Requests go to the first priority that has anything
         healthy, there to localities by their weights, and in one to targets by theirs. No address and port is there twice.
+        Where none of the targets is ready, those that drain take the requests, and are told as healthy.
         """
 
     @builtins.property
@@ -530,7 +531,7 @@ class Endpoint(message.Message):
     @builtins.property
     def ports(self) -> containers.ScalarMap[builtins.int, builtins.int]:
         """The service's port number -> the port to connect to. A port the endpoint does not offer is not there.
-        Of TCP and another protocol on one number it is that of TCP.
+        Of TCP and another protocol on one number it is that of TCP, also where the endpoint has the other alone.
         """
 
     @builtins.property

@@ -54,6 +54,8 @@ class SliceRow(_Row, frozen=True):
     pods: list[str]
     hostnames: list[str]
     resource_version: str
+    copy_mark: str = ""
+    """Not in files of earlier programs, which did not know it."""
 
     @classmethod
     def of(cls, fact: EndpointSlice, number: Number) -> SliceRow:
@@ -71,6 +73,7 @@ class SliceRow(_Row, frozen=True):
             [each.pod for each in ends],
             [each.hostname for each in ends] if any(each.hostname for each in ends) else [],
             fact.resource_version,
+            fact.copy_mark,
         )
 
     def fact(self, word: Word) -> EndpointSlice:
@@ -104,6 +107,7 @@ class SliceRow(_Row, frozen=True):
                     for address, flags, node, zone, pod, host in columns
                 ]
             ),
+            copy_mark=self.copy_mark,
             resource_version=self.resource_version,
         )
 

@@ -56,8 +56,8 @@ class Group:
         self.bodies: list[bytes] = []
         self.digests: list[bytes] = []
         self.ready = self.ready_weight = self.weight = self.several = 0
-        self._turned: dict[int, tuple[bytes, bytes]] = {}
-        """By the ``id`` of an endpoint, its bytes and hash with the other family's address first."""
+        self._turned: dict[int, dict[tuple[str, bool], tuple[bytes, bytes]]] = {}
+        """By the ``id`` of an endpoint, its bytes and their hash as other clients see it: see ``seen``."""
 
     def add(self, endpoint: Endpoint, body: bytes) -> None:
         position = bisect(self.endpoints, endpoint)
@@ -75,23 +75,24 @@ class Group:
         self._count(endpoint, -1)
         return body
 
-    def facing(self, family: str, port: int) -> Group:
-        """The group as clients of that family see it; itself where that makes no difference."""
+    def seen(self, family: str, port: int, *, last: bool) -> Group:
+        """The group as clients of that family see it, ``last`` as in ``seen``; itself where nothing is different."""
         bodies, digests = self.bodies.copy(), self.digests.copy()
         for position, endpoint in enumerate(self.endpoints):
-            turned = facing(endpoint, family)
+            turned = seen(endpoint, family, last=last)
             if turned is not endpoint:
-                found = self._turned.get(id(endpoint))
+                known = self._turned.setdefault(id(endpoint), {})
+                found = known.get((family, last))
                 if found is None:
                     body = _encode(turned, port)
-                    found = self._turned[id(endpoint)] = body, _digest(body)
+                    found = known[family, last] = body, _digest(body)
                 bodies[position], digests[position] = found
         if bodies == self.bodies:
             return self
-        seen = Group()
-        seen.endpoints, seen.bodies, seen.digests = self.endpoints, bodies, digests
-        seen.ready, seen.ready_weight, seen.weight = self.ready, self.ready_weight, self.weight
-        return seen
+        other = Group()
+        other.endpoints, other.bodies, other.digests = self.endpoints, bodies, digests
+        other.ready, other.ready_weight, other.weight = self.ready, self.ready_weight, self.weight
+        return other
 
     def _count(self, endpoint: Endpoint, sign: int) -> None:
         self.weight += sign * endpoint.weight
@@ -110,13 +111,13 @@ class Bundle:
     """
 
     __slots__ = (
-        *("_facing", "_group", "body", "digest", "endpoints", "pieces"),
+        *("_group", "_seen", "body", "digest", "endpoints", "pieces"),
         *("ready", "ready_weight", "traits", "weight"),
     )
 
     def __init__(self, traits: Traits, group: Group) -> None:
-        self._group = group if group.several else None
-        self._facing: dict[str, Bundle] = {}
+        self._group = group if group.several or group.ready < len(group.endpoints) else None
+        self._seen: dict[tuple[str, bool], Bundle] = {}
         self.traits = traits
         self.endpoints = tuple(group.endpoints)
         self.body = b"".join(group.bodies)
@@ -124,15 +125,24 @@ class Bundle:
         self.pieces: dict[int, tuple[tuple[bytes, ...], bytes]] = {}
         self.ready, self.ready_weight, self.weight = group.ready, group.ready_weight, group.weight
 
-    def facing(self, family: str, port: int) -> Bundle:
-        """The bundle as clients of that family see it, as long as it is the latest of its group."""
-        if self._group is None or not family:
+    def seen(self, family: str, port: int, *, last: bool) -> Bundle:
+        """The bundle as clients of that family see it, as long as it is the latest of its group; ``last`` as in
+        ``seen``."""
+        if self._group is None or not (family or last):
             return self
-        found = self._facing.get(family)
+        found = self._seen.get((family, last))
         if found is None:
-            group = self._group.facing(family, port)
-            found = self._facing[family] = self if group is self._group else Bundle(self.traits, group)
+            group = self._group.seen(family, port, last=last)
+            found = self._seen[family, last] = self if group is self._group else Bundle(self.traits, group)
         return found
+
+    def takers(self, *, last: bool) -> int:
+        """How many of its endpoints take new requests: the healthy ones, and all where these are the ``last``."""
+        return len(self.endpoints) if last else self.ready
+
+    def taken(self, *, last: bool) -> int:
+        """The weight of those."""
+        return self.weight if last else self.ready_weight
 
 
 class PortBundles:
@@ -243,6 +253,23 @@ class PortBundles:
                 self._bundles[traits] = Bundle(traits, group)
         if not known:
             self._bundles = {traits: self._bundles[traits] for traits in sorted(self._groups)}
+
+
+def weight_of(bundles: Iterable[Bundle]) -> int:
+    """What a locality with these takes: the weight of the healthy endpoints. Where there are none it is that of all,
+    since a locality without a weight is no valid one; nobody is sent there as long as others are healthy."""
+    found = [(bundle.ready_weight, bundle.weight) for bundle in bundles]
+    return sum([ready for ready, _ in found]) or sum([weight for _, weight in found])
+
+
+def seen(endpoint: Endpoint, family: str, *, last: bool) -> Endpoint:
+    """The endpoint as clients of that family are shown it.
+
+    ``last``: none of what the client is shown is healthy. Then endpoints that drain take its requests (KEP-1669), and
+    are told as healthy: gRPC leaves out all others (gRFC A27), so that every call would fail.
+    """
+    turned = facing(endpoint, family)
+    return turned._replace(health=Health.HEALTHY) if last and turned.health is not Health.HEALTHY else turned
 
 
 def facing(endpoint: Endpoint, family: str) -> Endpoint:

@@ -13,7 +13,7 @@ from registry.model.gateways import Gateways
 from registry.model.names import Locality, ServiceKey
 from registry.model.services import Endpoint, MergedService
 from registry.model.trace import Recorder
-from registry.views.bundles import Bundle, PortBundles, encode_endpoint
+from registry.views.bundles import Bundle, PortBundles, encode_endpoint, weight_of
 from registry.views.layouts import Layouts
 from registry.views.names import Names
 from registry.views.order import Arrangement, Slot, arrange
@@ -65,8 +65,9 @@ class ServiceAssignments:
         self._expected: dict[Locality, int] = {}
         self._bundles: dict[int, tuple[Bundle, ...]] = {}
         self._layouts: dict[int, Layouts] = {}
-        self._facing: dict[tuple[int, str], tuple[Bundle, ...]] = {}
-        """The bundles of a port as clients of a family see them; the same tuple where that makes no difference."""
+        self._seen: dict[tuple[int, str, bool], tuple[Bundle, ...]] = {}
+        """The bundles of a port as clients of a family see them, or those to whom nobody else is shown
+        (``registry.views.bundles.seen``); the same tuple where that makes no difference."""
         self._shown: dict[tuple[int, int, int], tuple[Arrangement, Assignment]] = {}
         """By port and the ``id`` of an arrangement, which is kept beside, and of the bundles."""
 
@@ -78,7 +79,7 @@ class ServiceAssignments:
         self._service, self._policy, self._gateways = service, policy, gateways
         self._expected = {each.locality: each.endpoints for each in service.expected}
         self._bundles.clear()
-        self._facing.clear()
+        self._seen.clear()
         self._shown.clear()
         for port in self._ports.keys() - {port.port for port in service.ports}:
             del self._ports[port]
@@ -100,7 +101,8 @@ class ServiceAssignments:
         arrangement = self._layouts[port].forget(place) if port in self._layouts else None
         if arrangement is None:
             return []
-        seen = [self._bundles.get(port), *(self._facing.get((port, family)) for family in AddressType)]
+        variants = [(port, family, last) for family in ("", *AddressType) for last in (False, True)]
+        seen = [self._bundles.get(port), *map(self._seen.get, variants)]
         keys = {(port, id(arrangement), id(bundles)) for bundles in seen}
         return [self._shown.pop(key)[1] for key in keys & self._shown.keys()]
 
@@ -125,7 +127,7 @@ class ServiceAssignments:
     def show(self, port: int, place: Place) -> Assignment:
         """What clients at ``place`` are shown of ``port``: empty of endpoints, but there, when nobody offers it."""
         arrangement = self.arrangement(port, place)
-        bundles = self._as_seen(port, place.family)
+        bundles = self._as_seen(port, place.family, last=arrangement.last)
         key = (port, id(arrangement), id(bundles))
         _, shown = self._shown.get(key, NOTHING_SHOWN)
         if shown is None:
@@ -133,15 +135,15 @@ class ServiceAssignments:
             self._shown[key] = (arrangement, shown)
         return shown
 
-    def _as_seen(self, port: int, family: str) -> tuple[Bundle, ...]:
-        """The port's bundles with the addresses of ``family`` first."""
+    def _as_seen(self, port: int, family: str, *, last: bool) -> tuple[Bundle, ...]:
+        """The port's bundles with the addresses of ``family`` first; ``last``: nobody else is shown."""
         bundles = self.bundles(port)
-        if not family:
+        if not (family or last):
             return bundles
-        found = self._facing.get((port, family))
+        found = self._seen.get((port, family, last))
         if found is None:
-            seen = tuple([bundle.facing(family, port) for bundle in bundles])
-            found = self._facing[port, family] = bundles if seen == bundles else seen
+            seen = tuple([bundle.seen(family, port, last=last) for bundle in bundles])
+            found = self._seen[port, family, last] = bundles if seen == bundles else seen
         return found
 
     def _assignment(self, port: int, arrangement: Arrangement, bundles: tuple[Bundle, ...]) -> Assignment:
@@ -186,7 +188,7 @@ def _pieces(slot: Slot, bundles: Sequence[Bundle]) -> Pieces:
     if len(slot.bundles) > 1 or slot.gateways:
         return _make_pieces(slot, [bundles[each] for each in slot.bundles])
     bundle = bundles[slot.bundles[0]]
-    if slot.weight != bundle.weight:
+    if slot.weight != weight_of([bundle]):
         return _make_pieces(slot, [bundle])
     found = bundle.pieces.get(slot.priority)
     if found is None:

@@ -31,26 +31,29 @@ def through(
     policy: TrafficPolicy,
     should: int,
     recorder: Recorder | None,
+    *,
+    last: bool,
 ) -> list[Entry]:
     """The gateways of a network in the place of what is behind them; none where nothing is ready there.
 
-    ``should`` is how many endpoints there should be behind them.
+    ``should`` is how many endpoints there should be behind them. ``last``: nothing that the client is shown is ready,
+    so what drains counts.
     Nobody can tell a gateway which of them to take, so they come in the place of the first in the failover list.
     """
-    doubted = [bundle for bundle in behind if bundle.ready]
+    doubted = [bundle for bundle in behind if bundle.takers(last=last)]
     sure = [bundle for bundle in doubted if not bundle.traits.demoted]
     ready = sure or doubted
-    total, count = sum(bundle.ready_weight for bundle in ready), len(gateways)
-    tell_gateways(recorder, behind, ready, gateways)
+    total, count = sum(bundle.taken(last=last) for bundle in ready), len(gateways)
+    tell_gateways(recorder, behind, ready, gateways, last=last)
     if not total:
         return []
     tier = min(bundle.traits.tier for bundle in ready)
-    endpoints = sum(bundle.ready for bundle in ready)
+    endpoints = sum(bundle.takers(last=last) for bundle in ready)
     common = _common({bundle.traits.locality for bundle in ready})
     entries = []
     for position, gateway in enumerate(sorted(gateways)):
         weight, some, all_ = (_part(number, count, position) for number in (total, endpoints, should))
-        locality = gateway.locality if gateway.locality.region else common
+        locality = gateway.locality if gateway.locality.region or gateway.locality.zone else common
         rank = Rank(tier, nearness(locality, "", place, policy.distribution), demoted=not sure)
         entries.append(Entry(rank, locality, weight, some, -1, gateway, all_))
     return entries

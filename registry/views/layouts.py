@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from registry.views.bundles import Bundle, Traits
-from registry.views.order import Arrangement, Slot
+from registry.views.bundles import Bundle, Traits, weight_of
+from registry.views.order import Arrangement, Slot, is_last
 from registry.views.place import Place
 
 
@@ -68,7 +68,9 @@ class Layouts:
             layout = self._taken(place, self._shared.setdefault(made, made), self._layouts)
         weighed = self._weighed.get(id(layout))
         if weighed is None:
-            weighed = self._weighed[id(layout)] = layout._replace(slots=self._weigh(layout.slots))
+            shown = [position for slot in layout.slots for position in slot.bundles]
+            last = is_last(self._bundles, shown)
+            weighed = self._weighed[id(layout)] = layout._replace(slots=self._weigh(layout.slots), last=last)
         return weighed
 
     def _taken(self, place: Place, arrangement: Arrangement, table: dict[Place, Arrangement]) -> Arrangement:
@@ -90,9 +92,8 @@ class Layouts:
         bundles = self._bundles
         return tuple(
             [
-                slot
-                if len(slot.bundles) == 1 and bundles[slot.bundles[0]].weight == slot.weight
-                else slot._replace(weight=sum([bundles[each].weight for each in slot.bundles]))
+                slot if weight == slot.weight else slot._replace(weight=weight)
                 for slot in slots
+                for weight in [weight_of([bundles[each] for each in slot.bundles])]
             ]
         )

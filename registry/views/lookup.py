@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ from registry.model.gateways import Gateway, Gateways
 from registry.model.names import Kind, Locality, ObjectRef, ServiceKey
 from registry.model.services import Endpoint, Health, MergedService
 from registry.protos import registry_pb2 as pb
-from registry.views.bundles import facing
+from registry.views.bundles import seen
 from registry.views.eds import NO_GATEWAYS, ServiceAssignments, ranks
 from registry.views.explain import Shown, explain_ports
 from registry.views.names import Names
@@ -70,8 +70,9 @@ class ServiceViews:
         self._plain = _service(service, names)
         self._assignments: ServiceAssignments | None = None
         """Made when a client says its place."""
-        self._targets: dict[tuple[int, str, int], bytes] = {}
-        """The endpoints of a bundle as fields of a Group, by port, the client's family and the bundle's position."""
+        self._targets: dict[tuple[int, str, int, bool], bytes] = {}
+        """The endpoints of a bundle as fields of a Group, by port, the client's family, the bundle's position, and
+        whether nobody else is shown."""
 
     def message(self, view: View = PLAIN) -> pb.Service:
         """The whole service, and what the ``view`` has beside. ``version`` is a hash of the rest."""
@@ -91,19 +92,21 @@ class ServiceViews:
             assignments.update(self._service, self._policy, self._gateways)
         for port in _served(message):
             port.assignment.version = assignments.show(port.number, place).version
-            for slot in assignments.arrangement(port.number, place).slots:
+            arrangement = assignments.arrangement(port.number, place)
+            for slot in arrangement.slots:
                 at = _locality(slot.locality)
                 group = port.assignment.groups.add(priority=slot.priority, locality=at, weight=slot.weight)
                 for each in slot.bundles:
-                    group.MergeFromString(self._targets_of(assignments, port.number, place.family, each))
+                    key = (port.number, place.family, each, arrangement.last)
+                    group.MergeFromString(self._targets_of(assignments, key))
                 group.targets.extend(_entrance(gateway, weight) for gateway, weight in slot.gateways)
 
-    def _targets_of(self, assignments: ServiceAssignments, port: int, family: str, position: int) -> bytes:
-        key = (port, family, position)
+    def _targets_of(self, assignments: ServiceAssignments, key: tuple[int, str, int, bool]) -> bytes:
+        port, family, position, last = key
         found = self._targets.get(key)
         if found is None:
             endpoints = assignments.bundles(port)[position].endpoints
-            targets = [_target(facing(endpoint, family), port) for endpoint in endpoints]
+            targets = [_target(seen(endpoint, family, last=last), port) for endpoint in endpoints]
             found = self._targets[key] = serialized(pb.Group(targets=targets))
         return found
 
@@ -132,6 +135,7 @@ def encode_absence(key: ServiceKey) -> bytes:
 
 def _service(service: MergedService, names: Names) -> pb.Service:
     """What is the same for everybody, without a version."""
+    protocols = {port.port: port.protocol for port in reversed(service.ports)}  # TCP comes first of one number
     return pb.Service(
         name=_name(service.key),
         host=names.host(service.key),
@@ -140,7 +144,7 @@ def _service(service: MergedService, names: Names) -> pb.Service:
             for port in service.ports
         ],
         endpoints=[
-            _endpoint(endpoint, priority)
+            _endpoint(endpoint, priority, protocols)
             for priority, ranked in enumerate(filter(None, ranks(service.endpoints)))
             for endpoint in ranked
         ],
@@ -190,10 +194,11 @@ def _reasons(endpoint: Endpoint, shown: Shown) -> pb.Reasons:
     )
 
 
-def _endpoint(endpoint: Endpoint, priority: int) -> pb.Endpoint:
+def _endpoint(endpoint: Endpoint, priority: int, protocols: Mapping[int, Protocol]) -> pb.Endpoint:
+    """``protocols``: over which protocol each number is told."""
     return pb.Endpoint(
         address=endpoint.address,
-        ports={pair.port: pair.target for pair in reversed(endpoint.ports)},
+        ports={pair.port: pair.target for pair in endpoint.ports if protocols.get(pair.port) is pair.protocol},
         health=HEALTH[endpoint.health],
         locality=_locality(endpoint.locality),
         cluster=endpoint.cluster,

@@ -8,7 +8,10 @@
 3. With the distribution by weights nearness makes no priorities but shares: nearer pools take
    ``min(what remains, 1.4 * ready / expected)`` in turn. What gets no share comes later, by nearness. What is in doubt
    gets a share only where nothing else is ready in its locality (``registry.views.shares``).
-4. Of a service that is for each node's own clients (``internalTrafficPolicy: Local``) a client is shown what is on its
+4. New requests are for healthy endpoints: weights and shares count these. Where nothing that the client is shown is
+   healthy, neither itself nor behind gateways, those that drain count, and are told as healthy
+   (``registry.views.bundles.seen``). As long as one is healthy, in whichever priority, no other takes new requests.
+5. Of a service that is for each node's own clients (``internalTrafficPolicy: Local``) a client is shown what is on its
    node, also where that is nothing: the API drops traffic rather than send it elsewhere (KEP-2086). A client that does
    not say its node is shown all: of nothing is it known that it is elsewhere.
 
@@ -18,7 +21,8 @@ another region because an API server restarts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import NamedTuple
 
 from registry.model.gateways import Gateway, Gateways
@@ -26,7 +30,7 @@ from registry.model.names import ClusterId, Locality
 from registry.model.reasons import Reason
 from registry.model.services import Endpoint
 from registry.model.trace import Recorder
-from registry.views.bundles import Bundle
+from registry.views.bundles import Bundle, weight_of
 from registry.views.gateways import once, should_be, through, use_of
 from registry.views.place import Place
 from registry.views.policy import Distribution, TrafficPolicy
@@ -49,12 +53,14 @@ class Slot(NamedTuple):
 class Arrangement(NamedTuple):
     """What a client is shown. ``unreachable`` are networks that have endpoints and no gateway for this client.
 
-    ``is_plain``: there are no gateways, and weights are those of the endpoints.
+    ``is_plain``: there are no gateways, and weights are those of the endpoints. ``last``: there are endpoints, and none
+    of them, nor of those behind gateways, is healthy.
     """
 
     slots: tuple[Slot, ...]
     unreachable: tuple[str, ...] = ()
     is_plain: bool = False
+    last: bool = False
 
 
 def arrange(
@@ -73,22 +79,59 @@ def arrange(
     on_node = policy.local_only and bool(place.node)
     remote = {} if on_node else _remote(bundles, place)
     unreachable = tuple([network for network in sorted(remote) if not gateways.get(network)])
-    others: list[Entry] = []
-    for network, behind in sorted(remote.items()):
-        should = should_be(behind, bundles, expected)
-        others += through(gateways.get(network, ()), behind, place, policy, should, recorder)
-    entered = once(others)
-    ranked = _direct(bundles, place, policy, {use_of(each) for each in entered}, recorder)
+    behind = [
+        (gateways.get(network, ()), found, should_be(found, bundles, expected))
+        for network, found in sorted(remote.items())
+    ]
+    ranked, entered = _shown(bundles, place, policy, behind, None, last=False)
+    last = is_last(bundles, itertools.chain.from_iterable(_positions(ranked))) and not entered
+    if last or recorder is not None:
+        ranked, entered = _shown(bundles, place, policy, behind, recorder, last=last)
     weighted = policy.distribution is Distribution.WEIGHTED and not on_node
     if not remote and not weighted:
-        return Arrangement(_ranked_slots(bundles, ranked), is_plain=True)
-    entries = [*_entries(bundles, ranked), *entered]
+        return Arrangement(_ranked_slots(bundles, ranked), is_plain=True, last=last)
+    entries = [*_entries(bundles, ranked, last=last), *entered]
     entries.sort(key=lambda entry: (entry.rank, entry.locality, entry.bundle, entry.gateway or Gateway("", 0)))
     if weighted:
         absent = _absent(bundles, place, policy, expected)
-        return Arrangement(_weighted(entries, absent, expected, bundles, recorder), unreachable)
+        return Arrangement(_weighted(entries, absent, expected, bundles, recorder), unreachable, last=last)
     priorities = {rank: number for number, rank in enumerate(sorted({entry.rank for entry in entries}))}
-    return Arrangement(_slots([(priorities[entry.rank], entry) for entry in entries]), unreachable)
+    slots = _slots(bundles, [(priorities[entry.rank], entry) for entry in entries])
+    return Arrangement(slots, unreachable, last=last)
+
+
+def is_last(bundles: Sequence[Bundle], positions: Iterable[int]) -> bool:
+    """Whether none of the endpoints in these bundles, given by their positions, is healthy."""
+    return not any(bundles[each].ready for each in positions)
+
+
+Behind = tuple[Sequence[Gateway], Sequence[Bundle], int]
+"""The gateways of another network than the client's, what is behind them, and how many endpoints there should be."""
+
+
+def _shown(
+    bundles: Sequence[Bundle],
+    place: Place,
+    policy: TrafficPolicy,
+    remote: Sequence[Behind],
+    recorder: Recorder | None,
+    *,
+    last: bool,
+) -> tuple[Ranked, list[Entry]]:
+    """What the client is shown itself, and the gateways it is shown; ``last``: none of it is healthy."""
+    others: list[Entry] = []
+    for gateways, behind, should in remote:
+        others += through(gateways, behind, place, policy, should, recorder, last=last)
+    entered = once(others)
+    ranked = _direct(bundles, place, policy, {use_of(each) for each in entered}, recorder)
+    if last and recorder is not None:
+        for position in itertools.chain.from_iterable(_positions(ranked)):
+            tell(recorder, bundles[position], Reason.NONE_READY)
+    return ranked, entered
+
+
+def _positions(ranked: Ranked) -> Iterator[list[int]]:
+    return (positions for places in ranked.values() for positions in places.values())
 
 
 Ranked = dict[Rank, dict[Locality, list[int]]]
@@ -146,9 +189,9 @@ def _is_shown_twice(bundle: Bundle, audience: int, entered: Set[Use], recorder: 
     return bool(shadows)
 
 
-def _entries(bundles: Sequence[Bundle], ranked: Ranked) -> list[Entry]:
+def _entries(bundles: Sequence[Bundle], ranked: Ranked, *, last: bool) -> list[Entry]:
     return [
-        Entry(rank, locality, bundles[each].weight, bundles[each].ready, each)
+        Entry(rank, locality, bundles[each].taken(last=last), bundles[each].takers(last=last), each)
         for rank, places in ranked.items()
         for locality, positions in places.items()
         for each in positions
@@ -159,7 +202,7 @@ def _ranked_slots(bundles: Sequence[Bundle], ranked: Ranked) -> tuple[Slot, ...]
     """What happens most, no gateways and no shares: a slot for each rank and locality. The same as the long way."""
     return tuple(
         [
-            Slot(priority, locality, sum([bundles[each].weight for each in positions]), tuple(positions))
+            Slot(priority, locality, weight_of([bundles[each] for each in positions]), tuple(positions))
             for priority, rank in enumerate(sorted(ranked))
             for locality, positions in sorted(ranked[rank].items())
         ]
@@ -187,7 +230,9 @@ def _absent(
 
 
 def _slots(
-    placed: Sequence[tuple[int, Entry]], weights: Mapping[tuple[int, Locality], int] | None = None
+    bundles: Sequence[Bundle],
+    placed: Sequence[tuple[int, Entry]],
+    weights: Mapping[tuple[int, Locality], int] | None = None,
 ) -> tuple[Slot, ...]:
     """Entries, in their order, as one slot per priority and locality."""
     found: dict[tuple[int, Locality], list[Entry]] = {}
@@ -197,12 +242,16 @@ def _slots(
         Slot(
             priority,
             locality,
-            (weights or {}).get((priority, locality), sum([entry.weight for entry in entries])),
+            (weights or {}).get((priority, locality)) or _weight(bundles, entries),
             tuple([entry.bundle for entry in entries if entry.gateway is None]),
             tuple([(entry.gateway, entry.weight) for entry in entries if entry.gateway is not None]),
         )
         for (priority, locality), entries in sorted(found.items())
     )
+
+
+def _weight(bundles: Sequence[Bundle], entries: Sequence[Entry]) -> int:
+    return sum([entry.weight for entry in entries]) or weight_of([bundles[entry.bundle] for entry in entries])
 
 
 def _weighted(
@@ -229,7 +278,7 @@ def _weighted(
             if members is first:
                 weights |= {(priority, locality): weight for locality, weight in shared.items() if weight}
             priority += 1
-    return _slots(placed, weights)
+    return _slots(bundles, placed, weights)
 
 
 def _tell_shares(

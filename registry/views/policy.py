@@ -22,7 +22,7 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 
 from registry.model.facts import ANNOTATION_PREFIX, Labels
-from registry.model.names import ServiceKey
+from registry.model.names import ServiceKey, same_zone
 from registry.model.services import Endpoint, MergedService
 
 
@@ -52,7 +52,10 @@ class Fallback(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """Endpoints of this cluster, region and zone, with these labels; what is empty does not matter."""
+    """Endpoints of this cluster, region and zone, with these labels; what is empty does not matter.
+
+    A zone selects also where the endpoint's region is not known (``registry.model.names.same_zone``).
+    """
 
     cluster: str = ""
     region: str = ""
@@ -62,7 +65,11 @@ class Selector:
     def selects(self, endpoint: Endpoint) -> bool:
         if self.cluster not in ("", endpoint.cluster):
             return False
-        if self.region not in ("", endpoint.locality.region) or self.zone not in ("", endpoint.locality.zone):
+        region, zone, _ = endpoint.locality
+        if self.zone:
+            if not same_zone((self.region, self.zone), (region, zone)):
+                return False
+        elif self.region not in ("", region):
             return False
         return not self.labels or set(self.labels) <= set(endpoint.labels)
 

@@ -6,7 +6,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from registry.model.gateways import Gateway
-from registry.model.names import Locality
+from registry.model.names import Locality, same_zone
 from registry.views.bundles import Bundle
 from registry.views.place import Place
 from registry.views.policy import Distribution, TrafficPolicy
@@ -63,9 +63,8 @@ def nearness(locality: Locality, node: str, place: Place, distribution: Distribu
     """How near an endpoint is, as far as the distribution cares."""
     if distribution is Distribution.ANY:
         return Nearness.ELSEWHERE
-    same_region = bool(place.region) and locality.region == place.region
     if distribution is Distribution.PREFER_SAME_NODE and is_on_node(locality.sub_zone, node, place):
         return Nearness.SAME_NODE
-    if same_region and place.zone and locality.zone == place.zone:
+    if same_zone((locality.region, locality.zone), (place.region, place.zone)):
         return Nearness.SAME_ZONE
-    return Nearness.SAME_REGION if same_region else Nearness.ELSEWHERE
+    return Nearness.SAME_REGION if place.region and locality.region == place.region else Nearness.ELSEWHERE

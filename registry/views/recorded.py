@@ -54,9 +54,15 @@ def tell_family(recorder: Recorder, bundles: Iterable[Bundle], family: str) -> N
 
 
 def tell_gateways(
-    recorder: Recorder | None, behind: Sequence[Bundle], counted: Collection[Bundle], gateways: Sequence[Gateway]
+    recorder: Recorder | None,
+    behind: Sequence[Bundle],
+    counted: Collection[Bundle],
+    gateways: Sequence[Gateway],
+    *,
+    last: bool,
 ) -> None:
-    """What stands for the bundles ``behind`` gateways, whose weight is that of the healthy ones in ``counted``."""
+    """What stands for the bundles ``behind`` gateways: weights of the healthy ones in ``counted``, or, where these are
+    the ``last``, of all."""
     if recorder is None:
         return
     names = ", ".join(f"{each.address}:{each.port}" for each in sorted(gateways))
@@ -67,7 +73,7 @@ def tell_gateways(
                 recorder.note(endpoint, Reason.NETWORK_WITHOUT_GATEWAY, network)
             elif not counted:
                 recorder.note(endpoint, Reason.NOTHING_READY, f"{network}, gateways {names}")
-            elif bundle in counted and endpoint.health is Health.HEALTHY:
+            elif bundle in counted and (last or endpoint.health is Health.HEALTHY):
                 recorder.note(endpoint, Reason.OTHER_NETWORK, f"{network}, gateways {names}")
             else:
                 recorder.note(endpoint, Reason.NOT_COUNTED, f"{network}, gateways {names}")

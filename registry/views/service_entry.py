@@ -63,8 +63,14 @@ def service_entry(
 
 
 def _preferred(endpoints: Sequence[Endpoint]) -> Sequence[Endpoint]:
-    """The healthy endpoints; all of them where none is healthy."""
-    return [each for each in endpoints if each.health is Health.HEALTHY] or endpoints
+    """The healthy endpoints, and those that drain and offer a port which no healthy one does."""
+    healthy = [each for each in endpoints if each.health is Health.HEALTHY]
+    manned = {pair[::2] for each in healthy for pair in each.ports}
+    if not healthy or len(healthy) == len(endpoints):
+        return endpoints
+    return [
+        each for each in endpoints if each.health is Health.HEALTHY or not manned.issuperset(p[::2] for p in each.ports)
+    ]
 
 
 def unsaid(service: MergedService, policy: TrafficPolicy) -> tuple[str, ...]:
@@ -128,13 +134,16 @@ def _port(port: ServicePort, name: str) -> Document:
 
 
 def _endpoint(endpoint: Endpoint, ports: Sequence[ServicePort], port_names: Mapping[int, str]) -> Document:
-    """One WorkloadEntry; what is unknown is left out. A locality needs a region to begin with."""
+    """One WorkloadEntry; what is unknown is left out. Where the region is not known, ``/zone/cluster`` is the locality.
+
+    Istio compares its parts one by one, so that it has zones without regions too.
+    """
     document: Document = {"address": endpoint.address}
     targets = ((port.port, endpoint.target(port.port, port.protocol)) for port in ports)
     offered = {port_names[number]: target for number, target in targets if target is not None}
     if offered:
         document["ports"] = offered
-    if endpoint.locality.region:
+    if endpoint.locality.region or endpoint.locality.zone:
         document["locality"] = str(endpoint.locality)
     if endpoint.labels:
         document["labels"] = dict(endpoint.labels)

@@ -117,9 +117,13 @@ def mend(index: Index, each: ExplainedEndpoint) -> None:
             told = index.facts(each.cluster)
             for event in listing(*(one for facts in told.values() for one in facts)):
                 index.apply(each.cluster, event)
-        case Reason.NO_SERVICE | Reason.EXTERNAL_NAME | Reason.NOT_SELECTED | Reason.PORT_CONFLICT:
+        case (
+            Reason.NO_SERVICE | Reason.SERVICE_COPY | Reason.EXTERNAL_NAME | Reason.NOT_SELECTED | Reason.PORT_CONFLICT
+        ):
             labels = (("exported", "yes"),)
             index.apply(each.cluster, Apply(Service(*key, (HTTP,), created="2025", labels=labels)))
+        case Reason.PORT_NOT_OFFERED if service is not None and not service.ports:
+            index.apply(each.cluster, Apply(replace(service, ports=(HTTP,))))
         case Reason.NOT_EXPORTED:
             index.apply(each.cluster, Apply(ServiceExport(*key, "2025")))
         case Reason.EVICTED:
@@ -129,7 +133,7 @@ def mend(index: Index, each: ExplainedEndpoint) -> None:
             own = SliceEndpoint(f"10.9.{'abc'.index(each.cluster)}.{each.position + 1}", pod=f"new-{each.position}")
             ends = tuple(own if at == each.position else end for at, end in enumerate(fact.endpoints))
             ports = tuple(SlicePort(port.name, 8080, port.protocol) for port in service.ports) if service else ()
-            mended = replace(fact, address_type=AddressType.IPV4, ports=ports, endpoints=ends)
+            mended = replace(fact, address_type=AddressType.IPV4, ports=ports, endpoints=ends, copy_mark="")
             index.apply(each.cluster, Apply(mended))
     index.commit()
 

@@ -116,6 +116,8 @@ WORLDS: dict[Reason, Callable[[], Told]] = {
     Reason.SERVICE_EXCLUDED: lambda: Told(ExportPolicy(excluded_services=frozenset({ECHO}))).has(),
     Reason.NO_SERVICE: lambda: Told().has(a_slice(IT)),
     Reason.EXTERNAL_NAME: lambda: Told().has(a_service(external_name="example.org"), a_slice(IT)),
+    Reason.SERVICE_COPY: lambda: Told().has(replace(a_service(), copy_mark="owner ServiceImport"), a_slice(IT)),
+    Reason.SLICE_COPY: lambda: Told().has(a_service(), replace(a_slice(IT), copy_mark="from b")),
     Reason.NOT_EXPORTED: lambda: exported_by_objects().has(),
     Reason.NOT_SELECTED: lambda: Told(ExportPolicy(mode=ExportMode.SELECTOR, selector=(("shared", "yes"),))).has(),
     Reason.ADDRESS_TYPE_FQDN: lambda: Told().has(a_service(), replace(a_slice(IT), address_type=AddressType.FQDN)),
@@ -138,7 +140,8 @@ WORLDS: dict[Reason, Callable[[], Told]] = {
     Reason.SHADOWED: lambda: Told(network="z", place=NOWHERE).has().beside(*ECHO_WITH_IT, network="y"),
     Reason.IS_GATEWAY: listed_gateway,
     Reason.NETWORK_WITHOUT_GATEWAY: lambda: Told(network="away").has(),
-    Reason.NOTHING_READY: lambda: gated(**DRAINING),
+    Reason.NOTHING_READY: lambda: gated(**DRAINING).beside(network="home"),
+    Reason.NONE_READY: lambda: Told().has(a_service(), a_slice_of(**DRAINING)),
     Reason.NOT_COUNTED: lambda: gated(**DRAINING).tell(a_slice("10.0.0.2", name="echo-2")),
     Reason.OTHER_NETWORK: lambda: gated(ready=True),
     Reason.ON_NODE: lambda: Told(policy=LOCAL).has(*on_node()),
@@ -170,7 +173,7 @@ MENDS: dict[Reason, Callable[[Told], object]] = {
     **dict.fromkeys(
         (
             *(Reason.ADDRESS_TYPE_FQDN, Reason.PORT_NOT_OFFERED, Reason.NO_ADDRESS, Reason.NOT_READY),
-            *(Reason.TERMINATING, Reason.DRAINING),
+            *(Reason.TERMINATING, Reason.DRAINING, Reason.NONE_READY, Reason.SLICE_COPY),
             *(Reason.SERVICE_EMPTIED, Reason.SERVICE_SHRUNK, Reason.REWOUND, Reason.UNVERIFIED),
         ),
         mended,
@@ -180,7 +183,9 @@ MENDS: dict[Reason, Callable[[Told], object]] = {
         lambda world: world.stands(Standing.CURRENT),
     ),
     **dict.fromkeys((Reason.CLUSTER_NOT_LISTED, Reason.FROM_SNAPSHOT), Told.has),
-    **dict.fromkeys((Reason.NO_SERVICE, Reason.EXTERNAL_NAME), lambda world: world.tell(a_service())),
+    **dict.fromkeys(
+        (Reason.NO_SERVICE, Reason.SERVICE_COPY, Reason.EXTERNAL_NAME), lambda world: world.tell(a_service())
+    ),
     **dict.fromkeys((Reason.PORT_CONFLICT, Reason.UNSUPPORTED_PROTOCOL), lambda world: world.tell(*ECHO_WITH_IT)),
     **dict.fromkeys((Reason.DUPLICATE, Reason.SHADOWED), lambda world: world.tell(a_slice("10.0.1.1"), cluster=B)),
     **dict.fromkeys(

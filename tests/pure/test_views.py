@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
+from envoy.config.core.v3 import health_check_pb2
 from envoy.config.endpoint.v3 import endpoint_pb2
 from envoy.config.route.v3 import route_pb2
 from hypothesis import given
@@ -127,8 +128,12 @@ def test_assignment_names_each_address_and_port_once_in_ordered_localities_with_
     places = [(group.locality.region, group.locality.zone, group.locality.sub_zone) for group in message.endpoints]
     assert all(before < after for before, after in pairwise(places))
     for group in message.endpoints:
-        weights = [each.load_balancing_weight.value for each in group.lb_endpoints]
-        assert group.load_balancing_weight.value == sum(weights) > 0
+        weights = [(each.health_status, each.load_balancing_weight.value) for each in group.lb_endpoints]
+        healthy = [weight for health, weight in weights if health == health_check_pb2.HEALTHY]
+        assert group.load_balancing_weight.value == sum(healthy or [weight for _, weight in weights]) > 0
+    assert not listed or health_check_pb2.HEALTHY in {
+        each.health_status for group in message.endpoints for each in group.lb_endpoints
+    }
 
 
 ports = st.lists(

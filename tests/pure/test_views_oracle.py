@@ -135,9 +135,9 @@ def distance(endpoint: Endpoint, place: Place, policy: TrafficPolicy) -> int:
     if policy.distribution is Distribution.PREFER_SAME_NODE and place.node and same_node(endpoint, place):
         return 0
     at = endpoint.locality
-    if place.region == "" or at.region != place.region:
-        return 3
-    return 1 if place.zone and at.zone == place.zone else 2
+    if place.zone and at.zone == place.zone and (at.region == place.region or "" in (at.region, place.region)):
+        return 1
+    return 2 if place.region and at.region == place.region else 3
 
 
 def turned(endpoint: Endpoint, family: str) -> tuple[str, ...]:

@@ -71,6 +71,7 @@ services = st.builds(
     ).map(tuple),
     headless=st.booleans(),
     external_name=st.sampled_from(["", "", "", "example.org"]),
+    copy_mark=st.sampled_from([*[""] * 7, "owner ServiceImport"]),
     created=st.sampled_from(["", "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"]),
     traffic_distribution=st.sampled_from(["", "PreferSameZone"]),
     affinity_seconds=st.sampled_from([0, 0, 60, 10800]),
@@ -101,6 +102,7 @@ slices = st.builds(
         unique_by=lambda port: port.name,
     ).map(tuple),
     endpoints=st.lists(slice_endpoints, max_size=3).map(tuple),
+    copy_mark=st.sampled_from([*[""] * 7, "multicluster.kubernetes.io/source-cluster=b"]),
 )
 pods = st.builds(
     Pod,

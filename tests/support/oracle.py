@@ -3,8 +3,9 @@
 Rules: a service is a Service object that is exported and no ExternalName. Of what its clusters say, the oldest export's
 word counts. Its ports are those of its clusters, each name and each number of a protocol once. Its endpoints are those
 of slices that name it, at the service's port numbers, without what is unready, no address, or offers no port; of two
-that stand for one address and target, the healthy one, then the first in order. A Pod with one address of each family
-is one endpoint.
+that stand for one address and target, the healthy one, then that of which more is known, then the first in order. What
+differs in its ports alone is one endpoint. Copies of other clusters' endpoints do not count. A Pod with one address of
+each family is one endpoint.
 """
 
 from __future__ import annotations
@@ -12,7 +13,17 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Mapping
 
-from registry.model.facts import AddressType, EndpointSlice, Fact, Node, Pod, Protocol, Service, ServicePort
+from registry.model.facts import (
+    AddressType,
+    EndpointSlice,
+    Fact,
+    Node,
+    Pod,
+    Protocol,
+    Service,
+    ServicePort,
+    SlicePort,
+)
 from registry.model.names import ClusterId, Kind, Locality, ObjectRef, ServiceKey
 from registry.model.services import Conflict, Endpoint, Expected, Health, MergedService, TargetPort
 
@@ -39,7 +50,7 @@ def _service(world: World, key: ServiceKey) -> MergedService | None:
     holders: dict[ClusterId, Service] = {}
     for cluster in world:
         fact = world[cluster].get(ObjectRef(Kind.SERVICE, key.namespace, key.name))
-        if isinstance(fact, Service) and not fact.external_name:
+        if isinstance(fact, Service) and not fact.external_name and not fact.copy_mark:
             holders[cluster] = fact
     if not holders:
         return None
@@ -60,7 +71,7 @@ def _service(world: World, key: ServiceKey) -> MergedService | None:
         expected += [Expected(place, places.count(place)) for place in set(places)]
         for endpoint in there:
             kept = _translated(endpoint, cluster, owners, ports)
-            if kept or not service.ports:
+            if kept or not union:
                 everything.append(_with_ports(endpoint, kept))
     oldest = holders[ages[0]]
     for name, words in _words(holders, ages).items():
@@ -183,7 +194,7 @@ def _endpoints(
     found: list[Endpoint] = []
     waiting: list[tuple[str, Locality]] = []
     for each in facts.values():
-        if not isinstance(each, EndpointSlice) or each.address_type is AddressType.FQDN:
+        if not isinstance(each, EndpointSlice) or each.address_type is AddressType.FQDN or each.copy_mark:
             continue
         if ServiceKey(each.namespace, each.service) != key:
             continue
@@ -256,13 +267,20 @@ def _targets(ports: list[ServicePort], fact: EndpointSlice) -> list[TargetPort]:
         TargetPort(port.port, port.port if slice_port.port is None else slice_port.port, port.protocol)
         for port in ports
         for slice_port in fact.ports
-        if (slice_port.name, slice_port.protocol) == (port.name, port.protocol)
+        if slice_port == _slice_port(port, fact.ports)
     ]
+
+
+def _slice_port(port: ServicePort, offered: tuple[SlicePort, ...]) -> SlicePort | None:
+    """The last of its name, else one that stands for every port."""
+    same = [each for each in offered if (each.name, each.protocol) == (port.name, port.protocol)]
+    every = [each for each in offered if each == SlicePort("", None, port.protocol)]
+    return (same or every or [None])[-1]
 
 
 def _distinct(endpoints: list[Endpoint]) -> tuple[Endpoint, ...]:
     kept: list[Endpoint] = []
-    for endpoint in sorted(endpoints, key=lambda each: (each.health is Health.DRAINING, each)):
+    for endpoint in sorted(endpoints, key=lambda each: (each.health is Health.DRAINING, *_unknown(each), each)):
         pairs = {(address, pair) for each in kept for address in _all_addresses(each) for pair in each.ports or (None,)}
         wanted = endpoint.ports or (None,)
         free = [pair for pair in wanted if (endpoint.address, pair) not in pairs]
@@ -272,7 +290,20 @@ def _distinct(endpoints: list[Endpoint]) -> tuple[Endpoint, ...]:
             )
             ports = tuple(pair for pair in free if pair is not None)
             kept.append(_with_ports(endpoint, ports)._replace(additional_addresses=further))
-    return tuple(sorted(kept))
+    whole: list[Endpoint] = []
+    for some in kept:
+        endpoint = some
+        parts = [each for each in kept if _with_ports(each, ()) == _with_ports(endpoint, ())]
+        pairs = [pair for each in parts for pair in each.ports]
+        if len({pair[::2] for pair in pairs}) == len(pairs):
+            endpoint = _with_ports(endpoint, tuple(sorted(pairs, key=lambda pair: (pair.port, pair.protocol != "TCP"))))
+        whole.append(endpoint)
+    return tuple(sorted(set(whole)))
+
+
+def _unknown(endpoint: Endpoint) -> tuple[int, list[bool]]:
+    known = (endpoint.pod, endpoint.node, endpoint.locality.zone, endpoint.locality.region)
+    return known.count(""), [not each for each in known]
 
 
 def _all_addresses(endpoint: Endpoint) -> tuple[str, ...]:

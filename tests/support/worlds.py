@@ -48,6 +48,7 @@ services = st.builds(
     ),
     labels=st.sampled_from([(), (("exported", "yes"),), (("exported", "yes"),)]),
     external_name=st.sampled_from([*[""] * 9, "example.org"]),
+    copy_mark=st.sampled_from([*[""] * 9, "owner ServiceImport"]),
     created=st.sampled_from(["", "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"]),
     ip_families=st.sampled_from([(), (AddressType.IPV6, AddressType.IPV4)]),
 )
@@ -85,6 +86,7 @@ any_slices = st.builds(
         ]
     ),
     st.lists(st.one_of(healthy, healthy, slice_endpoints), min_size=1, max_size=3).map(tuple),
+    copy_mark=st.sampled_from([*[""] * 9, "multicluster.kubernetes.io/source-cluster=b"]),
 )
 of_one_family = any_slices.map(of_its_family)
 slices = st.one_of(of_one_family, of_one_family, of_one_family, any_slices)

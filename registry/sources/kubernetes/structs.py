@@ -6,11 +6,12 @@ skipped without being built.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated
 
 import msgspec
 
+from registry.model.copies import mark_of_copy
 from registry.model.facts import (
     ANNOTATION_PREFIX,
     NETWORK_LABEL,
@@ -57,9 +58,25 @@ class _Metadata(Struct, frozen=True):
     resource_version: str | None = None
 
 
-class _ServiceMetadata(_Metadata, frozen=True):
-    name: LabelName
+class _Owner(Struct, frozen=True):
+    kind: str | None = None
+
+
+class _OwnedMetadata(_Metadata, frozen=True):
     annotations: dict[str, str] | None = None
+    owner_references: list[_Owner] | None = None
+
+    @property
+    def copy_mark(self) -> str:
+        return mark_of_copy(self.labels or {}, self.annotations or {}, _kinds(self.owner_references))
+
+
+def _kinds(owners: Iterable[_Owner] | None) -> Iterator[str]:
+    return (each.kind or "" for each in owners or ())
+
+
+class _ServiceMetadata(_OwnedMetadata, frozen=True):
+    name: LabelName
 
 
 class _ServicePort(Struct, frozen=True):
@@ -140,6 +157,7 @@ class _Service(Struct, frozen=True):
             annotations=_own_annotations(self.metadata.annotations),
             ip_families=tuple(_FAMILIES[each] for each in spec.ip_families or () if each in _FAMILIES),
             external=self._external() if NETWORK_LABEL in (self.metadata.labels or ()) else (),
+            copy_mark=shared(self.metadata.copy_mark),
             resource_version=self.metadata.resource_version or "",
         )
 
@@ -200,7 +218,7 @@ _NO_CONDITIONS = _Conditions()
 
 
 class _EndpointSlice(Struct, frozen=True):
-    metadata: _Metadata
+    metadata: _OwnedMetadata
     address_type: AddressType
     endpoints: list[_SliceEndpoint] | None = None
     ports: list[_SlicePort] | None = None
@@ -215,6 +233,7 @@ class _EndpointSlice(Struct, frozen=True):
                 SlicePort(each.name or "", each.port, each.protocol or Protocol.TCP) for each in self.ports or ()
             ),
             endpoints=tuple(each.fact() for each in self.endpoints or ()),
+            copy_mark=shared(self.metadata.copy_mark),
             resource_version=self.metadata.resource_version or "",
         )
 
