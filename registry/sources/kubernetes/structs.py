@@ -45,7 +45,7 @@ Strings = dict[str, str | None]
 """A map of strings. The API server stores a null in one as the empty string (Go's encoding/json leaves it zero)."""
 
 
-class Struct(msgspec.Struct, frozen=True, rename="camel", gc=False):
+class Struct(msgspec.Struct, frozen=True, rename="camel", gc=False, omit_defaults=True):
     """Fields are named as in the API, in camel case. What may be left out may also be null, as the API reads it.
 
     They are trees and live for one object's time, so the garbage collector is not told of them.

@@ -167,6 +167,7 @@ def _json(source: Source) -> Iterator[tuple[Source, int, Entry]]:
 
 def _json_entry(objects: _Objects, text: bytes, path: str, line: int, depth: int = 0) -> Entry:
     """The object in ``text``, which begins on ``line`` of its source."""
+    first = line
     try:
         head = msgspec.json.decode(text, type=_Head)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -175,22 +176,19 @@ def _json_entry(objects: _Objects, text: bytes, path: str, line: int, depth: int
     if isinstance(kind, str) and isinstance(version, str):
         if objects.skips(version, kind):
             return objects.entry(path, line, {"apiVersion": version, "kind": kind}, None)
-        items = bytes(head.items) if head.items is not None else b""
-        if kind.endswith("List") and items.startswith(b"["):
+        items = memoryview(head.items or b"")
+        if kind.endswith("List") and items[:1].tobytes() == b"[":
             if depth == MAX_LISTS:
                 return Broken(f"lists in more than {MAX_LISTS} lists", line + objects.line)
             entries: list[object] = []
-            at, line_at = 0, 0
-            start = text.find(items)
-            first = line + text.count(b"\n", 0, start)
+            at, begins = 0, text.find(items)
             for position, raw in enumerate(msgspec.json.decode(items, type=list[msgspec.Raw])):
-                item = bytes(raw)
-                begins = items.find(item, at)
-                line_at += items.count(b"\n", at, begins)
-                entries.append(_json_entry(objects, item, f"{path}.items[{position}]", first + line_at, depth + 1))
-                line_at += item.count(b"\n")
-                at = begins + len(item)
-            return objects.entry(path, line, {"apiVersion": version, "kind": kind, "items": entries}, None)
+                begins = text.find(memoryview(raw), begins)
+                line += text.count(b"\n", at, begins)
+                entries.append(_json_entry(objects, bytes(raw), f"{path}.items[{position}]", line, depth + 1))
+                at = begins
+                begins += len(memoryview(raw))
+            return objects.entry(path, first, {"apiVersion": version, "kind": kind, "items": entries}, None)
     value, problem = json_texts.value_of(text)
     if problem is not None:
         problem = Problem(problem.message, problem.line + line - 1)
