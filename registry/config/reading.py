@@ -34,7 +34,7 @@ from registry.config.sections import (
     TlsConfig,
     TrafficConfig,
 )
-from registry.documents import Document, DocumentError, parse
+from registry.documents import Document, DocumentError, mended, parse
 from registry.errors import ConfigError
 
 _UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(?P<key>[^`]*)`")
@@ -99,7 +99,7 @@ def check(path: Path) -> Config:
 def _read(path: Path) -> tuple[Config, list[str]]:
     """The file, and ``FILE:LINE: where: what was expected`` for each value that is of its type and yet wrong."""
     try:
-        documents = parse(path.read_bytes(), json=path.suffix == ".json")
+        documents = parse(path.read_bytes(), json=path.suffix == ".json", ours=True)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}): name a file with --config") from error
     except DocumentError as error:
@@ -220,7 +220,9 @@ def _explained(path: Path, document: Document, text: str) -> ConfigError:
         message = f"unknown key; did you mean {near[0]!r}?" if near else f"unknown key; known are {', '.join(known)}"
         where = f"{where}.{key}"
     shown = where.removeprefix("$").removeprefix(".") or "the file"
-    return ConfigError(f"{path}:{document.line(where)}: {shown}: {message[0].lower()}{message[1:]}")
+    place = document.place(where)
+    message = mended(message, place)
+    return ConfigError(f"{path}:{place.line}: {shown}: {message[0].lower()}{message[1:]}")
 
 
 def _known_keys(where: str) -> tuple[str, ...]:

@@ -50,13 +50,13 @@ MARKED_ANNOTATIONS = (
 IMPORT_KIND = "ServiceImport"
 
 
-def mark_of_copy(labels: Mapping[str, str], annotations: Mapping[str, str], owners: Iterable[str]) -> str:
+def mark_of_copy(labels: Mapping[str, str | None], annotations: Mapping[str, str | None], owners: Iterable[str]) -> str:
     """The first mark that the object has, as people write it; empty where it is no copy. ``owners`` are their kinds."""
     for marks, found in ((MARKED_LABELS, labels), (MARKED_ANNOTATIONS, annotations)):
         for key in marks:
             if key in found:
-                return f"{key}={found[key]}"
-    manager = labels.get(MANAGED_BY_LABEL, "")
+                return f"{key}={found[key] or ''}"
+    manager = labels.get(MANAGED_BY_LABEL) or ""
     if manager in COPIERS:
         return f"{MANAGED_BY_LABEL}={manager}"
     return f"owner {IMPORT_KIND}" if IMPORT_KIND in owners else ""

@@ -22,7 +22,7 @@ PURE = (
     "views",
     "xds",
     "coalesce.py",
-    "documents.py",
+    "documents",
     "networks.py",
     "printable.py",
     "whereabouts.py",
@@ -62,6 +62,7 @@ PURE = (
     "sources/kubernetes/versions.py",
     "sources/kubernetes/audit.py",
     "sources/manifests/files.py",
+    "sources/manifests/objects.py",
     "sources/manifests/folder.py",
     "writers/plan.py",
 )

@@ -14,9 +14,11 @@ shared = sys.intern
 _Value = TypeVar("_Value")
 
 
-def shared_labels(labels: Mapping[str, str] | None) -> Labels:
-    """Sorted by name."""
-    return _LABELS.of(tuple(sorted(labels.items())), _of_shared_pairs) if labels else ()
+def shared_labels(labels: Mapping[str, str | None] | None) -> Labels:
+    """Sorted by name; null is the empty string."""
+    if not labels:
+        return ()
+    return _LABELS.of(tuple(sorted([(name, value or "") for name, value in labels.items()])), _of_shared_pairs)
 
 
 class _Same(Generic[_Value]):

@@ -42,7 +42,11 @@ Name = Annotated[str, msgspec.Meta(min_length=1, max_length=253, pattern=r"^[a-z
 LabelName = Annotated[str, msgspec.Meta(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?\Z")]
 
 
-class Struct(msgspec.Struct, frozen=True, rename="camel", gc=False):
+Strings = dict[str, str | None]
+"""A map of strings. The API server stores a null in one as the empty string (Go's encoding/json leaves it zero)."""
+
+
+class Struct(msgspec.Struct, frozen=True, rename="camel", gc=False, omit_defaults=True):
     """Fields are named as in the API, in camel case. What may be left out may also be null, as the API reads it.
 
     They are trees and live for one object's time, so the garbage collector is not told of them.
@@ -52,7 +56,7 @@ class Struct(msgspec.Struct, frozen=True, rename="camel", gc=False):
 class _Metadata(Struct, frozen=True):
     name: Name
     namespace: LabelName | None = None
-    labels: dict[str, str] | None = None
+    labels: Strings | None = None
     uid: str | None = None
     creation_timestamp: str | None = None
     resource_version: str | None = None
@@ -63,7 +67,7 @@ class _Owner(Struct, frozen=True):
 
 
 class _OwnedMetadata(_Metadata, frozen=True):
-    annotations: dict[str, str] | None = None
+    annotations: Strings | None = None
     owner_references: list[_Owner] | None = None
 
     @property
@@ -99,7 +103,7 @@ class _ServiceSpec(Struct, frozen=True):
     cluster_ip: str | None = msgspec.field(default=None, name="clusterIP")
     type: str | None = None
     external_name: str | None = None
-    selector: dict[str, str] | None = None
+    selector: Strings | None = None
     session_affinity: str | None = None
     session_affinity_config: _AffinityConfig | None = None
     traffic_distribution: str | None = None
@@ -227,7 +231,7 @@ class _EndpointSlice(Struct, frozen=True):
         return EndpointSlice(
             namespace=shared(self.metadata.namespace or ""),
             name=self.metadata.name,
-            service=shared((self.metadata.labels or {}).get(SERVICE_NAME_LABEL, "")),
+            service=shared((self.metadata.labels or {}).get(SERVICE_NAME_LABEL) or ""),
             address_type=self.address_type,
             ports=tuple(
                 SlicePort(each.name or "", each.port, each.protocol or Protocol.TCP) for each in self.ports or ()
@@ -293,8 +297,8 @@ class _Node(Struct, frozen=True):
         labels = self.metadata.labels or {}
         return Node(
             name=self.metadata.name,
-            region=labels.get(REGION_LABEL, ""),
-            zone=labels.get(ZONE_LABEL, ""),
+            region=labels.get(REGION_LABEL) or "",
+            zone=labels.get(ZONE_LABEL) or "",
             resource_version=self.metadata.resource_version or "",
         )
 
@@ -340,11 +344,11 @@ def struct_of(kind: Kind) -> type[Object]:
     return _STRUCTS[kind]
 
 
-def _own_annotations(annotations: Mapping[str, str] | None) -> Labels:
+def _own_annotations(annotations: Mapping[str, str | None] | None) -> Labels:
     """The registry's own, without their prefix."""
     return tuple(
         sorted(
-            (key.removeprefix(ANNOTATION_PREFIX), value)
+            (key.removeprefix(ANNOTATION_PREFIX), value or "")
             for key, value in (annotations or {}).items()
             if key.startswith(ANNOTATION_PREFIX)
         )

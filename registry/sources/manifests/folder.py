@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from registry.model.events import Apply, Delete, Init, InitApply, InitDone, SourceEvent
 from registry.model.facts import EndpointSlice, Fact, Namespace
 from registry.model.names import Kind, ObjectRef
 from registry.sources.manifests.files import ManifestError, Placed, read_manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """The file is there and its content cannot be had."""
+
+    reason: str
+
+
+Content = tuple[Placed, ...] | str | Unreadable
+"""What a file came to: its facts, or what is wrong with its text, with the place."""
+
+
+def content_of(name: str, text: bytes) -> Content:
+    """What the text of the file ``name`` comes to."""
+    try:
+        return read_manifest(name, text)
+    except ManifestError as error:
+        return str(error)
 
 
 @dataclass(slots=True)
@@ -29,28 +48,45 @@ class ManifestFolder:
     def __init__(self) -> None:
         self._files: dict[str, _File] = {}
         self._told: dict[ObjectRef, Fact] | None = None
+        self._merged: tuple[dict[ObjectRef, Fact], list[str]] | None = None
+        """The facts that count and the conflicts; None after a change."""
 
-    def put(self, name: str, content: bytes) -> None:
+    def put(self, name: str, text: bytes) -> None:
         """The file was found, or found changed."""
-        file = self._files.setdefault(name, _File())
-        try:
-            file.placed = read_manifest(name, content)
-            file.problem = ""
-        except ManifestError as error:
-            file.problem = _kept(str(error), file)
+        self.place(name, content_of(name, text))
 
     def unreadable(self, name: str, reason: str) -> None:
         """The file is there and its content cannot be had."""
+        self.place(name, Unreadable(reason))
+
+    def place(self, name: str, content: Content) -> None:
+        """The file was found, or found changed, and read."""
+        self._merged = None
         file = self._files.setdefault(name, _File())
-        file.problem = _kept(f"{name}: cannot be read: {reason}", file)
+        if isinstance(content, str):
+            file.problem = _kept(content, file)
+        elif isinstance(content, Unreadable):
+            file.problem = _kept(f"{name}: cannot be read: {content.reason}", file)
+        else:
+            before, fresh = list(file.placed), list(content)
+            del content
+            file.placed, file.problem = _shared(before, fresh), ""
+            _let_go(before)
+            _let_go(fresh)
 
     def remove(self, name: str) -> None:
         """The file is gone, and with it what it said."""
         self._files.pop(name, None)
+        self._merged = None
 
-    def changes(self) -> Iterator[SourceEvent]:
-        """What is different since the last call; the first time, a list of each kind. Exhaust the iterator."""
-        before, now = self._told, self._facts()
+    def changes(self, *, keep: bool = False) -> Iterator[SourceEvent]:
+        """What is different since the last call; the first time, a list of each kind. Exhaust the iterator.
+
+        ``keep``: what is missing stays for now. A file that is still being read may have it.
+        """
+        before, now = self._told, self._merge()[0]
+        if keep and before is not None:
+            now = {**before, **now}
         self._told = now
         if before is None:
             for kind in Kind:
@@ -68,11 +104,11 @@ class ManifestFolder:
     def problems(self) -> tuple[str, ...]:
         """What is wrong with the files, each beginning with the name and, where there is one, the line."""
         broken = [file.problem for _, file in sorted(self._files.items()) if file.problem]
-        return (*broken, *self._conflicts())
+        return (*broken, *self._merge()[1])
 
     def oddities(self) -> tuple[str, ...]:
         """What is no fault but worth a word: slices whose Service is not in the folder."""
-        services = {ref for ref in self._facts() if ref.kind is Kind.SERVICE}
+        services = {ref for ref in self._merge()[0] if ref.kind is Kind.SERVICE}
         return tuple(
             f"{placed.place}: an EndpointSlice of the Service {fact.service!r}, which has no manifest; add it"
             for placed in self._placed()
@@ -86,21 +122,41 @@ class ManifestFolder:
         for _, file in sorted(self._files.items()):
             yield from file.placed
 
-    def _facts(self) -> dict[ObjectRef, Fact]:
-        facts: dict[ObjectRef, Fact] = {}
-        for placed in self._placed():
-            facts.setdefault(placed.fact.ref, placed.fact)
-        for namespace in sorted({ref.namespace for ref in facts if ref.namespace}):
-            implied = Namespace(namespace)
-            facts.setdefault(implied.ref, implied)
-        return facts
+    def _merge(self) -> tuple[dict[ObjectRef, Fact], list[str]]:
+        if self._merged is None:
+            facts: dict[ObjectRef, Fact] = {}
+            again = [each for each in self._placed() if facts.setdefault(each.fact.ref, each.fact) is not each.fact]
+            for namespace in sorted({ref.namespace for ref in facts if ref.namespace}):
+                implied = Namespace(namespace)
+                facts.setdefault(implied.ref, implied)
+            self._merged = facts, list(self._conflicts(again))
+        return self._merged
 
-    def _conflicts(self) -> Iterator[str]:
+    def _conflicts(self, again: Sequence[Placed]) -> Iterator[str]:
+        """What is wrong with objects whose name another has that comes first."""
+        wanted = {placed.fact.ref for placed in again}
         first: dict[ObjectRef, Placed] = {}
-        for placed in self._placed():
-            winner = first.setdefault(placed.fact.ref, placed)
-            if winner is not placed:
-                yield f"{placed.place}: {placed.fact.ref} is also at {winner.place}, which counts; delete one"
+        for placed in self._placed() if wanted else ():
+            if placed.fact.ref in wanted:
+                first.setdefault(placed.fact.ref, placed)
+        for placed in again:
+            ref = placed.fact.ref
+            yield f"{placed.place}: {ref} is also at {first[ref].place}, which counts; delete one"
+
+
+def _shared(before: Sequence[Placed], fresh: Sequence[Placed]) -> tuple[Placed, ...]:
+    """``fresh``, with the same object for each fact that is equal to the one before: the index has that one."""
+    known = {each.fact.ref: each.fact for each in before}
+    return tuple(
+        Placed(fact, each.place) if (fact := known.pop(each.fact.ref, None)) is not None and fact == each.fact else each
+        for each in fresh
+    )
+
+
+def _let_go(items: list[Placed]) -> None:
+    """Free them some at a time: Python frees a whole list without a turn for any other thread."""
+    while items:
+        del items[-1000:]
 
 
 def _kept(problem: str, file: _File) -> str:

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
-from stat import S_ISREG
 
 from watchfiles import awatch
 
+from registry.model.events import SourceEvent
 from registry.model.names import BASE_KINDS, ClusterId, Kind
 from registry.model.status import Sink, SourceState, SourceStatus
-from registry.sources.manifests.folder import ManifestFolder, changed_names
+from registry.sources.manifests.disk import MAX_FILE_BYTES, FolderError, Scan, read_file, scan_folder, size_of
+from registry.sources.manifests.folder import Content, ManifestFolder, Unreadable, changed_names, content_of
+from registry.sources.manifests.large import LARGE_BYTES, LargeFiles
 
 log = logging.getLogger(__name__)
 
-SUFFIXES = (".yaml", ".yml", ".json")
-MAX_FILE_BYTES = 64 << 20
 SETTLE_MS = 5
 """A burst of file events is over after this long without another."""
 
@@ -33,19 +32,18 @@ FOLDER_UNREADABLE = "FolderUnreadable"
 MANIFEST_INVALID = "ManifestInvalid"
 SLICE_WITHOUT_SERVICE = "SliceWithoutService"
 
-Signature = tuple[int, ...]
-
-
-class FolderError(Exception):
-    """The folder is not there, or not what it was. The text says so."""
+TURN_SECONDS = 0.01
+"""Events are handed on for so long before others get a turn of the loop."""
 
 
 @dataclass(frozen=True, slots=True)
-class Scan:
-    """The folder at one moment: which folder it is, and each manifest's name (relative) and signature."""
+class _Look:
+    """What one look at the folder found: changed files by name, large ones that are to be read, names that are gone."""
 
-    identity: tuple[int, int]
-    files: Mapping[str, Signature]
+    scan: Scan
+    read: dict[str, Content]
+    large: tuple[str, ...]
+    gone: tuple[str, ...]
 
 
 class ManifestsSource:
@@ -66,6 +64,11 @@ class ManifestsSource:
         self._clock = clock
         self._heard_at: float | None = None
         self._relist = False
+        self._large = LargeFiles()
+        self._kept = False
+        """The last events left out what was missing."""
+        self._status: SourceStatus | None = None
+        self._unreadable: dict[str, Content] = {}
 
     @property
     def heard_at(self) -> float | None:
@@ -85,13 +88,16 @@ class ManifestsSource:
 
     async def run(self, sink: Sink) -> None:
         """Follow the folder until cancelled. While it cannot be read, what was read of it stands."""
-        while True:
-            if await self._look(sink):
-                try:
-                    await self._look_when_told(sink)
-                except OSError as error:
-                    log.debug("watching %s: %s; looking again", self._folder, error)
-            await asyncio.sleep(RESCAN_MS / 1000)
+        try:
+            while True:
+                if await self._look(sink):
+                    try:
+                        await self._look_when_told(sink)
+                    except OSError as error:
+                        log.debug("watching %s: %s; looking again", self._folder, error)
+                await asyncio.sleep(RESCAN_MS / 1000)
+        finally:
+            await self._large.close()
 
     async def _look_when_told(self, sink: Sink) -> None:
         """Returns when the folder is gone or another: a watch is on what the folder was when it began."""
@@ -108,97 +114,105 @@ class ManifestsSource:
     async def _look(self, sink: Sink) -> bool:
         """Read what changed; whether the folder could be read.
 
-        Events and status follow each other without a pause, so that they are seen as one.
+        A large file that changed is read meanwhile (``LargeFiles``) and counts at a later look; until then nothing that
+        is missing is taken for deleted. The first look waits for all files.
         """
+        first = self._scan is None
         try:
-            scan, contents, gone = await asyncio.to_thread(self._read_changes)
+            look = await asyncio.to_thread(self._read_changes, self._large.pending)
         except FolderError as error:
-            listed = BASE_KINDS if self._scan else frozenset[Kind]()
+            listed = frozenset[Kind]() if first else BASE_KINDS
             message = f"{error}; what was read before still counts"
             sink.status(self.cluster, SourceStatus(SourceState.FAILING, FOLDER_UNREADABLE, message, listed))
             return False
-        first = self._scan is None
-        self._scan = scan
-        for name in gone:
-            self._state.remove(name)
-        for name, content in contents.items():
-            if isinstance(content, bytes):
-                self._state.put(name, content)
-            else:
-                self._state.unreadable(name, content)
+        self._scan = look.scan
+        for name in look.gone:
+            self._large.forget(name)
+        for name in look.large:
+            self._large.ask(name, self._folder / name)
+        if first:
+            await self._large.done()
+        look.read.update(self._large.take())
+        read = look.read
         self._heard_at = self._clock()
         relist, self._relist = self._relist, False
-        if relist:
-            self._state.relist()
-        if first or contents or gone or relist:
-            for event in self._state.changes():
-                sink.event(self.cluster, event)
-        sink.status(self.cluster, self._status())
+        if first or read or look.gone or relist or (self._kept and not self._large.pending):
+            await self._tell(sink, read, look.gone, relist)
+        if self._status is not None:
+            sink.status(self.cluster, self._status)
         return True
 
-    def _status(self) -> SourceStatus:
-        listed = BASE_KINDS
-        if problems := self._state.problems():
-            return SourceStatus(SourceState.FAILING, MANIFEST_INVALID, "; ".join(problems), listed)
-        if oddities := self._state.oddities():
-            return SourceStatus(SourceState.SYNCED, SLICE_WITHOUT_SERVICE, "; ".join(oddities), listed)
-        return SourceStatus(SourceState.SYNCED, listed=listed)
+    async def _tell(self, sink: Sink, read: dict[str, Content], gone: Sequence[str], relist: bool) -> None:
+        """Events and status follow each other without a pause, so that they are seen as one, unless there are many."""
+        keep = bool(self._large.pending)
+        events = await asyncio.to_thread(self._digest, read, gone, relist, keep)
+        self._kept = keep
+        began = time.monotonic()
+        for event in events:
+            sink.event(self.cluster, event)
+            if time.monotonic() - began > TURN_SECONDS:
+                await asyncio.sleep(0)
+                began = time.monotonic()
 
-    def _read_changes(self) -> tuple[Scan, dict[str, bytes | str], list[str]]:
-        """What is new since the last scan: contents, or why there is none, and what is gone. Blocks on the disk."""
+    def _digest(self, read: dict[str, Content], gone: Sequence[str], relist: bool, keep: bool) -> list[SourceEvent]:
+        """The events that come of what was read. Takes its time: it looks at every object of the folder."""
+        for name in gone:
+            self._state.remove(name)
+        while read:
+            self._state.place(*read.popitem())
+        if relist:
+            self._state.relist()
+        self._status = _status(self._state)
+        return list(self._state.changes(keep=keep))
+
+    def _read_changes(self, pending: Collection[str]) -> _Look:
+        """What is new since the last look. Blocks on the disk, and reads all files but large ones."""
         scan = scan_folder(self._folder)
         before = self._scan
         if before is not None and before.files and not scan.files and scan.identity != before.identity:
             raise FolderError(f"{self._folder} is another folder than before, and empty (a volume not mounted?)")
-        fresh, gone = changed_names(before.files if before else {}, scan.files)
-        contents: dict[str, bytes | str] = {}
+        known = before.files if before else {}
+        fresh, gone = changed_names(known, scan.files)
+        files = dict(scan.files)
+        read: dict[str, Content] = {}
+        large = []
         for name in fresh:
-            try:
-                contents[name] = _read(self._folder / name)
-            except FileNotFoundError:
-                gone.append(name)
-            except OSError as error:
-                contents[name] = error.strerror or str(error)
-        return Scan(scan.identity, {name: scan.files[name] for name in scan.files if name not in gone}), contents, gone
+            if name in pending:  # looked at again once it has been read
+                files[name] = known.get(name, ())
+            elif LARGE_BYTES <= size_of(scan.files[name]) <= MAX_FILE_BYTES:
+                large.append(name)
+            else:
+                content = self._content(name)
+                if content is None:
+                    gone.append(name)
+                elif isinstance(content, Unreadable) and size_of(scan.files[name]) <= MAX_FILE_BYTES:
+                    files[name] = ()  # tried again at the next look
+                    if self._unreadable.get(name) != content:
+                        self._unreadable[name] = read[name] = content
+                else:
+                    self._unreadable.pop(name, None)
+                    read[name] = content
+        for name in gone:
+            files.pop(name, None)
+            self._unreadable.pop(name, None)
+        return _Look(Scan(scan.identity, files), read, tuple(large), tuple(gone))
+
+    def _content(self, name: str) -> Content | None:
+        """What a file comes to; None if it is gone."""
+        try:
+            return content_of(name, read_file(self._folder / name))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            return Unreadable(error.strerror or str(error))
 
 
-def scan_folder(folder: Path) -> Scan:
-    """The manifests in the folder and its subfolders, without what is hidden (a name that begins with a dot).
-
-    Raises:
-        FolderError: it cannot be read.
-    """
-    files: dict[str, Signature] = {}
-    try:
-        identity = folder.stat()
-        for parent, folders, names in os.walk(folder, onerror=_raise):
-            folders[:] = [name for name in folders if not name.startswith(".")]
-            for name in names:
-                path = Path(parent, name)
-                if name.startswith(".") or path.suffix not in SUFFIXES:
-                    continue
-                try:
-                    found = path.stat()
-                except FileNotFoundError:
-                    continue
-                if S_ISREG(found.st_mode):
-                    signature = (found.st_mtime_ns, found.st_size, found.st_ino, found.st_dev)
-                    files[str(path.relative_to(folder))] = signature
-    except OSError as error:
-        raise FolderError(f"{folder} cannot be read: {error.strerror}") from error
-    return Scan((identity.st_dev, identity.st_ino), files)
-
-
-def _raise(error: OSError) -> None:
-    raise error
-
-
-def _read(path: Path) -> bytes:
-    with path.open("rb") as file:
-        content = file.read(MAX_FILE_BYTES + 1)
-    if len(content) > MAX_FILE_BYTES:
-        raise OSError(0, f"larger than {MAX_FILE_BYTES >> 20} MiB")
-    return content
+def _status(state: ManifestFolder) -> SourceStatus:
+    if problems := state.problems():
+        return SourceStatus(SourceState.FAILING, MANIFEST_INVALID, "; ".join(problems), BASE_KINDS)
+    if oddities := state.oddities():
+        return SourceStatus(SourceState.SYNCED, SLICE_WITHOUT_SERVICE, "; ".join(oddities), BASE_KINDS)
+    return SourceStatus(SourceState.SYNCED, listed=BASE_KINDS)
 
 
 async def _watch(folder: Path) -> AsyncGenerator[object, None]:
