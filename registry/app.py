@@ -18,6 +18,8 @@ from registry.errors import StartError
 from registry.index import Index
 from registry.liveness.damping import Damping
 from registry.liveness.watch import LivenessWatch
+from registry.membership.absence import AbsencePolicy
+from registry.membership.configured import ConfigurationFile
 from registry.membership.following import Companion
 from registry.membership.members import Members
 from registry.membership.opening import Opener
@@ -29,6 +31,7 @@ from registry.model.services import ChangeSet
 from registry.networks import Networks
 from registry.pipeline import Observer, Pipeline
 from registry.protos import registry_pb2 as pb
+from registry.reload import ConfigurationInForce, Parts
 from registry.reporting import Reporting
 from registry.rpc.server import ListenError, RpcServer
 from registry.rpc.tls import ServerTls, TlsError
@@ -114,7 +117,14 @@ class Registry:
         companions += [self._memory] if self._memory is not None else []
         companions += [self._writing.entries] if config.service_entries.write else []
         companions += [self._writing.conditions] if config.exported.write_conditions else []
-        providers = places(config, config.clusters if flags is None else flags, file)
+        absence = absence_policy(config)
+        self._in_force = ConfigurationInForce(
+            file[1] if file is not None else config,
+            lambda: self._parts(absence),
+            lambda outcome: self._metrics.reloads.labels(outcome).inc(),
+        )
+        self._file = ConfigurationFile(*file, absence, self._in_force) if file is not None else None
+        providers = places(config, config.clusters if flags is None else flags, self._file, absence)
         if self._memory is not None:
             origin = f"snapshot {config.snapshot.file}"
             believed = file is None and config.kubeconfig_folder is None and config.remote_secrets is None
@@ -122,7 +132,7 @@ class Registry:
                 origin,
                 self._memory.specs,
                 lambda: self._members.hearing,
-                policy=None if believed else absence_policy(config),
+                policy=None if believed else absence,
                 forget=self._memory.forget,
             )
             providers.append(remembered)
@@ -182,6 +192,26 @@ class Registry:
     async def stop(self) -> None:
         """Stop following, finish what is being answered, close."""
         await self._stack.aclose()
+
+    async def reload(self) -> None:
+        """Read the configuration file now, and put what it says in force."""
+        if self._file is None:
+            log.info("reload: no configuration file was named with --config, so there is nothing to reload")
+        else:
+            await self._file.reload()
+
+    def _parts(self, absence: AbsencePolicy) -> Parts:
+        return Parts(
+            self._index,
+            self._pipeline,
+            self._publisher,
+            self._lookup,
+            self._writing,
+            self._watch,
+            self._standings,
+            self._members,
+            absence,
+        )
 
     def _open(self) -> None:
         """Every cluster is accounted for: answer clients."""

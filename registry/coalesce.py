@@ -11,13 +11,17 @@ class Coalescer:
     """
 
     def __init__(self, quiet: float, longest: float) -> None:
+        self._last_change = float("-inf")
+        self._latest: float | None = None
+        """The time before which everything pending must be sent; None when nothing is pending."""
+        self.set_times(quiet, longest)
+
+    def set_times(self, quiet: float, longest: float) -> None:
+        """Changes from now on are gathered so."""
         if not 0 <= quiet <= longest:
             raise ValueError(f"0 <= quiet <= longest does not hold: quiet {quiet} s, longest {longest} s")
         self._quiet = quiet
         self._longest = longest
-        self._last_change = float("-inf")
-        self._latest: float | None = None
-        """The time before which everything pending must be sent; None when nothing is pending."""
 
     def changed(self, now: float) -> float:
         """Something changed at ``now``; returns the time at which everything pending is due."""

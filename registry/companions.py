@@ -88,6 +88,12 @@ class Standings:
         del self._plans[cluster]
         self._watch.remove(cluster)
 
+    def set_probe(self, probe: ProbePlan | None) -> None:
+        """Members whose spec says nothing are probed so from now on."""
+        self._probe = probe
+        for cluster in tuple(self._plans):
+            self.changed(cluster)
+
     def _plan(self, cluster: ClusterId) -> ProbePlan | None:
         return self._roll().spec(cluster).probe or self._probe
 

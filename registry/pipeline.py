@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from prometheus_client import Counter
 
 from registry.coalesce import Coalescer
-from registry.index import Held, HeldObjects, HeldService, Index
+from registry.index import ExportPolicy, GuardPolicy, Held, HeldObjects, HeldService, Index
+from registry.index.gateways import NetworkRule
 from registry.model.conditions import Condition, ConditionBoard, ConditionType
 from registry.model.events import Apply, Delete, Init, InitApply, InitDone, InitKeep, SourceEvent
 from registry.model.facts import Fact
@@ -151,6 +152,26 @@ class Pipeline:
         """Endpoints of ``cluster`` are on ``network`` from now on."""
         self._index.set_network(cluster, network)
         self._schedule()
+
+    def set_networks(self, rules: Mapping[str, NetworkRule]) -> None:
+        """The configuration says this of networks and their gateways from now on."""
+        self._index.set_networks(rules)
+        self.flush()
+
+    def set_guard(self, policy: GuardPolicy) -> None:
+        """What is held is judged so from now on, and so are lists that come."""
+        self._index.set_guard(policy)
+        self.flush()
+
+    def set_export(self, policy: ExportPolicy) -> Iterator[None]:
+        """These services are exported from now on. Each step commits what some of them change."""
+        for _ in self._index.set_export(policy):
+            self.flush()
+            yield
+
+    def set_coalescing(self, quiet: float, longest: float) -> None:
+        """Changes are gathered for so many seconds from now on."""
+        self._coalescer.set_times(quiet, longest)
 
     @property
     def statuses(self) -> Mapping[ClusterId, SourceStatus]:

@@ -44,6 +44,12 @@ class Metrics:
             buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5),
             registry=self._registry,
         )
+        self.reloads = Counter(
+            f"{PREFIX}_config_reloads",
+            "Times the configuration file was read anew, by what came of it: applied, unchanged or invalid.",
+            ["outcome"],
+            registry=self._registry,
+        )
         self.faults = Counter(
             f"{PREFIX}_cluster_faults",
             "Times a member cluster's source began to fail, by reason.",

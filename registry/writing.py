@@ -48,6 +48,11 @@ class Writing:
         self._export_writers: dict[ClusterId, ExportConditionWriter] = {}
         self.conditions = WriterFleet(self._make_export_writer)
 
+    def set_export(self, export: ExportPolicy) -> None:
+        """These services are exported from now on."""
+        self._export = export
+        self.conditions.look_again()
+
     def publish(self, changes: ChangeSet) -> None:
         """These services changed."""
         self.entries.publish(changes)
@@ -84,6 +89,9 @@ class Writing:
             admit=partial(self._recognize, cluster),
         )
 
+    def _excludes(self, key: ServiceKey) -> bool:
+        return self._export.excludes(key)
+
     def _make_export_writer(self, cluster: ClusterId, connect: Connect) -> ExportConditionWriter:
         def service(key: ServiceKey) -> Service | None:
             found = self._index.held_facts(cluster, Kind.SERVICE).get(ObjectRef(Kind.SERVICE, *key))
@@ -95,7 +103,7 @@ class Writing:
             exports=lambda: self._index.held_facts(cluster, Kind.SERVICE_EXPORT),
             service=service,
             get=self._index.get,
-            excluded=self._export.excludes,
+            excluded=self._excludes,
             ready=self._ready,
             now=time.time,
             random=random.random,

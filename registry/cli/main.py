@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from importlib import import_module
 
@@ -23,6 +24,9 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - as above
         if cmd_name not in COMMANDS:
             return None
+        if cmd_name == "serve":
+            # While the program is loaded a reload is no end of it: the configuration is read after that.
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
         name = cmd_name.replace("-", "_")
         command: click.Command = getattr(import_module(f"registry.cli.{name}"), name)
         return command

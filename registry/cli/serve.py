@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import click
 from registry import runtime
 from registry.app import Registry
 from registry.cli.output import say
+from registry.cli.signals import Signals
 from registry.config import ClusterConfig, Config, load, with_flags
 from registry.telemetry import start_logging
 
@@ -61,7 +61,8 @@ def serve(
     """Follow the member clusters and serve their services over xDS, gRPC and HTTP.
 
     Member clusters come from flags, from a configuration file, from a folder of kubeconfigs and from Secrets; all of
-    these are followed as they change. SIGTERM and Ctrl-C stop it.
+    these are followed as they change. SIGHUP reloads the configuration file. SIGTERM and Ctrl-C stop it; a second one
+    stops it at once.
     """
     from_file = load(config_path) if config_path else Config()
     config = with_flags(
@@ -80,14 +81,21 @@ def serve(
 
 
 async def _serve(config: Config, flags: Sequence[ClusterConfig], file: tuple[Path, Config] | None) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(signum, stop.set)
+    signals = Signals()
     registry = Registry(config, flags, file, opened=runtime.loaded)
     await registry.start()
+    reloading = asyncio.create_task(_reload(registry, signals), name="reload")
     try:
         say(f"mesh-registry: gRPC on {registry.grpc_address}, HTTP on http://{registry.http_address}", err=True)
-        await stop.wait()
+        await signals.stop.wait()
     finally:
+        reloading.cancel()
         await registry.stop()
+
+
+async def _reload(registry: Registry, signals: Signals) -> None:
+    """Once for all SIGHUPs that came meanwhile."""
+    while True:
+        await signals.reload.wait()
+        signals.reload.clear()
+        await registry.reload()

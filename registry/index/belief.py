@@ -63,6 +63,19 @@ class Belief:
         exported = self.get(ObjectRef(Kind.SERVICE_EXPORT, key.namespace, key.name)) is not None
         return self._export.refusal(service, exported) or service
 
+    def set_export(self, export: ExportPolicy) -> None:
+        """These services are exported from now on; ``facts`` has all kinds that this needs."""
+        self._export = export
+
+    def admission_differs(self, key: ServiceKey, before: ExportPolicy) -> bool:
+        """Whether the Service is in the list, or was, by another rule than by ``before``."""
+        service = self.get(ObjectRef(Kind.SERVICE, key.namespace, key.name))
+        if not isinstance(service, Service):
+            return True
+        exported = self.get(ObjectRef(Kind.SERVICE_EXPORT, key.namespace, key.name)) is not None
+        now, then = self._export.refusal(service, exported), before.refusal(service, exported)
+        return now is not then or (now is None and exported and self._export.by_objects is not before.by_objects)
+
     def gateway(self, key: ServiceKey) -> Service | None:
         """The Service, held ones too, if it is a gateway of a network; whether or not it is exported."""
         service = self.get(ObjectRef(Kind.SERVICE, key.namespace, key.name))

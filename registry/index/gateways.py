@@ -86,6 +86,12 @@ class GatewayTable:
         self._entrances: dict[ClusterId, dict[ServiceKey, Entrance]] = {}
         self._found: dict[str, tuple[Gateway, ...]] | None = None
 
+    def set_rules(self, rules: Mapping[str, NetworkRule]) -> Mapping[ClusterId, tuple[ServiceKey, ...]]:
+        """The configuration says this from now on. Gives the Services that are gateways: they are to be put again."""
+        self._rules = rules
+        self._found = None
+        return {cluster: tuple(held) for cluster, held in self._entrances.items()}
+
     def put(self, cluster: ClusterId, key: ServiceKey, service: Service | None) -> None:
         """The cluster's Service ``key`` is this now. None: it is no gateway, or not there."""
         new = None if service is None else entrance(cluster, service, self._rules)

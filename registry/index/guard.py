@@ -86,6 +86,11 @@ class RemovalGuard:
         self._next: tuple[int, float, float | None] = (-1, 0.0, None)
         """``next_at`` as it was after so many changes, asked for then."""
 
+    def set_policy(self, policy: GuardPolicy) -> None:
+        """Later lists are judged so, and what is held is held so long."""
+        self.policy = policy
+        self.changes += bool(self._holds)
+
     def __bool__(self) -> bool:
         return bool(self._holds)
 

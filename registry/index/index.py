@@ -93,6 +93,33 @@ class Index:
         """The endpoints of ``cluster`` are on ``network`` from now on, where nothing in it says otherwise."""
         self._touch(cluster, self._members[cluster].set_network(network))
 
+    def set_networks(self, rules: Mapping[str, NetworkRule]) -> None:
+        """The configuration says this of networks and their gateways from now on."""
+        for cluster, keys in self._gateways.set_rules(rules).items():
+            for key in keys:
+                self._gateways.put(cluster, key, self._members[cluster].gateway(key))
+
+    def set_guard(self, policy: GuardPolicy) -> None:
+        """Lists are judged so from now on, and what is held is held so long."""
+        self._guard = policy
+        for cluster, member in self._members.items():
+            member.guard.set_policy(policy)
+            if member.guard:
+                self.doubted.add(cluster)
+
+    def set_export(self, policy: ExportPolicy, piece: int = 500) -> Iterator[None]:
+        """These services are exported from now on, as the next commits show. Each step looks at so many Services."""
+        before, self._export = self._export, policy
+        for each in self._members.values():
+            each.set_export(policy)
+        found = [(cluster, tuple(each.services())) for cluster, each in self._members.items()]
+        for cluster, keys in found:
+            for start in range(0, len(keys), piece):
+                member = self._members.get(cluster)  # between the steps it may leave
+                some = keys[start : start + piece] if member is not None else ()
+                self._touch(cluster, [key for key in some if member and member.admission_differs(key, before)])
+                yield
+
     def apply(self, cluster: ClusterId, event: SourceEvent) -> None:
         """Take in one event of a member cluster.
 

@@ -50,7 +50,7 @@ class LivenessWatch:
 
     def __init__(self, rules: Rules, clock: Callable[[], float], believers: Believers) -> None:
         """``clock`` is the monotonic clock of ``Source.heard_at``."""
-        self._rules = rules
+        self.rules = rules
         self._clock = clock
         self._believers = believers
         self._watched: dict[ClusterId, _Watched] = {}
@@ -72,7 +72,7 @@ class LivenessWatch:
         """
         if cluster in self._watched:
             raise ValueError(f"cluster {cluster} is watched already")
-        watched = _Watched(heard_at, begin(self._rules, self._clock(), before), prober)
+        watched = _Watched(heard_at, begin(self.rules, self._clock(), before), prober)
         self._watched[cluster] = watched
         if before.standing is not Standing.CURRENT:
             self._believers.set_standing(cluster, before.standing)
@@ -145,14 +145,14 @@ class LivenessWatch:
         for cluster, watched in self._watched.items():
             before = watched.state
             data_plane = watched.prober.data_plane if watched.prober else DataPlane.UNKNOWN
-            watched.state = look(self._rules, before, now, watched.heard_at(), data_plane, isolated=isolated)
+            watched.state = look(self.rules, before, now, watched.heard_at(), data_plane, isolated=isolated)
             after = watched.state.standing
             if after is not before.standing:
                 self._believers.set_standing(cluster, after)
             self._report(cluster, watched)
 
     def _report(self, cluster: ClusterId, watched: _Watched) -> None:
-        self._say(cluster, ConditionType.API_FRESH, api_fresh(self._rules, watched.state))
+        self._say(cluster, ConditionType.API_FRESH, api_fresh(self.rules, watched.state))
         said = data_plane_up(watched.prober, watched.state) if watched.prober else None
         self._say(cluster, ConditionType.DATA_PLANE_UP, said)
 

@@ -29,7 +29,7 @@ SHOWN = 5
 """So many names are told."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class AbsencePolicy:
     """When it is doubted that members are gone, and for how long. ``share`` is a part of one.
 
@@ -39,6 +39,10 @@ class AbsencePolicy:
     share: float
     confirm_seconds: float
     doubt_seconds: float
+
+    def become(self, other: AbsencePolicy) -> None:
+        """The configuration is another: the places share this object."""
+        self.share, self.confirm_seconds, self.doubt_seconds = other.share, other.confirm_seconds, other.doubt_seconds
 
     def doubts(self, before: int, after: int) -> bool:
         """Whether so many would be too many to lose at once. One never is."""

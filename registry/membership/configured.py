@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
-
-import msgspec
+from typing import NamedTuple, Protocol
 
 from registry.config import ClusterConfig, Config, load
 from registry.errors import ConfigError
@@ -15,11 +15,27 @@ from registry.membership.absence import AbsencePolicy, Absences
 from registry.membership.looking import DOUBT_SECONDS, KubeconfigFiles, looks
 from registry.membership.spec import Connection, InCluster, Listener, Manifests, MemberSpec, Trouble, Unusable
 
+log = logging.getLogger(__name__)
+
 CONFIGURATION_INVALID = "ConfigurationInvalid"
 RESTART_NEEDED = "RestartNeeded"
 STAYS = "what it said before holds"
-LIVE = frozenset({"clusters"})
-"""The keys of the configuration that take effect while the registry runs."""
+
+
+class InForce(Protocol):
+    """The configuration in force, apart from its clusters (``registry.reload``)."""
+
+    def changes(self, config: Config) -> Sequence[str]:
+        """The sections that would take effect."""
+
+    def needs_restart(self, config: Config) -> Sequence[str]:
+        """What would take effect with a restart only."""
+
+    def invalid(self) -> None:
+        """A configuration was found that cannot be used."""
+
+    async def apply(self, config: Config) -> Sequence[str]:
+        """Put it in force; the sections that differed."""
 
 
 class ConfiguredClusters:
@@ -71,72 +87,111 @@ class FixedMembers:
         return False
 
 
-class ConfigurationFile:
-    """The clusters of the configuration file at ``path``; ``started`` is what it said when the program was started.
+class _Look(NamedTuple):
+    """What was found: what is wrong with the file, the members it named last, and what is to be put in force."""
 
+    trouble: Trouble | None
+    members: list[MemberSpec]
+    config: Config | None = None
+
+
+class ConfigurationFile:
+    """The configuration file at ``path``; ``started`` is what it said when the program was started.
+
+    Its clusters are members; what else it says is put ``in_force``, or is said to need a restart.
     A file that is broken, or empty, changes nothing: half of it may be on its way. Half of it may also be a whole
-    document; so one that lacks clusters is believed when it has not been written to for a moment, and not at all when
-    it breaks off within a line where it did not before (a disk that is full). Where it lacks many it has to stay so
-    (``absence``). What else than the clusters changes in it is said to need a restart.
+    document. So one that lacks clusters, or differs in what takes effect, is believed when it has not been written to
+    for a moment, and not at all when it breaks off within a line where it did not before (a disk that is full).
+    ``reload`` takes it for whole. Where it lacks many clusters it has to stay so (``absence``).
     """
 
-    def __init__(self, path: Path, started: Config, policy: AbsencePolicy) -> None:
+    def __init__(self, path: Path, started: Config, policy: AbsencePolicy, in_force: InForce) -> None:
         self.origin = f"file {path}"
         self._path = path
-        self._started = started
+        self._in_force = in_force
         self._clusters = ConfiguredClusters(self.origin, started.clusters)
         self._ended = False
         """It ended with the end of a line, once."""
         self._absences = Absences(policy, self.origin)
+        self._before: list[MemberSpec] | None = None
+        self._trouble: Trouble | None = None
+        self._listener: Listener | None = None
+        self._one_at_a_time = asyncio.Lock()
 
     async def run(self, listener: Listener) -> None:
-        before: list[MemberSpec] | None = None
-        clock = asyncio.get_running_loop().time
+        self._listener = listener
         async for _ in looks(lambda: {self._path.parent, *self._clusters.folders()}):
-            found, named = await asyncio.to_thread(self._look)
-            self._absences.listed(named, clock())
-            specs = self._absences.specs
-            if specs != before:
-                before = specs
-                listener.members(specs)
-            doubt = self._absences.trouble
-            listener.trouble(doubt if doubt is not None and not doubt.unsure else found)
+            await self._take(listener, whole=False)
+
+    async def reload(self) -> None:
+        """Read the file now, and believe what it says; a log line says what came of it."""
+        if self._listener is None:
+            return  # it is about to be read for the first time
+        changed = await self._take(self._listener, whole=True)
+        if self._trouble is not None and self._trouble.reason == CONFIGURATION_INVALID:
+            log.error("reload: %s", self._trouble.message)
+        else:
+            log.info("reload: %s: %s", self._path, f"{', '.join(changed)} changed" if changed else "nothing changed")
 
     def release(self, name: str) -> bool:
         return self._absences.release(name)
 
-    def _look(self) -> tuple[Trouble | None, list[MemberSpec]]:
-        """What is wrong with the file now, and the members it named last. Blocks on the disk."""
-        trouble: Trouble | None = None
+    async def _take(self, listener: Listener, *, whole: bool) -> Sequence[str]:
+        """Look at the file and do what follows; the sections that changed."""
+        async with self._one_at_a_time:
+            found, named, config = await asyncio.to_thread(self._look, whole)
+            changed: list[str] = []
+            if config is not None and (whole or self._in_force.changes(config)):
+                changed += await self._in_force.apply(config)
+            if found is not None and found.reason == CONFIGURATION_INVALID and (whole or found != self._trouble):
+                self._in_force.invalid()
+            self._trouble = found
+            self._absences.listed(named, asyncio.get_running_loop().time())
+            specs = self._absences.specs
+            if specs != self._before:
+                changed += ["clusters"] if self._before is not None else []
+                self._before = specs
+                listener.members(specs)
+            if changed:
+                log.info("%s: took effect: %s", self.origin, ", ".join(changed))
+            doubt = self._absences.trouble
+            listener.trouble(doubt if doubt is not None and not doubt.unsure else found)
+            return changed
+
+    def _look(self, whole: bool) -> _Look:
+        """Blocks on the disk. ``whole``: somebody says that the file is."""
         try:
-            config = load(self._path)
-            if config == Config():
-                text = f"{self._path}: it says nothing; write `clusters: []` to have none"
-                return Trouble(CONFIGURATION_INVALID, text), self._clusters.specs()
-            ended = self._path.read_bytes().endswith(b"\n")
-            lacking = {each.name for each in self._clusters.clusters} - {each.name for each in config.clusters}
-            if lacking and self._ended and not ended:
-                text = f"{self._path}: it breaks off within its last line, and lacks {', '.join(sorted(lacking))}"
-                return Trouble(CONFIGURATION_INVALID, f"{text}; {STAYS}, or end the line"), self._clusters.specs()
-            if not (lacking and self._just_written()):
-                self._clusters.clusters = config.clusters
-                self._ended = self._ended or ended
-            trouble = self._needs_restart(config)
+            return self._read(whole)
         except ConfigError as error:
-            trouble = Trouble(CONFIGURATION_INVALID, f"{error}; {STAYS}")
+            return self._invalid(str(error), STAYS)
         except OSError as error:
-            trouble = Trouble(CONFIGURATION_INVALID, f"{self._path}: {error.strerror}; {STAYS}")
-        return trouble, self._clusters.specs()
+            return self._invalid(f"{self._path}: {error.strerror}", STAYS)
+
+    def _read(self, whole: bool) -> _Look:
+        config = load(self._path)
+        if config == Config():
+            return self._invalid(f"{self._path}: it says nothing", "write `clusters: []` to have none")
+        ended = self._path.read_bytes().endswith(b"\n")
+        lacking = {each.name for each in self._clusters.clusters} - {each.name for each in config.clusters}
+        differs = self._in_force.changes(config)
+        if (lacking or differs) and self._ended and not ended and not whole:
+            what = f"lacks {', '.join(sorted(lacking))}" if lacking else f"has other {', '.join(differs)}"
+            text = f"{self._path}: it breaks off within its last line, and {what}"
+            return self._invalid(text, f"{STAYS}, or end the line")
+        believed = whole or not ((lacking or differs) and self._just_written())
+        if believed:
+            self._clusters.clusters = config.clusters
+            self._ended = self._ended or ended
+        return _Look(self._restart_needed(config), self._clusters.specs(), config if believed else None)
+
+    def _invalid(self, text: str, mend: str) -> _Look:
+        return _Look(Trouble(CONFIGURATION_INVALID, f"{text}; {mend}"), self._clusters.specs())
 
     def _just_written(self) -> bool:
         return 0 <= time.time() - self._path.stat().st_mtime < DOUBT_SECONDS
 
-    def _needs_restart(self, config: Config) -> Trouble | None:
-        changed = [
-            field.encode_name
-            for field in msgspec.structs.fields(Config)
-            if field.encode_name not in LIVE and getattr(config, field.name) != getattr(self._started, field.name)
-        ]
+    def _restart_needed(self, config: Config) -> Trouble | None:
+        changed = self._in_force.needs_restart(config)
         if not changed:
             return None
         return Trouble(RESTART_NEEDED, f"{self._path}: {', '.join(changed)} changed, and takes effect with a restart")

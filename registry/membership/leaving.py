@@ -21,7 +21,7 @@ class Leaving:
 
     def __init__(self, settle_seconds: float, drop: Callable[[str], None]) -> None:
         """``settle_seconds``: the moment in which a member that is removed may be named again."""
-        self._settle_seconds = settle_seconds
+        self.settle_seconds = settle_seconds
         self._drop = drop
         self._succession = Succession()
         self._timers: dict[str, asyncio.TimerHandle] = {}
@@ -38,7 +38,7 @@ class Leaving:
     def begin(self, name: str, heirs: Iterable[str]) -> None:
         """``name`` was removed; any of ``heirs`` may be the same cluster."""
         self._succession.leave(name, heirs)
-        self._wait(name, self._settle_seconds, self._settled)
+        self._wait(name, self.settle_seconds, self._settled)
 
     def expect(self, heir: str, leaving: str) -> None:
         """``heir``, who came just after, may be the same cluster as ``leaving``."""

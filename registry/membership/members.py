@@ -81,6 +81,15 @@ class Members:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    @property
+    def settle_seconds(self) -> float:
+        """So long a removal waits."""
+        return self._leaving.settle_seconds
+
+    @settle_seconds.setter
+    def settle_seconds(self, seconds: float) -> None:
+        self._leaving.settle_seconds = seconds
+
     def clusters(self) -> Sequence[ClusterId]:
         """The members, ordered by name; also one that leaves only when another has taken its place."""
         return [ClusterId(name) for name in sorted(self._members)]

@@ -16,15 +16,16 @@ from registry.sources.kubernetes.client import KubernetesClient, connector
 from registry.sources.kubernetes.credentials import surroundings
 
 
-def places(config: Config, flags: Sequence[ClusterConfig], file: tuple[Path, Config] | None) -> list[Provider]:
-    """All of them, the most important first: flags, the configuration file, the folder, Secrets.
+def places(
+    config: Config, flags: Sequence[ClusterConfig], file: ConfigurationFile | None, policy: AbsencePolicy
+) -> list[Provider]:
+    """All of them, the most important first: flags, the configuration ``file``, the folder, Secrets.
 
-    ``file`` is the configuration file, and what it said when ``config`` was made of it.
+    ``policy`` is theirs together, and may become another.
     """
-    policy = absence_policy(config)
     found: list[Provider] = [FixedMembers(flags)] if flags else []
     if file is not None:
-        found.append(ConfigurationFile(*file, policy))
+        found.append(file)
     if config.kubeconfig_folder is not None:
         found.append(KubeconfigFolder(Path(config.kubeconfig_folder), policy))
     if config.remote_secrets is not None:

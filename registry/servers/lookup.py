@@ -112,6 +112,16 @@ class LookupServer:
                 touched.update(watchers.again(key, placed))
         _wake(touched)
 
+    def look_again(self, keys: Iterable[ServiceKey]) -> None:
+        """``orders`` have another policy for these services: tell those who said where they are."""
+        touched: set[_Watch] = set()
+        for key in keys:
+            watchers = self._watchers.get(key)
+            if watchers is not None:
+                placed = [each for each in watchers.watches if each.view.place is not None]
+                touched.update(watchers.again(key, placed))
+        _wake(touched)
+
     def update(self, key: ServiceKey, view: View) -> bytes | None:
         """The WatchResponse that tells the present state of the service; None as long as that is not known."""
         if not self._open:

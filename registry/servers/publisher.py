@@ -31,6 +31,9 @@ from registry.xds.store import Finder, Forgetter
 
 log = logging.getLogger(__name__)
 
+PIECE = 200
+"""So many services are looked at in one step when the configuration's policies change."""
+
 
 class Store(Protocol):
     """The part of a resource store that is written to."""
@@ -118,6 +121,28 @@ class Publisher:
         there = [each for each in viewed if not changed.isdisjoint(end.network for end in each.endpoints)]
         self._store.apply([change for service in there for change in self._shown_anew(service)])
 
+    def set_rules(self, rules: Sequence[PolicyRule]) -> Iterator[list[MergedService]]:
+        """The traffic policies of the configuration are these now.
+
+        Each step looks at some services, and shows those anew of which the policy is another; gives these.
+        """
+        before, self._rules = self._rules, rules
+        keys = tuple(self._services)
+        for start in range(0, len(keys), PIECE):
+            found = map(self._services.get, keys[start : start + PIECE])
+            there = [each for each in found if each is not None and resolve(each, before) != self.policy(each)]
+            by_node = bool(self._by_node)
+            for service in there:
+                self._judge_anew(service.key, self.policy(service))
+            if by_node is not bool(self._by_node):
+                self._go_by_nodes(not by_node)
+            batch: list[ResourceChange] = []
+            for service in there:
+                batch += self._reshaped(Change(service.key, service, service))
+                batch += self._shown_anew(service)
+            self._store.apply(batch)
+            yield there
+
     def problems(self) -> Mapping[ServiceKey, tuple[str, ...]]:
         """What was not understood of services' traffic policies, where there is anything."""
         return self._problems
@@ -152,14 +177,15 @@ class Publisher:
         old, new = change.old, change.new
         if old is not None and new is not None and _said(old) == _said(new):
             return
-        before = self._problems.pop(change.key, ())
-        resolved = ResolvedPolicy() if new is None else self.policy(new)
-        found = resolved.problems
-        (self._by_node.add if resolved.policy.by_node else self._by_node.discard)(change.key)
+        self._judge_anew(change.key, ResolvedPolicy() if new is None else self.policy(new))
+
+    def _judge_anew(self, key: ServiceKey, resolved: ResolvedPolicy) -> None:
+        before, found = self._problems.pop(key, ()), resolved.problems
+        (self._by_node.add if resolved.policy.by_node else self._by_node.discard)(key)
         if found:
-            self._problems[change.key] = found
+            self._problems[key] = found
         if found and found != before:
-            log.warning("service %s: %s", change.key, "; ".join(found))
+            log.warning("service %s: %s", key, "; ".join(found))
 
     def _same_shape(self, old: MergedService, new: MergedService) -> bool:
         """Whether nothing but endpoints is different."""

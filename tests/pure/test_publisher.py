@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
+from envoy.config.cluster.v3 import cluster_pb2
 from envoy.config.endpoint.v3 import endpoint_pb2
 from support.facts import ECHO, A, a_service, a_slice, listing
 
@@ -13,9 +14,10 @@ from registry.index import Index
 from registry.model.events import Apply, Delete
 from registry.model.facts import ServicePort, SliceEndpoint
 from registry.model.gateways import Gateway
-from registry.servers.publisher import Publisher
+from registry.servers.publisher import PIECE, Publisher
 from registry.views.names import Names
 from registry.views.place import Place
+from registry.views.policy import Distribution, PolicyRule
 from registry.views.resources import ASSIGNMENT, CLUSTER, LISTENER, ROUTE
 from registry.xds.resources import Entry, ResourceChange
 from registry.xds.store import ResourceStore
@@ -240,3 +242,46 @@ def test_what_is_not_understood_goes_with_its_service() -> None:
     rig.after(Apply(odd))
     rig.after(Delete(odd.ref))
     assert rig.publisher.problems() == {}
+
+
+class TestRulesOfTheConfiguration:
+    """They change while the registry runs."""
+
+    def test_what_another_policy_changes_is_shown_anew_and_nothing_else(self) -> None:
+        rig = Rig()
+        before = len(rig.store.batches)
+        weighted = PolicyRule(name="echo", distribution=Distribution.WEIGHTED)
+        ((service,),) = list(rig.publisher.set_rules([weighted]))
+        assert service.key == ECHO
+        (batch,) = rig.store.batches[before:]
+        assert batch == {(CLUSTER, CLUSTER_NAME, True), (ASSIGNMENT, CLUSTER_NAME, True)}
+        assert cluster_pb2.Cluster.FromString(rig.body(CLUSTER, CLUSTER_NAME)).common_lb_config.HasField(
+            "locality_weighted_lb_config"
+        )
+
+    def test_the_same_rules_show_nothing_anew(self) -> None:
+        rig = Rig()
+        rules = [PolicyRule(name="none", distribution=Distribution.WEIGHTED)]
+        assert list(rig.publisher.set_rules(rules)) == [[]]
+        assert rig.store.batches[-1] == set()
+
+    def test_whether_nodes_matter_is_told_before_anything_is_shown(self) -> None:
+        rig = Rig()
+        by_node = PolicyRule(name="echo", distribution=Distribution.PREFER_SAME_NODE)
+        assert [len(each) for each in rig.publisher.set_rules([by_node])] == [1]
+        assert [len(each) for each in rig.publisher.set_rules([])] == [1]
+        assert rig.by_nodes == [True, False]
+
+    def test_a_step_looks_at_so_many_services_and_no_more(self) -> None:
+        rig = Rig()
+        for number in range(2 * PIECE):
+            rig.index.apply(A, Apply(a_service(f"echo-{number}")))
+        rig.publisher.publish(rig.index.commit())
+        steps = [len(each) for each in rig.publisher.set_rules([PolicyRule(distribution=Distribution.WEIGHTED)])]
+        assert steps == [PIECE, PIECE, 2]
+
+    def test_a_service_that_leaves_meanwhile_is_not_shown(self) -> None:
+        rig = Rig()
+        steps = rig.publisher.set_rules([PolicyRule(distribution=Distribution.WEIGHTED)])
+        rig.after(Delete(a_service().ref))
+        assert [service.key.name for step in steps for service in step] == ["other"]
