@@ -71,7 +71,7 @@ class Belief:
         """Whether the Service is in the list, or was, by another rule than by ``before``."""
         service = self.get(ObjectRef(Kind.SERVICE, key.namespace, key.name))
         if not isinstance(service, Service):
-            return True
+            return False
         exported = self.get(ObjectRef(Kind.SERVICE_EXPORT, key.namespace, key.name)) is not None
         now, then = self._export.refusal(service, exported), before.refusal(service, exported)
         return now is not then or (now is None and exported and self._export.by_objects is not before.by_objects)

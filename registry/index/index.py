@@ -20,6 +20,9 @@ from registry.model.names import ClusterId, Kind, ObjectRef, ServiceKey
 from registry.model.services import Change, ChangeSet, MergedService
 from registry.model.standing import Standing
 
+LOOKED_AT, MARKED = 200, 20
+"""So many services are looked at, and so many of them change in one cluster, in one step of another export policy."""
+
 NO_PARTS: Mapping[ClusterId, Contribution] = {}
 
 
@@ -107,17 +110,24 @@ class Index:
             if member.guard:
                 self.doubted.add(cluster)
 
-    def set_export(self, policy: ExportPolicy, piece: int = 500) -> Iterator[None]:
-        """These services are exported from now on, as the next commits show. Each step looks at so many Services."""
+    def set_export(self, policy: ExportPolicy) -> Iterator[None]:
+        """These services are exported from now on, as the next commits show.
+
+        Each step looks at some services, and marks a few of those that come or go: a commit of these takes milliseconds.
+        """
         before, self._export = self._export, policy
-        for each in self._members.values():
-            each.set_export(policy)
-        found = [(cluster, tuple(each.services())) for cluster, each in self._members.items()]
-        for cluster, keys in found:
-            for start in range(0, len(keys), piece):
-                member = self._members.get(cluster)  # between the steps it may leave
-                some = keys[start : start + piece] if member is not None else ()
-                self._touch(cluster, [key for key in some if member and member.admission_differs(key, before)])
+        for member in self._members.values():
+            member.set_export(policy)
+        keys = list(set().union(*[member.services() for member in self._members.values()]))
+        for start in range(0, len(keys), LOOKED_AT):
+            differ = [
+                (cluster, key)
+                for key in keys[start : start + LOOKED_AT]
+                for cluster, member in self._members.items()
+                if member.admission_differs(key, before)
+            ]
+            for first in range(0, len(differ) or 1, MARKED):
+                self._stale.update(differ[first : first + MARKED])
                 yield
 
     def apply(self, cluster: ClusterId, event: SourceEvent) -> None:

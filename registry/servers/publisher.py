@@ -31,8 +31,9 @@ from registry.xds.store import Finder, Forgetter
 
 log = logging.getLogger(__name__)
 
-PIECE = 200
-"""So many services are looked at in one step when the configuration's policies change."""
+LOOKED_AT, SHOWN = 200, 10
+"""So many services are looked at, and so many shown anew, in one step when the configuration's policies change: a few
+milliseconds."""
 
 
 class Store(Protocol):
@@ -128,20 +129,27 @@ class Publisher:
         """
         before, self._rules = self._rules, rules
         keys = tuple(self._services)
-        for start in range(0, len(keys), PIECE):
-            found = map(self._services.get, keys[start : start + PIECE])
-            there = [each for each in found if each is not None and resolve(each, before) != self.policy(each)]
-            by_node = bool(self._by_node)
-            for service in there:
-                self._judge_anew(service.key, self.policy(service))
-            if by_node is not bool(self._by_node):
-                self._go_by_nodes(not by_node)
-            batch: list[ResourceChange] = []
-            for service in there:
-                batch += self._reshaped(Change(service.key, service, service))
-                batch += self._shown_anew(service)
-            self._store.apply(batch)
-            yield there
+        for start in range(0, len(keys), LOOKED_AT):
+            found = map(self._services.get, keys[start : start + LOOKED_AT])
+            other = [each.key for each in found if each is not None and resolve(each, before) != self.policy(each)]
+            for first in range(0, len(other) or 1, SHOWN):
+                found = map(self._services.get, other[first : first + SHOWN])
+                there = [each for each in found if each is not None]  # between the steps it may have gone
+                self._reorder(there)
+                yield there
+
+    def _reorder(self, services: Sequence[MergedService]) -> None:
+        """Show these anew, whose policy is another."""
+        by_node = bool(self._by_node)
+        for service in services:
+            self._judge_anew(service.key, self.policy(service))
+        if by_node is not bool(self._by_node):
+            self._go_by_nodes(not by_node)
+        batch: list[ResourceChange] = []
+        for service in services:
+            batch += self._reshaped(Change(service.key, service, service))
+            batch += self._shown_anew(service)
+        self._store.apply(batch)
 
     def problems(self) -> Mapping[ServiceKey, tuple[str, ...]]:
         """What was not understood of services' traffic policies, where there is anything."""

@@ -9,7 +9,8 @@ from support.facts import A, B, a_service, a_slice, listing
 
 from registry.index import ExportMode, ExportPolicy, GuardPolicy, Index
 from registry.index.gateways import NetworkRule
-from registry.model.events import Init, InitApply, InitDone
+from registry.index.index import LOOKED_AT
+from registry.model.events import Apply, Init, InitApply, InitDone
 from registry.model.facts import Service, ServiceExport, ServicePort
 from registry.model.gateways import Gateway
 from registry.model.names import Kind, ServiceKey
@@ -88,8 +89,13 @@ def test_what_is_exported_as_before_is_not_joined_anew() -> None:
 
 def test_a_cluster_may_leave_between_the_steps() -> None:
     index = an_index(export=ALL)
-    steps = index.set_export(ExportPolicy(excluded_namespaces=frozenset({"shop"})), piece=1)
+    for number in range(LOOKED_AT):
+        index.apply(A, Apply(a_service(f"more-{number}")))
+    index.commit()
+    steps = index.set_export(ExportPolicy(excluded_namespaces=frozenset({"shop"})))
     next(steps)
+    index.commit()
+    assert 0 < len(index.services()) < LOOKED_AT
     index.remove_cluster(A)
     for _ in steps:
         index.commit()

@@ -14,7 +14,7 @@ from registry.index import Index
 from registry.model.events import Apply, Delete
 from registry.model.facts import ServicePort, SliceEndpoint
 from registry.model.gateways import Gateway
-from registry.servers.publisher import PIECE, Publisher
+from registry.servers.publisher import LOOKED_AT, SHOWN, Publisher
 from registry.views.names import Names
 from registry.views.place import Place
 from registry.views.policy import Distribution, PolicyRule
@@ -274,11 +274,15 @@ class TestRulesOfTheConfiguration:
 
     def test_a_step_looks_at_so_many_services_and_no_more(self) -> None:
         rig = Rig()
-        for number in range(2 * PIECE):
+        for number in range(LOOKED_AT):
             rig.index.apply(A, Apply(a_service(f"echo-{number}")))
         rig.publisher.publish(rig.index.commit())
         steps = [len(each) for each in rig.publisher.set_rules([PolicyRule(distribution=Distribution.WEIGHTED)])]
-        assert steps == [PIECE, PIECE, 2]
+        assert steps == [SHOWN] * (LOOKED_AT // SHOWN) + [2]
+        assert [len(each) for each in rig.publisher.set_rules([PolicyRule(distribution=Distribution.WEIGHTED)])] == [
+            0,
+            0,
+        ]
 
     def test_a_service_that_leaves_meanwhile_is_not_shown(self) -> None:
         rig = Rig()
