@@ -113,7 +113,7 @@ class Index:
     def set_export(self, policy: ExportPolicy) -> Iterator[None]:
         """These services are exported from now on, as the next commits show.
 
-        Each step looks at some services, and marks a few of those that come or go: a commit of these takes milliseconds.
+        Each step looks at some services and marks a few of those that come or go: their commit takes milliseconds.
         """
         before, self._export = self._export, policy
         for member in self._members.values():
