@@ -103,25 +103,31 @@ def without(key: str) -> dict[str, Any]:
         (document(users=[{"name": "u", "user": {}}] * 2), "users: more than one is named 'u'"),
         (document(users=[{"name": "u"}]), "users[u].user: expected a mapping"),
         (document(contexts=[{"name": "it", "context": {"user": "u"}}]), "contexts[it].context: no cluster"),
-        (document(contexts=[{"name": "it", "context": {"cluster": 5, "user": "u"}}]), "context.cluster: expected `str"),
+        (document(contexts=[{"name": "it", "context": {"cluster": 5, "user": "u"}}]), "context.cluster: expected text"),
         (document({"server": "10.0.0.1"}), "expected a URL"),
         (document({"certificate-authority-data": "%"}), "clusters[c].cluster.certificate-authority-data: not base64"),
-        ({**document(), "kind": "Secret"}, "expected kind Config of apiVersion v1, got Secret"),
-        ({**document(), "apiVersion": "v2"}, "expected kind Config of apiVersion v1"),
-        ({**document(), "current-context": 1}, "current-context: expected `str"),
-        ({**document(), "Users": []}, "Users: no such field; it is spelled users"),
+        ({**document(), "kind": "Secret"}, "not a kubeconfig: kind: expected Config, got 'Secret'"),
+        ({**document(), "apiVersion": "v2"}, "not a kubeconfig: apiVersion: expected v1"),
+        ({**document(), "current-context": 1}, "current-context: expected text, got a number; write it in quotes"),
+        ({**without("users"), "Users": []}, "Users: no such field; it is spelled users"),
         (document({"server": None}), "clusters[c].cluster: no server"),
-        (document({"Server": "https://x"}), "clusters[c].cluster.Server: no such field; it is spelled server"),
+        (
+            document({"server": None, "Server": "https://x"}),
+            "cluster.Server: no such field; it is spelled server",
+        ),
         (document({"server": "https://"}), "clusters[c].cluster.server: expected a URL"),
         (document({"server": "https://x:99999"}), "expected a URL"),
         (document({"server": "https://x y"}), "expected a URL"),
         (document({"server": "ftp://x"}), "expected a URL"),
-        (document({"insecure-skip-tls-verify": "true"}), "cluster.insecure-skip-tls-verify: expected `bool"),
+        (
+            document({"insecure-skip-tls-verify": "true"}),
+            "insecure-skip-tls-verify: expected true or false, got text",
+        ),
         (document({"insecure-skip-tls-verify": True, "certificate-authority": "ca.crt"}), "take out one"),
         (document({"proxy-url": "socks4://p:1"}), "clusters[c].cluster.proxy-url: expected a URL"),
         (document({"proxy-url": "p:3128"}), "proxy-url: expected a URL"),
         (document(user={"tokenfile": "x"}), "users[u].user.tokenfile: no such field; it is spelled tokenFile"),
-        (document(user={"token": 1}), "users[u].user.token: expected `str | null`, got `int`; write it in quotes"),
+        (document(user={"token": 1}), "users[u].user.token: expected text, got a number; write it in quotes"),
         (document(user={"token": "a\nb"}), "users[u].user.token: has a line end"),
         (document(user={"token": "t", "username": "me", "password": "x"}), "more than one authentication method"),
         (document(user={"tokenFile": "t", "username": "me", "password": "x"}), "more than one authentication method"),
@@ -131,7 +137,7 @@ def without(key: str) -> dict[str, Any]:
         (document(user={"as-groups": ["g"]}), "set as"),
         (document(user={"as-uid": "1"}), "set as"),
         (document(user={"as-user-extra": {"k": ["v"]}}), "set as"),
-        (document(user={"as": "me", "as-groups": "g"}), "users[u].user.as-groups: expected `array"),
+        (document(user={"as": "me", "as-groups": "g"}), "users[u].user.as-groups: expected a list, got text"),
         (document(user={"as": "me", "as-groups": ["a\r\nX: y"]}), "users[u].user.as-groups[0]: has a line end"),
         (document(user={"as": "me", "as-user-extra": {"k": ["a\nb"]}}), "as-user-extra.k[0]: has a line end"),
         (document(user={"auth-provider": {"name": "gcp"}}), "users[u].user.auth-provider.name: only oidc"),
@@ -140,7 +146,7 @@ def without(key: str) -> dict[str, Any]:
         (document(user={"exec": {"apiVersion": V1}}), "users[u].user.exec.command: missing"),
         (plugin(interactiveMode="Always"), "exec.interactiveMode: Always, and there is nobody to ask"),
         (plugin(interactiveMode="Maybe"), "exec.interactiveMode: expected Never"),
-        (plugin(args="x"), "users[u].user.exec.args: expected `array"),
+        (plugin(args="x"), "users[u].user.exec.args: expected a list, got text"),
         (plugin(env=[{"name": "", "value": "x"}]), "exec.env: a variable without a name"),
         (plugin(args=["a\0b"]), "exec: a NUL"),
         (plugin(provideclusterinfo=True), "exec.provideclusterinfo: no such field; it is spelled provideClusterInfo"),
@@ -237,6 +243,13 @@ def test_unknown_fields_are_named_and_make_no_difference() -> None:
     found = read(odd)
     assert found.ignored == ("extra", "clusters[c].cluster.shoot", "users[u].user.note")
     assert found == read(document())
+    assert read(document({"Server": "https://other"})).ignored == ("clusters[c].cluster.Server",)
+
+
+def test_two_documents_are_refused() -> None:
+    text = json.dumps(document()).encode()
+    with pytest.raises(KubeconfigError, match="2 documents in it"):
+        read_kubeconfig(b"%b\n---\n%b" % (text, text), None, AROUND)
 
 
 @pytest.mark.parametrize(

@@ -258,6 +258,7 @@ async def test_what_a_plugin_leaves_running_elsewhere_does_not_hold_us_up(rig: R
         (printing(token="t", clientKeyData="x"), {}, "a certificate without its key"),
         (printing(token="t", expirationTimestamp="soon"), {}, "no RFC 3339 time"),
         ("print('x' * 2_000_000)\n", {}, "printed more than"),
+        (printing(token="a\nb"), {}, "the token has a line end"),
         (
             printing(token="t"),
             {"command": "./gone", "installHint": "get it"},

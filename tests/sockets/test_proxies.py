@@ -92,6 +92,19 @@ async def test_socks_proxy_without_credentials(tmp_path: Path) -> None:
         assert await ask(server, proxy_url=f"socks5://127.0.0.1:{proxy.port}") == b"ok"
 
 
+async def test_proxy_of_plain_http_gets_its_credentials_too() -> None:
+    async with http_proxy() as proxy:
+        proxy.refuse = "502 Bad Gateway"
+        url = f"http://me:p%40ss@127.0.0.1:{proxy.port}"
+        client = await client_of(f"http://{NAME}:8080", certificate_authority_data="", proxy_url=url)
+        try:
+            assert (await client.request("GET", "/readyz")).status == 502
+        finally:
+            await client.close()
+        assert proxy.targets == [f"GET http://{NAME}:8080/readyz HTTP/1.1"]
+        assert proxy.credentials == [f"Basic {b64encode(b'me:p@ss').decode()}"]
+
+
 async def test_proxy_of_the_environment(tmp_path: Path) -> None:
     async with behind(tmp_path) as (server, _), http_proxy() as proxy, http_proxy() as other:
         environment = {"HTTPS_PROXY": f"127.0.0.1:{proxy.port}", "NO_PROXY": "example.org"}

@@ -19,6 +19,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from registry.sources.kubernetes.dialing import proxy_headers
 from registry.sources.kubernetes.fields import ExecConfig
 from registry.sources.kubernetes.kubeconfig import Kubeconfig, KubeconfigError, Surroundings, read_kubeconfig
 from registry.sources.kubernetes.oidc import OidcTokens
@@ -107,13 +108,16 @@ class KubeconfigCredentials:
         try:
             async with self._asking:
                 authorization, certificate, key = await self._proof()
+            if authorization and not authorization.isprintable():
+                raise ValueError("the token has a line end or another control character in it")  # noqa: TRY301
+            proxy = self._proxy()
             return Access(
                 server=kubeconfig.server,
                 tls=self._tls.contexts(kubeconfig.ca, certificate, key, kubeconfig.verify),
                 authorization=authorization,
-                proxy=self._proxy(),
+                proxy=proxy,
                 server_name=kubeconfig.server_name and kubeconfig.server_name.rstrip("."),
-                headers=kubeconfig.headers + (() if kubeconfig.compress else (("Accept-Encoding", "identity"),)),
+                headers=self._headers(proxy),
             )
         except Exception as error:
             place = "environment" if isinstance(error, UrlError) else "kubeconfig"
@@ -123,6 +127,16 @@ class KubeconfigCredentials:
         self._printed = None
         if self._oidc is not None:
             self._oidc.rejected()
+
+    def _headers(self, proxy: Address | None) -> tuple[tuple[str, str], ...]:
+        """Those of every request: whom we impersonate, and what a proxy of plain HTTP wants to know."""
+        kubeconfig = self._kubeconfig
+        headers = kubeconfig.headers
+        if not kubeconfig.compress:
+            headers += (("Accept-Encoding", "identity"),)
+        if proxy is not None and proxy.scheme.startswith("http") and kubeconfig.server.startswith("http://"):
+            headers += proxy_headers(proxy)
+        return headers
 
     def _proxy(self) -> Address | None:
         kubeconfig = self._kubeconfig

@@ -36,10 +36,15 @@ def through(proxy: Address | None) -> Way:
     """What a request has to say for ``proxy``."""
     if proxy is None or proxy.scheme.startswith("socks5"):
         return {}
-    if not proxy.username:
-        return {"proxy": proxy.url}
+    return {"proxy": proxy.url, "proxy_headers": dict(proxy_headers(proxy))}
+
+
+def proxy_headers(proxy: Address) -> tuple[tuple[str, str], ...]:
+    """The headers that a request to the proxy itself has: CONNECT, and requests of plain HTTP."""
+    if not proxy.username and not proxy.password:
+        return ()
     pair = b64encode(f"{proxy.username}:{proxy.password}".encode()).decode()
-    return {"proxy": proxy.url, "proxy_headers": {"Proxy-Authorization": f"Basic {pair}"}}
+    return (("Proxy-Authorization", f"Basic {pair}"),)
 
 
 def kept_alive_socket(address: tuple[int, int, int, str, object]) -> socket.socket:

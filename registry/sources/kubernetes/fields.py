@@ -120,13 +120,15 @@ def read_fields(value: Mapping[str, Any], shape: type[Shape], where: str) -> Sha
     spelled = {_plain(name): name for name in names}
     for key in value:
         meant = spelled.get(_plain(str(key)))
-        if meant is not None and key not in names:
+        if meant is not None and key not in names and value.get(meant) is None:
             raise KubeconfigError(f"{_at(where, str(key))}: no such field; it is spelled {meant}")
     try:
         return msgspec.convert(value, shape)
     except msgspec.ValidationError as error:
         text, _, path = str(error).partition(" - at `$")
         hint = "; write it in quotes" if text.startswith("Expected `str") else ""
+        for name, word in _WORDS.items():
+            text = text.replace(name, word)
         raise KubeconfigError(f"{where}{path.rstrip('`')}: {text[:1].lower()}{text[1:]}{hint}".lstrip(".")) from error
 
 
@@ -134,6 +136,11 @@ def unknown_fields(value: Mapping[str, Any], shape: type[object], where: str) ->
     """The fields of the mapping that are ignored, with their place."""
     names = _names(shape)
     return (_at(where, str(key)) for key in value if key not in names)
+
+
+_WORDS = {"`str | null`": "text", "`str`": "text", "`bool | null`": "true or false", "`bool`": "a boolean"}
+_WORDS |= {"`array | null`": "a list", "`array`": "a list", "`object | null`": "a mapping", "`object`": "a mapping"}
+_WORDS |= {"`int`": "a number", "`float`": "a number", "`null`": "null"}
 
 
 def decode_base64(text: str) -> bytes:

@@ -89,9 +89,9 @@ def read_kubeconfig(content: bytes, context: str | None, around: Surroundings | 
     """
     document = _document(content)
     config = read_fields(document, Config, "")
-    if config.kind not in (None, "", "Config") or config.api_version not in (None, "", "v1"):
-        found = f"{config.kind} of {config.api_version}"
-        raise KubeconfigError(f"not a kubeconfig: expected kind Config of apiVersion v1, got {found}")
+    for key, found, expected in (("kind", config.kind, "Config"), ("apiVersion", config.api_version, "v1")):
+        if found and found != expected:
+            raise KubeconfigError(f"not a kubeconfig: {key}: expected {expected}, got {found!r}")
     name = context or config.current_context or ""
     if not name:
         raise KubeconfigError("no current-context: set one, or name a context")
@@ -188,7 +188,9 @@ def _document(content: bytes) -> dict[str, Any]:
         documents = parse(content)
     except DocumentError as error:
         raise KubeconfigError(f"line {error.line}: {error}") from error
-    if len(documents) != 1 or not isinstance(documents[0].value, dict):
+    if len(documents) > 1:
+        raise KubeconfigError(f"not a kubeconfig: {len(documents)} documents in it; keep one")
+    if not documents or not isinstance(documents[0].value, dict):
         raise KubeconfigError("not a kubeconfig: expected a mapping with clusters, contexts and users")
     value: dict[str, Any] = documents[0].value
     return value

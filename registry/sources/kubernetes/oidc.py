@@ -19,7 +19,7 @@ import msgspec
 
 from registry.sources.kubernetes.dialing import Way, connector, through
 from registry.sources.kubernetes.fields import decode_base64
-from registry.sources.kubernetes.urls import environment_proxy
+from registry.sources.kubernetes.urls import environment_proxy, shown
 from registry.tls import client_context
 
 ANSWER_BYTES = 1 << 20
@@ -90,10 +90,10 @@ class OidcTokens:
                 found = await asking("GET", f"{issuer}/.well-known/openid-configuration")
                 answer = await asking("POST", str(found.get("token_endpoint", "")), self._form())
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise OidcError(f"oidc: {issuer}: {str(error) or type(error).__name__}") from error
+            raise OidcError(f"oidc: {shown(issuer)}: {str(error) or type(error).__name__}") from error
         token = answer.get("id_token")
         if not isinstance(token, str) or not token:
-            raise OidcError(f"oidc: {issuer}: the answer has no id_token; ask for the scope openid")
+            raise OidcError(f"oidc: {shown(issuer)}: the answer has no id_token; ask for the scope openid")
         self._token = token
         self._rejected = False
         again = answer.get("refresh_token")
