@@ -179,11 +179,6 @@ def _kubeconfig(in_cluster: _Section, in_user: _Section, ignored: tuple[str, ...
 
 
 def _document(content: bytes) -> dict[str, Any]:
-    if content.lstrip().startswith(b"{"):
-        try:
-            return msgspec.json.decode(content, type=dict[str, Any])
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            pass  # it may be YAML in flow style
     try:
         documents = parse(content)
     except DocumentError as error:
