@@ -13,6 +13,7 @@ from registry.liveness.plan import Method, ProbePlan, ProbeTls
 from registry.liveness.sample import Target
 from registry.liveness.table import DataPlane
 from registry.liveness.tally import Tally
+from registry.tls import TlsError, readable
 
 CHECK = "/grpc.health.v1.Health/Check"
 ANSWERED = ""
@@ -123,8 +124,8 @@ async def ask_grpc(target: Target, timeout: float, tls: ProbeTls | None = None) 
         made = grpc.aio.insecure_channel(str(target), options=options)
     else:
         try:
-            authority = await asyncio.to_thread(Path(tls.ca).read_bytes) if tls.ca else None
-        except OSError:
+            authority = readable(await asyncio.to_thread(Path(tls.ca).read_bytes)) if tls.ca else None
+        except (OSError, TlsError):
             return "CaUnreadable"
         if tls.server_name:
             options.append(("grpc.ssl_target_name_override", tls.server_name))

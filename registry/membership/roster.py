@@ -7,7 +7,6 @@ one lacks it too: the first may be a fault of the home cluster (``absence``).
 
 from __future__ import annotations
 
-from base64 import b64decode
 from collections.abc import Iterable
 from typing import TypeVar
 
@@ -15,6 +14,7 @@ import msgspec
 
 from registry.membership.absence import AbsencePolicy, Absences
 from registry.membership.spec import MemberSpec, Trouble, Unusable
+from registry.sources.kubernetes.fields import decode_base64
 from registry.sources.kubernetes.kubeconfig import Kubeconfig, KubeconfigError, Surroundings, read_kubeconfig
 
 LABEL = "istio/multiCluster=true"
@@ -139,7 +139,7 @@ class Roster:
 def _connection(value: str, around: Surroundings | None) -> Kubeconfig | Unusable:
     """The kubeconfig of one key."""
     try:
-        return read_kubeconfig(b64decode(value, validate=True), None, around)
+        return read_kubeconfig(decode_base64(value), None, around)
     except KubeconfigError as error:
         return Unusable(f"kubeconfig: {error}; mend the Secret")
     except ValueError:

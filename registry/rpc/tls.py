@@ -6,18 +6,13 @@ import logging
 import ssl
 from pathlib import Path
 
+from registry.tls import TlsError, require_certificate, server_context
+
+__all__ = ["ServerTls", "TlsError"]
+
 log = logging.getLogger(__name__)
 
 Stamp = tuple[tuple[int, int], ...]
-
-
-class TlsError(Exception):
-    """The files do not make a TLS server; the text names the file and what is wrong."""
-
-
-def _no_passphrase() -> str:
-    """OpenSSL would ask at the terminal for the passphrase of an encrypted key, and hold up everything."""
-    raise ValueError("the key is encrypted: give one without a passphrase")
 
 
 class ServerTls:
@@ -50,24 +45,18 @@ class ServerTls:
         return self._context
 
     def _load(self) -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.set_alpn_protocols(["h2"])
         for path in filter(None, (self._certificate, self._key, self._client_ca)):
             try:
-                path.read_bytes()
+                content = path.read_bytes()
             except OSError as error:
                 raise TlsError(f"{path}: {error.strerror}") from error
-        try:
-            context.load_cert_chain(self._certificate, self._key, password=_no_passphrase)
-        except (ssl.SSLError, ValueError) as error:
-            raise TlsError(f"{self._certificate} and {self._key} are no certificate and its key: {error}") from error
+        context = server_context(self._certificate, self._key)
         if self._client_ca is not None:
             try:
-                context.load_verify_locations(self._client_ca)
-            except ssl.SSLError as error:
-                raise TlsError(f"{self._client_ca} has no certificate: {error}") from error
-            context.verify_mode = ssl.CERT_REQUIRED
+                require_certificate(context, content)
+            except TlsError as error:
+                raise TlsError(f"{self._client_ca} {error}") from error
+        context.set_alpn_protocols(["h2"])
         return context
 
     def _stat(self) -> Stamp:

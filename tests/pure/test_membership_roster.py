@@ -52,7 +52,32 @@ def test_each_key_of_each_secret_is_a_member(roster: Roster) -> None:
     assert last.origin == "Secret istio-system/two (c)"
     assert isinstance(last.connection, Kubeconfig)
     assert last.connection.server == "https://c"
-    assert last.connection.user_section() == {"token": "secret"}
+    assert last.connection.user_section().token == "secret"
+
+
+def test_base64_in_lines_is_read_in_the_secret_and_in_its_kubeconfig(roster: Roster) -> None:
+    authority = "\n".join(wrapped(b"an authority " * 9))
+    text = "\n".join(
+        [
+            "clusters:",
+            "- name: c",
+            "  cluster:",
+            "    server: https://10.0.0.1",
+            "    certificate-authority-data: |",
+            *(f"      {line}" for line in authority.splitlines()),
+            "contexts: [{name: it, context: {cluster: c}}]",
+            "current-context: it",
+        ]
+    )
+    listed(roster, {"metadata": {"name": "one"}, "data": {"a": "\r\n".join(wrapped(text.encode()))}})
+    found = roster.specs()[0].connection
+    assert isinstance(found, Kubeconfig)
+    assert found.ca == b"an authority " * 9
+
+
+def wrapped(content: bytes) -> list[str]:
+    text = b64encode(content).decode()
+    return [text[at : at + 64] for at in range(0, len(text), 64)]
 
 
 def test_watched_changes_are_believed_at_once(roster: Roster) -> None:
@@ -123,7 +148,7 @@ def test_member_in_doubt_is_let_go_by_hand(roster: Roster) -> None:
         ("clusters: [", "line 2"),
         ("", "not a kubeconfig"),
         (a_config(exec={"apiVersion": "client.authentication.k8s.io/v1", "command": "id"}), "may not run a program"),
-        (a_config(**{"auth-provider": {"name": "gcp", "config": {"cmd-path": "id"}}}), "may not run a program"),
+        (a_config(**{"auth-provider": {"name": "gcp", "config": {"cmd-path": "id"}}}), "only oidc is supported"),
         (a_config(tokenFile="/etc/shadow"), "tokenFile: a kubeconfig from here may not name a file"),
         (a_config(**{"client-key": "/etc/key"}), "client-key: a kubeconfig from here may not name a file"),
         (kubeconfig("https://x", certificate_authority="/etc/shadow"), "may not name a file"),

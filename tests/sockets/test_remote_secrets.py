@@ -120,6 +120,7 @@ async def test_refusal_of_the_home_cluster_is_said_and_removes_nobody(
 ) -> None:
     async with following(home, tmp_path) as told:
         await told.are("a", "b", "c")
+        await until(lambda: home.watches, "it watches")
         home.refuse = status
         home.cut()
         trouble = await told.fails(reason)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 
@@ -26,8 +26,11 @@ from registry.sources.kubernetes.credentials import (
     KubeconfigCredentials,
     load_kubeconfig,
 )
+from registry.sources.kubernetes.dialing import connector as connector_through
+from registry.sources.kubernetes.dialing import kept_alive_socket, through
 from registry.sources.kubernetes.kubeconfig import Kubeconfig, KubeconfigError
 from registry.sources.kubernetes.plugin import EXEC_SECONDS
+from registry.tls import may_have_another_chain
 
 log = logging.getLogger(__name__)
 
@@ -49,9 +52,6 @@ MAX_BODY_BYTES = 512 * 1024 * 1024
 
 READ_BUFFER_BYTES = 1 << 17
 """Half of what waits to be read at most. Larger pieces come no faster, and leave holes in memory."""
-
-KEEPALIVE = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
-"""A peer that vanished without a word is noticed within 30 s; a watch may be silent for long, and would not notice."""
 
 
 class TransportError(Exception):
@@ -107,8 +107,10 @@ class KubernetesClient:
         self._trouble = ""
         """Why the credentials could not be renewed, empty when they could."""
         self._renewal = asyncio.Lock()
+        self._tls: ssl.SSLContext | None = None
+        """The one of the access that found a chain of certificates last."""
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, socket_factory=_kept_alive_socket),
+            connector=connector_through(access.proxy, limit=0, socket_factory=kept_alive_socket),
             cookie_jar=aiohttp.DummyCookieJar(),
             read_bufsize=READ_BUFFER_BYTES,
         )
@@ -201,24 +203,39 @@ class KubernetesClient:
             headers["Authorization"] = access.authorization
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                response = await self._session.request(
+                response = await self._trying_each_context(
+                    access,
                     method,
                     f"{access.server}{path}",
                     params=query,
                     data=body,
-                    headers=headers,
+                    headers=[*headers.items(), *access.headers],
                     timeout=timeout,
                     allow_redirects=False,
-                    ssl=access.tls,
-                    proxy=access.proxy,
                     server_hostname=access.server_name,
+                    **through(access.proxy),
                 )
             async with response:
                 if response.status == HTTPStatus.UNAUTHORIZED:
                     self._reject(access)
                 yield response
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise _transport_error(access.server, error) from error
+            raise _transport_error(access, error) from error
+
+    async def _trying_each_context(self, access: Access, *request: str, **options: Any) -> aiohttp.ClientResponse:
+        """The answer, with the first TLS context that finds a chain of certificates."""
+        contexts = [each for each in access.tls if each is self._tls] or access.tls
+        for last, context in zip((*(False for _ in contexts[1:]), True), contexts, strict=True):
+            try:
+                response = await self._session.request(*request, ssl=context, **options)
+            except aiohttp.ClientConnectorCertificateError as error:
+                if last or not may_have_another_chain(error.certificate_error):
+                    self._tls = None
+                    raise
+            else:
+                self._tls = context
+                return response
+        raise AssertionError("there is a context")
 
     def _reject(self, access: Access) -> None:
         """The API server answered 401.
@@ -274,18 +291,9 @@ def connector(
     return partial(KubernetesClient.connect, credentials)
 
 
-def _kept_alive_socket(address: tuple[int, int, int, str, object]) -> socket.socket:
-    family, kind, protocol, _, _ = address
-    made = socket.socket(family, kind, protocol)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in KEEPALIVE.items():
-        if hasattr(socket, name):
-            made.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-    return made
-
-
-def _transport_error(server: str, error: Exception) -> TransportError:
+def _transport_error(access: Access, error: Exception) -> TransportError:
     cause = _tls_error(error)
+    server = f"{access.server} through {access.proxy.url}" if access.proxy else access.server
     if cause is not None and _about_certificates(cause):
         text = getattr(cause, "verify_message", "") or cause.reason or str(cause)
         mend = "check the certificates of the kubeconfig against the server's"
@@ -294,9 +302,12 @@ def _transport_error(server: str, error: Exception) -> TransportError:
         return TransportError(Reason.TIMEOUT, f"{server}: no answer in time")
     if cause is not None:
         return TransportError(Reason.UNREACHABLE, f"{server}: no TLS: {cause.reason or cause}")
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return TransportError(Reason.UNREACHABLE, f"{server}: the proxy answered {error.status} {error.message}")
     if isinstance(error, aiohttp.ClientConnectorError):
         text = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error.os_error)
-        return TransportError(Reason.UNREACHABLE, f"{server}: {text}; is the address right?")
+        whose = "the proxy's address" if isinstance(error, aiohttp.ClientProxyConnectionError) else "the address"
+        return TransportError(Reason.UNREACHABLE, f"{server}: {text}; is {whose} right?")
     return TransportError(Reason.UNREACHABLE, f"{server}: {str(error) or type(error).__name__}")
 
 

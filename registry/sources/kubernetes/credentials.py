@@ -7,24 +7,33 @@ Which API server, and as whom, never changes here: what else is written into a k
 from __future__ import annotations
 
 import asyncio
+import json
+import logging
 import os
 import ssl
-import tempfile
 import time
 from base64 import b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+from registry.sources.kubernetes.dialing import proxy_headers
+from registry.sources.kubernetes.fields import ExecConfig
 from registry.sources.kubernetes.kubeconfig import Kubeconfig, KubeconfigError, Surroundings, read_kubeconfig
-from registry.sources.kubernetes.library import readers
 from registry.sources.kubernetes.oidc import OidcTokens
-from registry.sources.kubernetes.plugin import EXEC_SECONDS, PluginConfig, PluginCredential, plugin_config, run_plugin
+from registry.sources.kubernetes.plugin import EXEC_SECONDS, PluginCredential, run_plugin
+from registry.sources.kubernetes.urls import Address, UrlError, environment_proxy, proxy_address
+from registry.tls import client_contexts
+
+log = logging.getLogger(__name__)
 
 MARGIN_SECONDS = 120.0
 """A token with less left than this is renewed: they are looked at once a minute."""
+
+MAX_NAMED = 10
+"""Unknown fields of a kubeconfig that are named in the log."""
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
@@ -35,13 +44,18 @@ class CredentialsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What a request needs. ``tls`` is the same object as long as the certificates are the same."""
+    """What a request needs. ``tls`` is the same object as long as the certificates are the same.
+
+    It has more than one context where the first may not find a chain that is there (``registry.tls``).
+    ``headers`` go with every request, besides ``authorization``.
+    """
 
     server: str
-    tls: ssl.SSLContext
+    tls: tuple[ssl.SSLContext, ...]
     authorization: str | None = None
-    proxy: str | None = None
+    proxy: Address | None = None
     server_name: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 class Credentials(Protocol):
@@ -62,7 +76,7 @@ class KubeconfigCredentials:
     """Those of a kubeconfig, which ``origin`` calls by its name.
 
     A token's file is read anew each time. An exec plugin and an identity provider are asked again when their token is
-    about to expire, or was rejected.
+    about to expire, or was rejected. As in client-go, a plugin is asked only if the kubeconfig has no other proof.
     """
 
     def __init__(
@@ -72,79 +86,119 @@ class KubeconfigCredentials:
         *,
         exec_seconds: float = EXEC_SECONDS,
         clock: Callable[[], float] = time.time,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self._kubeconfig = kubeconfig
         self._origin = origin
         self._seconds = exec_seconds
         self._clock = clock
+        self._environment = os.environ if environment is None else environment
         self._tls = _Tls()
         self._user = kubeconfig.user_section()
         self._asking = asyncio.Lock()
         self._oidc: OidcTokens | None = None
-        self._plugin: PluginConfig | None = None
         self._printed: PluginCredential | None = None
+        self._file_was_read = False
+        if kubeconfig.ignored:
+            named = ", ".join(kubeconfig.ignored[:MAX_NAMED])
+            log.warning("%s: %d unknown fields are ignored: %s", origin, len(kubeconfig.ignored), named)
 
     async def access(self) -> Access:
         kubeconfig = self._kubeconfig
         try:
             async with self._asking:
                 authorization, certificate, key = await self._proof()
+            if authorization and not authorization.isprintable():
+                raise ValueError("the token has a line end or another control character in it")  # noqa: TRY301
+            proxy = self._proxy()
             return Access(
                 server=kubeconfig.server,
-                tls=self._tls.context(kubeconfig.ca, certificate, key, kubeconfig.verify),
+                tls=self._tls.contexts(kubeconfig.ca, certificate, key, kubeconfig.verify),
                 authorization=authorization,
-                proxy=kubeconfig.proxy,
-                server_name=kubeconfig.server_name,
+                proxy=proxy,
+                server_name=kubeconfig.server_name and kubeconfig.server_name.rstrip("."),
+                headers=self._headers(proxy),
             )
         except Exception as error:
-            raise CredentialsError(f"{self._origin}: {self._said(error)}; mend the kubeconfig") from error
+            place = "environment" if isinstance(error, UrlError) else "kubeconfig"
+            raise CredentialsError(f"{self._origin}: {self._said(error)}; mend the {place}") from error
 
     def rejected(self) -> None:
         self._printed = None
         if self._oidc is not None:
             self._oidc.rejected()
 
+    def _headers(self, proxy: Address | None) -> tuple[tuple[str, str], ...]:
+        """Those of every request: whom we impersonate, and what a proxy of plain HTTP wants to know."""
+        kubeconfig = self._kubeconfig
+        headers = kubeconfig.headers
+        if not kubeconfig.compress:
+            headers += (("Accept-Encoding", "identity"),)
+        if proxy is not None and proxy.scheme.startswith("http") and kubeconfig.server.startswith("http://"):
+            headers += proxy_headers(proxy)
+        return headers
+
+    def _proxy(self) -> Address | None:
+        kubeconfig = self._kubeconfig
+        if kubeconfig.proxy:
+            return proxy_address(kubeconfig.proxy)
+        return environment_proxy(kubeconfig.server, self._environment)
+
     async def _proof(self) -> tuple[str | None, bytes, bytes]:
         """The header ``Authorization``, and a client certificate with its key."""
+        user = self._user
         held = self._kubeconfig.certificate, self._kubeconfig.key
-        if "exec" in self._user:
-            printed = await self._ask_plugin()
-            if printed.client_certificate_data:
+        if user.username:
+            pair = f"{user.username}:{user.password or ''}"
+            return f"Basic {b64encode(pair.encode()).decode()}", *held
+        if user.token or user.token_file:
+            return f"Bearer {await asyncio.to_thread(self._token)}", *held
+        if user.exec is not None and not held[0]:
+            printed = await self._ask_plugin(user.exec)
+            if printed.client_certificate_data and printed.client_key_data:
                 held = printed.client_certificate_data.encode(), printed.client_key_data.encode()
-            return (f"Bearer {printed.token}" if printed.token else None), *held
-        provider = self._user.get("auth-provider") or {}
-        if provider.get("name") == "oidc":
+            return (f"Bearer {printed.token.strip()}" if printed.token else None), *held
+        if user.auth_provider is not None:
             if self._oidc is None:
-                self._oidc = OidcTokens(provider.get("config") or {}, self._clock, MARGIN_SECONDS)
+                settings = user.auth_provider.config or {}
+                self._oidc = OidcTokens(settings, self._clock, MARGIN_SECONDS, self._environment)
             async with asyncio.timeout(self._seconds):
                 return f"Bearer {await self._oidc.token()}", *held
-        async with asyncio.timeout(self._seconds):
-            return await self._token_of_the_file(), *held
+        return None, *held
 
-    async def _token_of_the_file(self) -> str | None:
-        """A token, a token's file, a name with a password, or a provider that kubernetes-asyncio knows."""
-        document = {
-            "current-context": "it",
-            "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
-            "clusters": [{"name": "it", "cluster": {"server": "http://none"}}],
-            "users": [{"name": "it", "user": self._user}],
-        }
-        configuration = readers().Configuration()
-        await readers().KubeConfigLoader(document, config_base_path="/").load_and_set(configuration)
-        token: str | None = configuration.api_key.get("BearerToken")
-        return token.strip() if token else None
+    def _token(self) -> str:
+        """The token in the file; before it could ever be read, the one in the kubeconfig will do."""
+        inline = (self._user.token or "").strip()
+        if not self._user.token_file:
+            return inline
+        try:
+            token = _token_of(Path(self._user.token_file))
+        except (OSError, ValueError):
+            if inline and not self._file_was_read:
+                return inline
+            raise
+        self._file_was_read = True
+        return token
 
-    async def _ask_plugin(self) -> PluginCredential:
-        if self._plugin is None:
-            self._plugin = plugin_config(self._user["exec"])
+    async def _ask_plugin(self, plugin: ExecConfig) -> PluginCredential:
         printed = self._printed
         if printed is None or self._expires(printed) - self._clock() < MARGIN_SECONDS:
-            kubeconfig = self._kubeconfig
-            about = {"server": kubeconfig.server, "insecure-skip-tls-verify": not kubeconfig.verify}
-            about["certificate-authority-data"] = b64encode(kubeconfig.ca).decode()
-            printed = await run_plugin(self._plugin, about, kubeconfig.folder, self._seconds)
+            printed = await run_plugin(plugin, self._about_cluster(), self._kubeconfig.folder, self._seconds)
             self._printed = printed
         return printed
+
+    def _about_cluster(self) -> dict[str, Any]:
+        """``spec.cluster`` of client.authentication.k8s.io: what is empty is left out, but for ``config``."""
+        kubeconfig = self._kubeconfig
+        about = {
+            "server": kubeconfig.server,
+            "tls-server-name": kubeconfig.server_name,
+            "insecure-skip-tls-verify": not kubeconfig.verify,
+            "certificate-authority-data": b64encode(kubeconfig.ca).decode(),
+            "proxy-url": kubeconfig.proxy,
+            "disable-compression": not kubeconfig.compress,
+        }
+        return {key: value for key, value in about.items() if value} | {"config": json.loads(kubeconfig.plugin_config)}
 
     @staticmethod
     def _expires(printed: PluginCredential) -> float:
@@ -156,9 +210,7 @@ class KubeconfigCredentials:
         """The error in one line."""
         if isinstance(error, TimeoutError):
             return f"no token within {self._seconds:g} s"
-        if isinstance(error, OSError) and error.strerror:
-            return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-        return " ".join(str(error).split()) or type(error).__name__
+        return _one_line(error)
 
 
 class InClusterCredentials:
@@ -166,66 +218,73 @@ class InClusterCredentials:
 
     def __init__(self, folder: Path = SERVICE_ACCOUNT, environment: Mapping[str, str] | None = None) -> None:
         self._folder = folder
-        self._environment = environment
+        self._environment = os.environ if environment is None else environment
         self._tls = _Tls()
 
     async def access(self) -> Access:
-        configuration = readers().Configuration()
-        environment = os.environ if self._environment is None else self._environment
         try:
-            readers().InClusterConfigLoader(
-                token_filename=str(self._folder / "token"),
-                cert_filename=str(self._folder / "ca.crt"),
-                environ=dict(environment),
-            ).load_and_set(configuration)
-            authority = await asyncio.to_thread((self._folder / "ca.crt").read_bytes)
+            server = self._server()
+            token, authority = await asyncio.to_thread(self._read)
             return Access(
-                server=str(configuration.host),
-                tls=self._tls.context(authority, b"", b"", verify=True),
-                authorization=str(configuration.api_key["BearerToken"]).strip(),
+                server=server,
+                tls=self._tls.contexts(authority, b"", b"", verify=True),
+                authorization=f"Bearer {token}",
+                proxy=environment_proxy(server, self._environment),
             )
-        except Exception as error:
-            said = " ".join(str(error).split()) or type(error).__name__
-            text = f"in-cluster credentials: {said}; run in a Pod with a ServiceAccount, or name a kubeconfig"
-            raise CredentialsError(text) from error
+        except (OSError, ValueError) as error:
+            mend = "run in a Pod with a ServiceAccount, or name a kubeconfig"
+            raise CredentialsError(f"in-cluster credentials: {_one_line(error)}; {mend}") from error
 
     def rejected(self) -> None:
         """Nothing is kept that could be given out again."""
 
+    def _server(self) -> str:
+        host, port = (self._environment.get(f"KUBERNETES_SERVICE_{name}", "") for name in ("HOST", "PORT"))
+        if not host or not port:
+            raise ValueError("KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set")
+        return f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
+
+    def _read(self) -> tuple[str, bytes]:
+        authority = (self._folder / "ca.crt").read_bytes()
+        if not authority:
+            raise ValueError(f"{self._folder / 'ca.crt'}: empty")
+        return _token_of(self._folder / "token"), authority
+
 
 class _Tls:
-    """Makes an SSL context when what it is made from has changed, not else: connections are kept per context."""
+    """Makes SSL contexts when what they are made from has changed, not else: connections are kept per context."""
 
     def __init__(self) -> None:
         self._made_from: tuple[object, ...] = ()
-        self._context: ssl.SSLContext | None = None
+        self._contexts: tuple[ssl.SSLContext, ...] = ()
 
-    def context(self, authority: bytes, certificate: bytes, key: bytes, verify: bool) -> ssl.SSLContext:
+    def contexts(self, authority: bytes, certificate: bytes, key: bytes, verify: bool) -> tuple[ssl.SSLContext, ...]:
         made_from = (authority, certificate, key, verify)
-        if self._context is None or made_from != self._made_from:
-            self._context = _ssl_context(authority, certificate, key, verify)
+        if not self._contexts or made_from != self._made_from:
+            self._contexts = client_contexts(authority, certificate, key, verify=verify)
             self._made_from = made_from
-        return self._context
+        return self._contexts
 
 
-def _ssl_context(authority: bytes, certificate: bytes, key: bytes, verify: bool) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cadata=authority.decode() or None)
-    except (ssl.SSLError, ValueError) as error:
-        raise ValueError(f"certificate-authority: not a certificate in PEM ({error})") from error
-    if certificate:
-        # OpenSSL takes them from a file only: one that is ours alone and gone before anything else happens.
-        with tempfile.NamedTemporaryFile() as file:
-            file.write(certificate + b"\n" + key)
-            file.flush()
-            try:
-                context.load_cert_chain(file.name)
-            except ssl.SSLError as error:
-                raise ValueError(f"client-certificate and client-key: not a pair in PEM ({error})") from error
-    if not verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
+def _token_of(file: Path) -> str:
+    """The token in the file.
+
+    Raises:
+        ValueError: it has none in one line.
+        OSError: it cannot be read.
+    """
+    token = file.read_bytes().decode(errors="replace").strip()
+    if not token.isascii() or not token.isprintable():
+        raise ValueError(f"{file}: not a token in one line")
+    if not token:
+        raise ValueError(f"{file}: empty")
+    return token
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def surroundings(folder: Path) -> Surroundings:

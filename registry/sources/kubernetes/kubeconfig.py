@@ -4,23 +4,38 @@ Certificates and keys that the kubeconfig names by file are taken in. So two val
 would be made with the same proof, and a member that runs on one is not changed by what is written to disk later. Left
 outside are only what is meant to be read again and again: a token's file, and what an exec plugin or an identity
 provider answers.
+
+docs/kubeconfig.md says of each field what becomes of it. A field that cannot be honoured is refused by its name.
 """
 
 from __future__ import annotations
 
-import json
-from base64 import b64decode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from registry.documents import DocumentError, parse
+from registry.sources.kubernetes.fields import (
+    AuthProvider,
+    Cluster,
+    Config,
+    Context,
+    ExecConfig,
+    KubeconfigError,
+    User,
+    decode_base64,
+    read_fields,
+    unknown_fields,
+)
+from registry.sources.kubernetes.urls import Address, UrlError, proxy_address, server_address
+from registry.sources.kubernetes.users import check_user, impersonation_headers
 
-FILES = ("tokenFile", "client-certificate", "client-key", "certificate-authority")
+__all__ = ["Kubeconfig", "KubeconfigError", "Surroundings", "read_kubeconfig"]
 
-
-class KubeconfigError(ValueError):
-    """It cannot be used. The text names the place in it and the mend."""
+EXEC_EXTENSION = "client.authentication.k8s.io/exec"
+"""The cluster's extension that an exec plugin gets as ``spec.cluster.config``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +56,8 @@ class Kubeconfig:
     """Where the API server is and how to prove who we are. ``ca``, ``certificate`` and ``key`` are PEM or empty.
 
     ``user`` is the rest of the user's section, as JSON. ``folder`` is where a plugin named by a relative path is.
+    ``headers`` go with every request: whom we impersonate. ``plugin_config`` is JSON, for an exec plugin that asks for
+    it. ``ignored`` are the fields that nobody knows.
     """
 
     server: str
@@ -50,12 +67,15 @@ class Kubeconfig:
     user: str = field(default="{}", repr=False)
     verify: bool = True
     server_name: str | None = None
-    proxy: str | None = None
+    proxy: str | None = field(default=None, repr=False)
     folder: str = "/"
+    compress: bool = True
+    headers: tuple[tuple[str, str], ...] = ()
+    plugin_config: str = "null"
+    ignored: tuple[str, ...] = field(default=(), compare=False)
 
-    def user_section(self) -> dict[str, Any]:
-        section: dict[str, Any] = json.loads(self.user)
-        return section
+    def user_section(self) -> User:
+        return msgspec.json.decode(self.user, type=User)
 
 
 def read_kubeconfig(content: bytes, context: str | None, around: Surroundings | None) -> Kubeconfig:
@@ -68,32 +88,93 @@ def read_kubeconfig(content: bytes, context: str | None, around: Surroundings | 
         KubeconfigError: it is none, or asks for what it may not have.
     """
     document = _document(content)
-    name = context or document.get("current-context") or ""
+    config = read_fields(document, Config, "")
+    for key, found, expected in (("kind", config.kind, "Config"), ("apiVersion", config.api_version, "v1")):
+        if found and found != expected:
+            raise KubeconfigError(f"not a kubeconfig: {key}: expected {expected}, got {found!r}")
+    name = context or config.current_context or ""
     if not name:
         raise KubeconfigError("no current-context: set one, or name a context")
-    chosen = _mapping(_named(document, "contexts", name), "context", f"contexts[{name}]")
-    cluster_name, user_name = (_text(chosen, key, f"contexts[{name}]") for key in ("cluster", "user"))
-    if not user_name:
-        raise KubeconfigError(f"contexts[{name}].context: no user")
-    cluster = _mapping(_named(document, "clusters", cluster_name), "cluster", f"clusters[{cluster_name}]")
-    user = _mapping(_named(document, "users", user_name), "user", f"users[{user_name}]")
-    where = f"users[{user_name}].user"
+    at = f"contexts[{name}].context"
+    chosen = _entry(config.contexts, "contexts", "context", name)
+    names = read_fields(chosen, Context, at)
+    if not names.cluster:
+        raise KubeconfigError(f"{at}: no cluster")
+    cluster_at, user_at = f"clusters[{names.cluster}].cluster", f"users[{names.user}].user"
+    cluster = _entry(config.clusters, "clusters", "cluster", names.cluster)
+    user = _entry(config.users, "users", "user", names.user) if names.user else {}
+    ignored = [
+        *unknown_fields(document, Config, ""),
+        *unknown_fields(chosen, Context, at),
+        *unknown_fields(cluster, Cluster, cluster_at),
+        *unknown_fields(user, User, user_at),
+    ]
+    parts: tuple[tuple[str, type], ...] = (("exec", ExecConfig), ("auth-provider", AuthProvider))
+    for key, shape in parts:
+        if isinstance(part := user.get(key), dict):
+            read_fields(part, shape, f"{user_at}.{key}")
+            ignored += unknown_fields(part, shape, f"{user_at}.{key}")
+    return _kubeconfig(_Section(cluster_at, cluster, around), _Section(user_at, user, around), tuple(ignored))
+
+
+@dataclass(frozen=True, slots=True)
+class _Section:
+    """A mapping of the kubeconfig, and where it is."""
+
+    at: str
+    value: Mapping[str, Any]
+    around: Surroundings | None
+
+    def pem(self, key: str) -> bytes:
+        """The content of ``<key>-data``, else of the file ``<key>``."""
+        if data := self.value.get(f"{key}-data"):
+            try:
+                return decode_base64(data)
+            except ValueError as error:
+                text = "not base64; only line ends may stand in it, so no folded text (>)"
+                raise KubeconfigError(f"{self.at}.{key}-data: {text}") from error
+        name = self.value.get(key)
+        if not name or self.around is None:
+            return b""
+        try:
+            return self.around.read(name)
+        except OSError as error:
+            raise KubeconfigError(f"{self.at}.{key}: {self.around.absolute(name)}: {error.strerror}") from error
+        except ValueError as error:  # a name with a NUL
+            raise KubeconfigError(f"{self.at}.{key}: {error}") from error
+
+
+def _kubeconfig(in_cluster: _Section, in_user: _Section, ignored: tuple[str, ...]) -> Kubeconfig:
+    around = in_user.around
+    cluster = read_fields(in_cluster.value, Cluster, in_cluster.at)
+    user = read_fields(in_user.value, User, in_user.at)
     if around is None:
-        _refuse_what_is_local(user, where)
-        _refuse_what_is_local(cluster, f"clusters[{cluster_name}].cluster")
-    server = _text(cluster, "server", f"clusters[{cluster_name}]")
-    if not server.startswith(("https://", "http://")):
-        raise KubeconfigError(f"server: expected a URL such as https://10.0.0.1:6443, got {server!r}")
+        _refuse_what_is_local(cluster, user, in_cluster.at, in_user.at)
+    check_user(user, in_user.at)
+    ca, insecure = in_cluster.pem("certificate-authority"), bool(cluster.insecure_skip_tls_verify)
+    if ca and insecure:
+        text = "with insecure-skip-tls-verify nothing is checked against a certificate-authority; take out one of them"
+        raise KubeconfigError(f"{in_cluster.at}: {text}")
+    certificate, key = in_user.pem("client-certificate"), in_user.pem("client-key")
+    server = _server(cluster, in_cluster.at, tls=bool(ca or certificate or insecure))
+    if server.username or server.password:
+        if user.token or user.token_file or user.username:
+            raise KubeconfigError(f"{in_cluster.at}.server: has credentials, and {in_user.at} has others; keep one")
+        user.username, user.password = server.username, server.password
     return Kubeconfig(
-        server=server.rstrip("/"),
-        ca=_pem(cluster, "certificate-authority", around),
-        certificate=_pem(user, "client-certificate", around),
-        key=_pem(user, "client-key", around),
-        user=json.dumps(_rest_of(user, around), sort_keys=True),
-        verify=cluster.get("insecure-skip-tls-verify") is not True,
-        server_name=_text(cluster, "tls-server-name", "cluster") or None,
-        proxy=_text(cluster, "proxy-url", "cluster") or None,
-        folder=around.folder if around is not None and "exec" in user else "/",
+        server=server.url,
+        ca=ca,
+        certificate=certificate,
+        key=key,
+        user=msgspec.json.encode(_rest_of(user, around)).decode(),
+        verify=not insecure,
+        server_name=cluster.tls_server_name or None,
+        proxy=_proxy(cluster, in_cluster.at),
+        folder=around.folder if around is not None and user.exec is not None else "/",
+        compress=not cluster.disable_compression,
+        headers=impersonation_headers(user),
+        plugin_config=_plugin_config(cluster),
+        ignored=ignored,
     )
 
 
@@ -102,81 +183,77 @@ def _document(content: bytes) -> dict[str, Any]:
         documents = parse(content)
     except DocumentError as error:
         raise KubeconfigError(f"line {error.line}: {error}") from error
-    if len(documents) != 1 or not isinstance(documents[0].value, dict):
+    if len(documents) > 1:
+        raise KubeconfigError(f"not a kubeconfig: {len(documents)} documents in it; keep one")
+    if not documents or not isinstance(documents[0].value, dict):
         raise KubeconfigError("not a kubeconfig: expected a mapping with clusters, contexts and users")
     value: dict[str, Any] = documents[0].value
     return value
 
 
-def _named(document: Mapping[str, Any], section: str, name: str) -> Mapping[str, Any]:
-    """The entry of that name."""
-    entries = document.get(section)
+def _entry(entries: object, section: str, key: str, name: str) -> Mapping[str, Any]:
+    """The mapping under ``key`` of the entry of that name."""
     if not isinstance(entries, list):
         raise KubeconfigError(f"{section}: expected a list")
     found = [each for each in entries if isinstance(each, dict) and each.get("name") == name]
     if len(found) != 1:
         raise KubeconfigError(f"{section}: {'none is' if not found else 'more than one is'} named {name!r}")
-    return found[0]
-
-
-def _mapping(entry: Mapping[str, Any], key: str, where: str) -> dict[str, Any]:
-    value = entry.get(key)
+    value = found[0].get(key)
     if not isinstance(value, dict):
-        raise KubeconfigError(f"{where}.{key}: expected a mapping")
+        raise KubeconfigError(f"{section}[{name}].{key}: expected a mapping")
     return value
 
 
-def _text(section: Mapping[str, Any], key: str, where: str) -> str:
-    value = section.get(key)
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise KubeconfigError(f"{where}.{key}: expected text")
-    return value
-
-
-def _refuse_what_is_local(section: Mapping[str, Any], where: str) -> None:
-    provider = section.get("auth-provider")
-    provider = provider if isinstance(provider, dict) else {}
-    if "exec" in section or provider.get("name") not in (None, "oidc"):
-        raise KubeconfigError(f"{where}: a kubeconfig from here may not run a program (allowExec is not set)")
-    named = next((key for key in FILES if section.get(key)), None)
-    settings = provider.get("config")
-    if isinstance(settings, dict) and settings.get("idp-certificate-authority"):
-        named = "auth-provider.config.idp-certificate-authority"
-    if named:
-        text = "a kubeconfig from here may not name a file (allowExec is not set)"
-        raise KubeconfigError(f"{where}.{named}: {text}; put its content in: kubectl config view --flatten --minify")
-
-
-def _pem(section: Mapping[str, Any], key: str, around: Surroundings | None) -> bytes:
-    """The content of ``<key>-data``, else of the file ``<key>``."""
-    data = _text(section, f"{key}-data", "")
-    if data:
-        try:
-            return b64decode(data, validate=True)
-        except ValueError as error:
-            raise KubeconfigError(f"{key}-data: not base64") from error
-    name = _text(section, key, "")
-    if not name or around is None:
-        return b""
+def _server(cluster: Cluster, where: str, *, tls: bool) -> Address:
+    if not cluster.server:
+        raise KubeconfigError(f"{where}: no server")
     try:
-        return around.read(name)
-    except OSError as error:
-        raise KubeconfigError(f"{key}: {around.absolute(name)}: {error.strerror}") from error
+        return server_address(cluster.server, tls=tls)
+    except UrlError as error:
+        raise KubeconfigError(f"{where}.server: {error}") from error
 
 
-def _rest_of(user: Mapping[str, Any], around: Surroundings | None) -> dict[str, Any]:
-    """The user's section without what was taken in, and with whole file names."""
-    taken = ("client-certificate", "client-certificate-data", "client-key", "client-key-data")
-    rest = {key: value for key, value in user.items() if key not in taken}
-    if around is not None and _text(rest, "tokenFile", "user"):
-        rest["tokenFile"] = around.absolute(rest["tokenFile"])
-    provider = rest.get("auth-provider")
-    if around is not None and isinstance(provider, dict) and isinstance(provider.get("config"), dict):
-        settings = dict(provider["config"])
-        authority = _text(settings, "idp-certificate-authority", "auth-provider.config")
-        if authority:
+def _proxy(cluster: Cluster, where: str) -> str | None:
+    if not cluster.proxy_url:
+        return None
+    try:
+        proxy_address(cluster.proxy_url)
+    except UrlError as error:
+        raise KubeconfigError(f"{where}.proxy-url: {error}") from error
+    return cluster.proxy_url
+
+
+def _plugin_config(cluster: Cluster) -> str:
+    found = [each.extension for each in cluster.extensions or () if each.name == EXEC_EXTENSION]
+    return msgspec.json.encode(found[0] if found else None).decode()
+
+
+def _refuse_what_is_local(cluster: Cluster, user: User, cluster_at: str, user_at: str) -> None:
+    if user.exec is not None:
+        raise KubeconfigError(f"{user_at}: a kubeconfig from here may not run a program (allowExec is not set)")
+    provider = user.auth_provider.config if user.auth_provider else None
+    files = {
+        f"{user_at}.tokenFile": user.token_file,
+        f"{user_at}.client-certificate": user.client_certificate,
+        f"{user_at}.client-key": user.client_key,
+        f"{cluster_at}.certificate-authority": cluster.certificate_authority,
+        f"{user_at}.auth-provider.config.idp-certificate-authority": (provider or {}).get("idp-certificate-authority"),
+    }
+    for where, name in files.items():
+        if name:
+            text = "a kubeconfig from here may not name a file (allowExec is not set)"
+            raise KubeconfigError(f"{where}: {text}; put its content in: kubectl config view --flatten --minify")
+
+
+def _rest_of(user: User, around: Surroundings | None) -> User:
+    """How the user proves who it is, without what was taken in, and with whole file names."""
+    rest = User(token=user.token or None, username=user.username or None, password=user.password or None)
+    rest.exec = user.exec
+    if around is not None and user.token_file:
+        rest.token_file = around.absolute(user.token_file)
+    if provider := user.auth_provider:
+        settings = dict(provider.config or {})
+        if around is not None and (authority := settings.get("idp-certificate-authority")):
             settings["idp-certificate-authority"] = around.absolute(authority)
-        rest["auth-provider"] = {**provider, "config": settings}
+        rest.auth_provider = msgspec.structs.replace(provider, config=settings)
     return rest

@@ -1,21 +1,26 @@
 """Tokens of an OpenID Connect provider, as the kubeconfig's auth-provider ``oidc`` describes it.
 
 Sources: OpenID Connect Core 1.0 section 12 (refresh tokens), OpenID Connect Discovery 1.0 section 4, RFC 7519
-(``exp``), RFC 6749 section 2.3.1. kubernetes-asyncio has this too, but sends the refresh token without looking at the
-provider's certificate, and cannot read a JWT whose base64 has the two characters of its URL-safe alphabet.
+(``exp``), RFC 6749 section 2.3.1.
 """
 
 from __future__ import annotations
 
 import json
 import ssl
-from base64 import b64decode, urlsafe_b64decode
+from base64 import urlsafe_b64decode
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import msgspec
+
+from registry.sources.kubernetes.dialing import Way, connector, through
+from registry.sources.kubernetes.fields import decode_base64
+from registry.sources.kubernetes.urls import environment_proxy, shown
+from registry.tls import client_context
 
 ANSWER_BYTES = 1 << 20
 
@@ -30,7 +35,15 @@ class OidcTokens:
     A provider that gives a new refresh token with each answer is followed, in memory: the kubeconfig stays as it is.
     """
 
-    def __init__(self, settings: Mapping[str, Any], clock: Callable[[], float], margin: float) -> None:
+    def __init__(
+        self,
+        settings: Mapping[str, Any],
+        clock: Callable[[], float],
+        margin: float,
+        environment: Mapping[str, str],
+    ) -> None:
+        """``environment`` names the proxy, if there is one."""
+        self._environment = environment
         self._settings = {key: value for key, value in settings.items() if isinstance(value, str)}
         self._clock = clock
         self._margin = margin
@@ -69,16 +82,18 @@ class OidcTokens:
             raise OidcError(f"oidc: the id-token is no good any more, and without {missing[0]} there is no other")
         issuer = self._settings["idp-issuer-url"].rstrip("/")
         try:
+            tls, proxy = self._tls(), environment_proxy(issuer, self._environment)
             async with aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(ssl=self._tls()), cookie_jar=aiohttp.DummyCookieJar()
+                connector=connector(proxy, ssl=tls), cookie_jar=aiohttp.DummyCookieJar()
             ) as session:
-                found = await _ask(session, "GET", f"{issuer}/.well-known/openid-configuration")
-                answer = await _ask(session, "POST", str(found.get("token_endpoint", "")), self._form())
+                asking = partial(_ask, session, through(proxy))
+                found = await asking("GET", f"{issuer}/.well-known/openid-configuration")
+                answer = await asking("POST", str(found.get("token_endpoint", "")), self._form())
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise OidcError(f"oidc: {issuer}: {str(error) or type(error).__name__}") from error
+            raise OidcError(f"oidc: {shown(issuer)}: {str(error) or type(error).__name__}") from error
         token = answer.get("id_token")
         if not isinstance(token, str) or not token:
-            raise OidcError(f"oidc: {issuer}: the answer has no id_token; ask for the scope openid")
+            raise OidcError(f"oidc: {shown(issuer)}: the answer has no id_token; ask for the scope openid")
         self._token = token
         self._rejected = False
         again = answer.get("refresh_token")
@@ -99,19 +114,19 @@ class OidcTokens:
         data = self._settings.get("idp-certificate-authority-data")
         file = self._settings.get("idp-certificate-authority")
         if data:
-            return ssl.create_default_context(cadata=b64decode(data).decode())
-        return ssl.create_default_context(cadata=Path(file).read_text() if file else None)
+            return client_context(decode_base64(data))
+        return client_context(Path(file).read_bytes() if file else b"")
 
 
 async def _ask(
-    session: aiohttp.ClientSession, method: str, url: str, form: Mapping[str, str] | None = None
+    session: aiohttp.ClientSession, way: Way, method: str, url: str, form: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
     """The JSON object of the answer.
 
     Raises:
         ValueError: the answer is an error, or no JSON object.
     """
-    async with session.request(method, url, data=form, allow_redirects=False) as response:
+    async with session.request(method, url, data=form, allow_redirects=False, **way) as response:
         body = b""
         async for chunk in response.content.iter_any():
             body += chunk

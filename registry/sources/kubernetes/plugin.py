@@ -20,7 +20,8 @@ from typing import IO, Any
 
 import msgspec
 
-API_VERSIONS = ("client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1")
+from registry.sources.kubernetes.fields import ExecConfig
+
 EXEC_SECONDS = 30.0
 """How long a plugin or an identity provider may take for a token, unless configured."""
 
@@ -32,33 +33,16 @@ class PluginError(Exception):
     """It gave no credential. The text says why."""
 
 
-class _Variable(msgspec.Struct):
-    name: str
-    value: str
-
-
-class PluginConfig(msgspec.Struct, rename="camel"):
-    """The ``exec`` of a kubeconfig's user."""
-
-    api_version: str
-    command: str
-    args: list[str] | None = None
-    env: list[_Variable] | None = None
-    interactive_mode: str = "IfAvailable"
-    provide_cluster_info: bool = False
-    install_hint: str = ""
-
-
 class PluginCredential(msgspec.Struct, rename="camel"):
     """The ``status`` of what it printed.
 
     ``expiration_timestamp`` is RFC 3339; null, as Go writes no time, or empty: good until it is rejected.
     """
 
-    token: str = ""
+    token: str | None = None
     expiration_timestamp: str | None = None
-    client_certificate_data: str = ""
-    client_key_data: str = ""
+    client_certificate_data: str | None = None
+    client_key_data: str | None = None
 
 
 class _Printed(msgspec.Struct, rename="camel"):
@@ -67,27 +51,10 @@ class _Printed(msgspec.Struct, rename="camel"):
     status: PluginCredential
 
 
-def plugin_config(section: object) -> PluginConfig:
-    """The section, read.
-
-    Raises:
-        PluginError: it is not what it should be.
-    """
-    try:
-        config = msgspec.convert(section, PluginConfig)
-    except msgspec.ValidationError as error:
-        raise PluginError(f"exec: {error}") from error
-    if config.api_version not in API_VERSIONS:
-        raise PluginError(f"exec.apiVersion: expected one of {', '.join(API_VERSIONS)}, got {config.api_version!r}")
-    if config.interactive_mode == "Always":
-        raise PluginError("exec.interactiveMode: Always, and there is nobody to ask here")
-    return config
-
-
-async def run_plugin(config: PluginConfig, cluster: Mapping[str, Any], folder: str, seconds: float) -> PluginCredential:
+async def run_plugin(config: ExecConfig, cluster: Mapping[str, Any], folder: str, seconds: float) -> PluginCredential:
     """Run it, for at most ``seconds``. However this ends, the program and what it started in its session are gone.
 
-    ``cluster`` is what it is told of the cluster if it asks to be; ``folder`` is where a relative command is.
+    ``cluster`` is what it gets to know of the cluster if it asks for that; ``folder`` is where a relative command is.
 
     Raises:
         PluginError: it gave no credential in time.
@@ -98,10 +65,12 @@ async def run_plugin(config: PluginConfig, cluster: Mapping[str, Any], folder: s
     info = json.dumps({"apiVersion": config.api_version, "kind": "ExecCredential", "spec": spec})
     environment = {
         **os.environ,
-        **{each.name: each.value for each in config.env or ()},
+        **{each.name: each.value or "" for each in config.env or ()},
         "KUBERNETES_EXEC_INFO": info,
     }
-    command = str(Path(folder, config.command)) if "/" in config.command else config.command
+    command = config.command or ""
+    if "/" in command:
+        command = str(Path(folder, command))
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         code = await _run([command, *(config.args or ())], environment, output, errors, config, seconds)
         if code != 0:
@@ -115,7 +84,7 @@ async def _run(
     environment: Mapping[str, str],
     output: IO[bytes],
     errors: IO[bytes],
-    config: PluginConfig,
+    config: ExecConfig,
     seconds: float,
 ) -> int:
     """Its exit code. It writes to files, not to pipes: what it leaves running in the background cannot hold us up."""
@@ -147,7 +116,7 @@ def _content(file: IO[bytes], most: int) -> bytes:
     return file.read(most)
 
 
-def _credential(printed: bytes, config: PluginConfig) -> PluginCredential:
+def _credential(printed: bytes, config: ExecConfig) -> PluginCredential:
     if len(printed) > MAX_OUTPUT_BYTES:
         raise PluginError(f"exec: {config.command} printed more than {MAX_OUTPUT_BYTES} bytes")
     try:
@@ -157,7 +126,9 @@ def _credential(printed: bytes, config: PluginConfig) -> PluginCredential:
     if (answer.kind, answer.api_version) != ("ExecCredential", config.api_version):
         raise PluginError(f"exec: {config.command} printed {answer.kind} of {answer.api_version}, not ExecCredential")
     status = answer.status
-    if not status.token and not (status.client_certificate_data and status.client_key_data):
+    if bool(status.client_certificate_data) != bool(status.client_key_data):
+        raise PluginError(f"exec: {config.command} printed a certificate without its key, or a key without one")
+    if not status.token and not status.client_key_data:
         raise PluginError(f"exec: {config.command} printed neither a token nor a certificate with its key")
     try:
         datetime.fromisoformat(status.expiration_timestamp or "9999-12-31")
