@@ -53,6 +53,11 @@ def built(service: MergedService, port: int) -> bytes:
     assignment = endpoint_pb2.ClusterLoadAssignment(cluster_name=NAMES.cluster(KEY, port))
     ranked = sorted(service.endpoints, key=lambda endpoint: (endpoint.demoted, endpoint.locality, endpoint.network))
     used: dict[bool, int] = {}
+    all_drain = not any(
+        each.health is Health.HEALTHY
+        for each in service.endpoints
+        if each.target(port) is not None and not repeats(service, each, port)
+    )
     for (demoted, locality), members in groupby(ranked, key=lambda endpoint: (endpoint.demoted, endpoint.locality)):
         offering = [each for each in members if each.target(port) is not None and not repeats(service, each, port)]
         if offering:
@@ -61,9 +66,10 @@ def built(service: MergedService, port: int) -> bytes:
             group.locality.SetInParent()
             group.locality.region, group.locality.zone = locality.region, locality.zone
             group.locality.sub_zone = locality.sub_zone
-            group.load_balancing_weight.value = sum(each.weight for each in offering)
+            taking = [each for each in offering if each.health is Health.HEALTHY] or offering
+            group.load_balancing_weight.value = sum(each.weight for each in taking)
             for each in offering:
-                member = group.lb_endpoints.add(health_status=HEALTH[each.health])
+                member = group.lb_endpoints.add(health_status=HEALTH[Health.HEALTHY if all_drain else each.health])
                 member.endpoint.address.socket_address.address = each.address
                 member.endpoint.address.socket_address.port_value = each.target(port)
                 member.load_balancing_weight.value = each.weight
