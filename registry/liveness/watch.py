@@ -72,10 +72,10 @@ class LivenessWatch:
         """
         if cluster in self._watched:
             raise ValueError(f"cluster {cluster} is watched already")
-        watched = _Watched(heard_at, begin(self.rules, self._clock(), before), prober)
-        self._watched[cluster] = watched
-        if before.standing is not Standing.CURRENT:
-            self._believers.set_standing(cluster, before.standing)
+        state = begin(self.rules, self._clock(), before, probed=prober is not None)
+        watched = self._watched[cluster] = _Watched(heard_at, state, prober)
+        if state.standing is not Standing.CURRENT:
+            self._believers.set_standing(cluster, state.standing)
         if self._running is not None:
             self._start(cluster, watched)
 

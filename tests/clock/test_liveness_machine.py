@@ -79,6 +79,9 @@ class Cluster(RuleBasedStateMachine):
             carried_over = self.start is Standing.EVICTED and not now.heard
             assert carried_over or (self.data_plane is DataPlane.DOWN and self.both_down >= RULES.evict)
             assert before.standing is Standing.EVICTED or not self.isolated or carried_over
+        if now.verdict is Standing.DEMOTED and self.data_plane is not DataPlane.DOWN:
+            assert self.start in IN_DOUBT, "silence alone moves nothing"
+            assert not now.heard
         if self.speaks:
             assert now.api is Api.FRESH
         if self.good_looks > RULES.hold + 2 * 5:
