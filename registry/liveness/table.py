@@ -143,8 +143,9 @@ def look(
     data_plane: DataPlane,
     *,
     isolated: bool = False,
+    probed: bool = True,
 ) -> ClusterState:
-    """The cluster at ``now``, given its two signals.
+    """The cluster at ``now``, given its two signals; ``probed``: the second one is asked for at all.
 
     ``heard_at`` is ``Source.heard_at``; None says nothing new. ``isolated``: no cluster at all has a good signal, so
     that it is probably this process that is cut off; nobody is evicted for that.
@@ -158,8 +159,8 @@ def look(
     both_down = _both_down(state, api, data_plane, 0.0 if isolated else passed)
     at_first, at_last = (DEMOTING_TABLE if rules.demote_when_silent else TABLE)[api, data_plane]
     verdict = (at_last if both_down is not None and both_down >= rules.evict else at_first) or state.standing
-    if not heard and data_plane is DataPlane.UNKNOWN and state.standing in IN_DOUBT and verdict not in IN_DOUBT:
-        verdict = Standing.DEMOTED  # what a probe said before a restart counts until something newer is known
+    if probed and not heard and data_plane is DataPlane.UNKNOWN and state.standing in IN_DOUBT:
+        verdict = verdict if verdict in IN_DOUBT else Standing.DEMOTED  # as a probe said before a restart of ours
     doubtful = verdict in IN_DOUBT
     damping = state.damping.after(rules.damping, passed)
     if doubtful and state.verdict not in IN_DOUBT:
@@ -192,4 +193,5 @@ def _both_down(state: ClusterState, api: Api, data_plane: DataPlane, passed: flo
         return None
     if data_plane is DataPlane.DOWN:
         return 0.0 if state.both_down is None else state.both_down + passed
-    return state.both_down if api is Api.AWAITED else None
+    kept = api is Api.AWAITED and state.data_plane is DataPlane.UNKNOWN  # as before a restart of ours
+    return state.both_down if kept else None

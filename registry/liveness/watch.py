@@ -144,8 +144,10 @@ class LivenessWatch:
         isolated = not any(each.state.good for each in self._watched.values())
         for cluster, watched in self._watched.items():
             before = watched.state
+            probed = watched.prober is not None
             data_plane = watched.prober.data_plane if watched.prober else DataPlane.UNKNOWN
-            watched.state = look(self.rules, before, now, watched.heard_at(), data_plane, isolated=isolated)
+            heard_at = watched.heard_at()
+            watched.state = look(self.rules, before, now, heard_at, data_plane, isolated=isolated, probed=probed)
             after = watched.state.standing
             if after is not before.standing:
                 self._believers.set_standing(cluster, after)

@@ -44,7 +44,15 @@ class Story:
         self.now = now
         if self.heard:
             self.heard_at = now
-        self.state = look(self.rules, self.state, now, self.heard_at, self.data_plane, isolated=self.isolated)
+        self.state = look(
+            self.rules,
+            self.state,
+            now,
+            self.heard_at,
+            self.data_plane,
+            isolated=self.isolated,
+            probed=self.probed,
+        )
         return self.state.standing
 
 
@@ -197,6 +205,13 @@ def test_cluster_that_no_probe_is_sent_to_is_not_in_doubt_after_a_restart(start:
     story = Story(start=start, probed=False)
     assert story.state.standing is KEPT
     assert story.go(3600) is KEPT
+
+
+def test_probe_that_is_taken_away_is_no_reason_for_doubt_any_more() -> None:
+    story = Story(start=DEMOTED)
+    assert story.go(3600) is DEMOTED
+    story.probed = False
+    assert story.go(1) is KEPT
 
 
 def test_source_that_was_replaced_and_has_not_listed_yet_is_as_quiet_as_the_one_before() -> None:
