@@ -30,7 +30,7 @@ COMPILED = (
         f"registry/index/{name}.py"
         for name in ["addresses", "belief", "families", "index", "join", "lookup", "member", "merge", "ports", "store"]
     ),
-    *(f"registry/sources/kubernetes/{name}.py" for name in ["framing", "listwatch", "telling"]),
+    *(f"registry/sources/kubernetes/{name}.py" for name in ["framing", "listwatch", "telling", "watches"]),
     *(
         f"registry/views/{name}.py"
         for name in ["bundles", "gateways", "layouts", "order", "ranks", "shadows", "shares"]

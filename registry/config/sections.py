@@ -228,10 +228,17 @@ class LivenessConfig(Section, frozen=True):
     evict_seconds: Seconds = _LIVENESS.evict
     grace_seconds: Seconds = _LIVENESS.grace
     hold_seconds: Seconds = _LIVENESS.hold
+    demote_when_silent: bool = _LIVENESS.demote_when_silent
     probe: ProbeConfig | None = None
 
     def rules(self) -> Rules:
-        return Rules(self.stale_seconds, self.evict_seconds, self.grace_seconds, self.hold_seconds)
+        return Rules(
+            self.stale_seconds,
+            self.evict_seconds,
+            self.grace_seconds,
+            self.hold_seconds,
+            demote_when_silent=self.demote_when_silent,
+        )
 
 
 class SnapshotConfig(Section, frozen=True):

@@ -37,6 +37,7 @@ class ExplainedCluster:
 @dataclass(frozen=True, slots=True)
 class ExplainedEndpoint:
     """The endpoint at ``position`` of a slice; ``endpoint`` is what the merged service has for it, None: nothing.
+    ``evicted`` is what it has for clients in the endpoint's own cluster alone.
 
     ``steps`` are the rules that applied, in order; of an endpoint that is left out the last one is why. ``hold``: it is
     what a list lacks of the slice. ``pod`` and ``node`` are those it names, where the cluster has them.
@@ -51,6 +52,7 @@ class ExplainedEndpoint:
     hold: Hold | None = None
     pod: Pod | None = None
     node: Node | None = None
+    evicted: Endpoint | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,9 @@ def _endpoint(row: Row, member: Member, key: ServiceKey) -> ExplainedEndpoint:
     node = member.get(ObjectRef(Kind.NODE, "", row.raw.node)) if row.raw.node else None
     held = any(row.fact is each for each in member.guard.slices(key))
     lent = [hold for each in (pod, node) if each is not None and (hold := _hold(member, each.ref)) is not None]
-    if row.endpoint is not None and lent:
+    apart = row.endpoint if row.endpoint is not None and row.endpoint.standing is Standing.EVICTED else None
+    endpoint = row.endpoint if apart is None else None
+    if endpoint is not None and lent:
         row.steps.append(Step(Reason.LENT_IN_DOUBT, ", ".join(f"{each.fact.ref}: {each.reason}" for each in lent)))
     return ExplainedEndpoint(
         row.cluster,
@@ -129,10 +133,11 @@ def _endpoint(row: Row, member: Member, key: ServiceKey) -> ExplainedEndpoint:
         row.position,
         row.address or row.raw.address,
         tuple(row.steps),
-        row.endpoint,
+        endpoint,
         _hold(member, row.fact.ref) if held else None,
         pod if isinstance(pod, Pod) else None,
         node if isinstance(node, Node) else None,
+        apart,
     )
 
 

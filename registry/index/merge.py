@@ -35,8 +35,9 @@ def merge(
 
     Where the parts differ, the oldest export's word counts (``registry.index.conflicts``).
     ``standing`` has the clusters that are not CURRENT. Endpoints of a cluster that is DEMOTED come one priority later;
-    those of one that is EVICTED are left out, but for ports that nobody else offers. A ``trace`` that was told of the
-    contributions is told what becomes of their endpoints.
+    those of one that is EVICTED are left out, but for ports that nobody else offers. Both as other clusters see them:
+    for its own clients they stay where they were. A ``trace`` that was told of the contributions is told what becomes
+    of their endpoints.
     """
     parts = sorted(contributions, key=lambda part: part.cluster)
     if not parts:
@@ -46,6 +47,7 @@ def merge(
     ports, conflicts, moved = merge_ports(aged)
     candidates: list[Endpoint] = []
     evicted: list[Endpoint] = []
+    apart: tuple[Endpoint, ...] = ()
     for part in parts:
         endpoints = routable(part, ports, moved, trace)
         match standing.get(part.cluster, Standing.CURRENT):
@@ -56,7 +58,9 @@ def merge(
             case _:
                 candidates += endpoints
     if evicted:
-        candidates += _last_ones(evicted, candidates, trace)
+        last, others = _last_ones(evicted, candidates, trace)
+        candidates += last
+        apart = _for_their_own_cluster(others, candidates, trace)
     return MergedService(
         key=key,
         ports=ports,
@@ -72,6 +76,7 @@ def merge(
         local_only=oldest.local_only,
         ip_families=ip_families(aged),
         unexposed=unexposed(parts, ports, moved) if len(parts) > 1 else (),
+        evicted=apart,
     )
 
 
@@ -89,24 +94,44 @@ def unexposed(
 
 
 def demoted(endpoint: Endpoint, trace: Trace | None, reason: Reason) -> Endpoint:
-    """The endpoint in doubt, for this reason."""
-    moved = endpoint if endpoint.demoted else endpoint._replace(demoted=True)
+    """The endpoint as its cluster's doubt makes it, for this reason; one that is in doubt itself stays so at home."""
+    moved = endpoint if endpoint.demoted else endpoint._replace(demoted=True, standing=Standing.DEMOTED)
     if trace is not None:
         trace.became(endpoint, moved)
         trace.note(moved, reason)
     return moved
 
 
-def _last_ones(evicted: Iterable[Endpoint], candidates: Iterable[Endpoint], trace: Trace | None) -> list[Endpoint]:
-    """Those of evicted clusters that offer a port which none of the ``candidates`` does."""
+def _last_ones(
+    evicted: Iterable[Endpoint], candidates: Iterable[Endpoint], trace: Trace | None
+) -> tuple[list[Endpoint], list[Endpoint]]:
+    """Those of evicted clusters that offer a port which none of the ``candidates`` does, demoted; and the others."""
     manned = {(pair.port, pair.protocol) for endpoint in candidates for pair in endpoint.ports}
+    last, others = [], []
+    for each in evicted:
+        if manned.issuperset([(pair.port, pair.protocol) for pair in each.ports]):
+            others.append(each)
+        else:
+            last.append(demoted(each, trace, Reason.LAST_OF_EVICTED))
+    return last, others
+
+
+def _for_their_own_cluster(
+    evicted: Iterable[Endpoint], listed: Iterable[Endpoint], trace: Trace | None
+) -> tuple[Endpoint, ...]:
+    """What clients in the evicted clusters are still shown: none at an address that a listed endpoint has."""
+    used = {address for each in listed for address in (each.address, *each.additional_addresses)}
     found = []
     for each in evicted:
-        if not manned.issuperset([(pair.port, pair.protocol) for pair in each.ports]):
-            found.append(demoted(each, trace, Reason.LAST_OF_EVICTED))
+        if used.isdisjoint((each.address, *each.additional_addresses)):
+            moved = each._replace(standing=Standing.EVICTED)
+            if trace is not None:
+                trace.became(each, moved)
+                trace.note(moved, Reason.EVICTED)
+            found.append(moved)
         elif trace is not None:
             trace.dropped(each, Reason.EVICTED)
-    return found
+    return distinct_endpoints(found, trace)
 
 
 def distinct_endpoints(candidates: Iterable[Endpoint], trace: Trace | None = None) -> tuple[Endpoint, ...]:

@@ -51,6 +51,6 @@ def data_plane_up(prober: Prober, state: ClusterState) -> Condition | None:
 _ENDPOINTS = {
     Standing.CURRENT: "its endpoints stay as they are",
     Standing.KEPT: "its endpoints stay as they are",
-    Standing.DEMOTED: "its endpoints come one priority later",
-    Standing.EVICTED: "its endpoints are left out where a service has others",
+    Standing.DEMOTED: "its endpoints come one priority later, but for clients in it",
+    Standing.EVICTED: "its endpoints are left out where a service has others, but for clients in it",
 }

@@ -3,6 +3,7 @@
 The signals are the freshness of its API server (``Source.heard_at``) and, where it is probed, whether its data plane
 answers. What follows from them is ``TABLE`` and nothing else, but for two things that concern time: a cluster that
 comes and goes is held back when it comes (``damping``), and time that this process did not see does not count.
+Silence alone moves no traffic: it takes a probe that says that the data plane is down.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ class Rules:
     both have to be down. ``grace``: so long a cluster just followed keeps the standing it had before. ``hold``: so long
     the signals of a suppressed flapper have to be good. ``longest_step``: more than this between two looks was not
     the clusters' silence but this process's own (stopped, starved, or its clock jumped), and does not count.
+
+    ``demote_when_silent``: a stale API server is enough to demote a cluster of whose data plane nothing is known.
     """
 
     stale: float = 150.0
@@ -47,6 +50,7 @@ class Rules:
     grace: float = 30.0
     hold: float = 60.0
     longest_step: float = 5.0
+    demote_when_silent: bool = False
     damping: DampingRules = field(default_factory=DampingRules)
 
 
@@ -61,13 +65,16 @@ TABLE: Mapping[tuple[Api, DataPlane], tuple[Standing | None, Standing | None]] =
     # are reached without it. It is said as a condition.
     (Api.FRESH, DataPlane.DOWN): (Standing.CURRENT, Standing.CURRENT),
     (Api.STALE, DataPlane.UP): (Standing.KEPT, Standing.KEPT),
-    (Api.STALE, DataPlane.UNKNOWN): (Standing.DEMOTED, Standing.DEMOTED),
+    (Api.STALE, DataPlane.UNKNOWN): (Standing.KEPT, Standing.KEPT),
     (Api.STALE, DataPlane.DOWN): (Standing.DEMOTED, Standing.EVICTED),
     # After a restart clients are told what they were told before, until there was time to learn more.
     (Api.AWAITED, DataPlane.UP): (Standing.KEPT, Standing.KEPT),
     (Api.AWAITED, DataPlane.UNKNOWN): (AS_BEFORE, AS_BEFORE),
     (Api.AWAITED, DataPlane.DOWN): (AS_BEFORE, AS_BEFORE),
 }
+
+DEMOTING_TABLE = {**TABLE, (Api.STALE, DataPlane.UNKNOWN): (Standing.DEMOTED, Standing.DEMOTED)}
+"""The same with ``Rules.demote_when_silent``."""
 
 IN_DOUBT = frozenset({Standing.DEMOTED, Standing.EVICTED})
 """The standings that clients notice: their endpoints come later, or not at all."""
@@ -116,9 +123,13 @@ class Before:
 UNKNOWN_BEFORE = Before()
 
 
-def begin(rules: Rules, now: float, before: Before = UNKNOWN_BEFORE) -> ClusterState:
-    """A cluster that is followed from now on. A flapper is none the better for a restart of ours; time forgives it."""
-    standing = before.standing
+def begin(rules: Rules, now: float, before: Before = UNKNOWN_BEFORE, *, probed: bool = True) -> ClusterState:
+    """A cluster that is followed from now on. A flapper is none the better for a restart of ours; time forgives it.
+
+    Neither is one that was in doubt, unless it is not ``probed``: then only a silence can have put it there.
+    """
+    forgiven = before.standing in IN_DOUBT and not probed and not rules.demote_when_silent
+    standing = Standing.KEPT if forgiven else before.standing
     both_down = rules.evict if standing is Standing.EVICTED else None
     damping = before.damping.after(rules.damping, max(before.seconds, 0.0))
     return ClusterState(now, standing, standing, both_down=both_down, damping=damping)
@@ -132,8 +143,9 @@ def look(
     data_plane: DataPlane,
     *,
     isolated: bool = False,
+    probed: bool = True,
 ) -> ClusterState:
-    """The cluster at ``now``, given its two signals.
+    """The cluster at ``now``, given its two signals; ``probed``: the second one is asked for at all.
 
     ``heard_at`` is ``Source.heard_at``; None says nothing new. ``isolated``: no cluster at all has a good signal, so
     that it is probably this process that is cut off; nobody is evicted for that.
@@ -145,8 +157,10 @@ def look(
         quiet = min(quiet, max(now - heard_at, 0.0))
     api = _api(rules, heard, quiet)
     both_down = _both_down(state, api, data_plane, 0.0 if isolated else passed)
-    at_first, at_last = TABLE[api, data_plane]
+    at_first, at_last = (DEMOTING_TABLE if rules.demote_when_silent else TABLE)[api, data_plane]
     verdict = (at_last if both_down is not None and both_down >= rules.evict else at_first) or state.standing
+    if probed and not heard and data_plane is DataPlane.UNKNOWN and state.standing in IN_DOUBT:
+        verdict = verdict if verdict in IN_DOUBT else Standing.DEMOTED  # as a probe said before a restart of ours
     doubtful = verdict in IN_DOUBT
     damping = state.damping.after(rules.damping, passed)
     if doubtful and state.verdict not in IN_DOUBT:
@@ -179,4 +193,5 @@ def _both_down(state: ClusterState, api: Api, data_plane: DataPlane, passed: flo
         return None
     if data_plane is DataPlane.DOWN:
         return 0.0 if state.both_down is None else state.both_down + passed
-    return state.both_down if api is Api.AWAITED else None
+    kept = api is Api.AWAITED and state.data_plane is DataPlane.UNKNOWN  # as before a restart of ours
+    return state.both_down if kept else None

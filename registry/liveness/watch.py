@@ -72,10 +72,10 @@ class LivenessWatch:
         """
         if cluster in self._watched:
             raise ValueError(f"cluster {cluster} is watched already")
-        watched = _Watched(heard_at, begin(self.rules, self._clock(), before), prober)
-        self._watched[cluster] = watched
-        if before.standing is not Standing.CURRENT:
-            self._believers.set_standing(cluster, before.standing)
+        state = begin(self.rules, self._clock(), before, probed=prober is not None)
+        watched = self._watched[cluster] = _Watched(heard_at, state, prober)
+        if state.standing is not Standing.CURRENT:
+            self._believers.set_standing(cluster, state.standing)
         if self._running is not None:
             self._start(cluster, watched)
 
@@ -144,8 +144,10 @@ class LivenessWatch:
         isolated = not any(each.state.good for each in self._watched.values())
         for cluster, watched in self._watched.items():
             before = watched.state
+            probed = watched.prober is not None
             data_plane = watched.prober.data_plane if watched.prober else DataPlane.UNKNOWN
-            watched.state = look(self.rules, before, now, watched.heard_at(), data_plane, isolated=isolated)
+            heard_at = watched.heard_at()
+            watched.state = look(self.rules, before, now, heard_at, data_plane, isolated=isolated, probed=probed)
             after = watched.state.standing
             if after is not before.standing:
                 self._believers.set_standing(cluster, after)

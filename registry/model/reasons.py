@@ -63,7 +63,7 @@ class Reason(StrEnum):
     CLUSTER_SHRUNK = "ClusterShrunk", Effect.HELD, "a list lacks it and too many others of the cluster"
     REWOUND = "Rewound", Effect.HELD, "a list of an earlier time lacks it"
     UNVERIFIED = "Unverified", Effect.HELD, "a list lacks it; the snapshot has it, and the first lists are not complete"
-    DEMOTED = "Demoted", Effect.HELD, "its cluster is not heard of, and its data plane is not known to answer"
+    DEMOTED = "Demoted", Effect.HELD, "its cluster is silent, and its data plane is down (or `demoteWhenSilent`)"
     LAST_OF_EVICTED = "LastOfEvicted", Effect.HELD, "its cluster is Evicted, but nobody else offers one of its ports"
 
     CLUSTER_REFUSED = (
@@ -174,6 +174,7 @@ class Reason(StrEnum):
         Effect.ORDERED,
         "it is held or its cluster is in doubt: after those that are like it and are not",
     )
+    OWN_CLUSTER = "OwnCluster", Effect.ORDERED, "its cluster is in doubt, and the client is in it: it is where it was"
     WEIGHT_SHARE = "WeightShare", Effect.WEIGHTED, "its locality has this share of what nearer ones left over"
     NO_SHARE = "NoShare", Effect.ORDERED, "nearer localities take everything: one priority later"
 

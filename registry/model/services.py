@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from registry.model.facts import AddressType, Labels, Protocol, ServicePort
 from registry.model.names import ClusterId, Locality, ServiceKey
+from registry.model.standing import Standing
 
 
 class Health(StrEnum):
@@ -35,7 +36,8 @@ class Endpoint(NamedTuple):
     """One place that answers for a service. The field order is the order of endpoints wherever they are listed.
 
     ``address`` is an IPv4 or IPv6 address in its canonical text form. ``weight`` is at least 1. ``demoted``: it is in
-    doubt (its removal is held, or its cluster is not heard of), so it comes one priority after the others.
+    doubt (its removal is held, or its cluster is in doubt), so it comes one priority after the others. ``standing`` is
+    what of that clients in its own cluster do not see: DEMOTED, that it is demoted; EVICTED, that it is left out.
     ``hostname`` is its own name under the service's, of a headless service (EndpointSlice ``hostname``).
     ``additional_addresses`` are the further ones of the same place: a Pod's address of the other family.
     """
@@ -54,6 +56,7 @@ class Endpoint(NamedTuple):
     demoted: bool = False
     hostname: str = ""
     additional_addresses: tuple[str, ...] = ()
+    standing: Standing = Standing.CURRENT
 
     def target(self, port: int, protocol: Protocol = Protocol.TCP) -> int | None:
         """The endpoint's own port behind the Service port ``port``; None where it does not offer that."""
@@ -94,7 +97,8 @@ class MergedService:
     ``headless``, ``affinity_seconds``, ``traffic_distribution``, ``local_only`` and ``annotations`` are those of the
     oldest export, as ``Service`` has them; ``conflicts`` are where the exports differ, ordered by field. ``expected``
     is ordered by locality. ``unexposed`` are TCP ports, each with a cluster whose own Service does not expose it.
-    ``ip_families`` are those of all exports, in the order of the oldest's preference.
+    ``ip_families`` are those of all exports, in the order of the oldest's preference. ``evicted`` are endpoints of
+    clusters that are Evicted, which only clients in their own cluster are shown, in order like ``endpoints``.
     """
 
     key: ServiceKey
@@ -111,6 +115,7 @@ class MergedService:
     local_only: bool = False
     ip_families: tuple[AddressType, ...] = ()
     unexposed: tuple[tuple[int, ClusterId], ...] = ()
+    evicted: tuple[Endpoint, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,13 @@ class Standing(StrEnum):
     """What becomes of a cluster's endpoints."""
 
     CURRENT = "Current"
-    """Its API server is heard of."""
+    """Its API server is heard from."""
     KEPT = "Kept"
-    """Its API server is not heard of, its data plane answers: kept as they are."""
+    """Its API server is silent, and no probe says that its data plane is down: its endpoints stay as they are."""
     DEMOTED = "Demoted"
-    """Nobody knows: kept, one priority lower."""
+    """Its API server is silent and its data plane down: its endpoints come one priority later for other clusters."""
     EVICTED = "Evicted"
-    """Neither was heard of for long: out of the list, except where a service would lose its last ones."""
+    """Both for long: its endpoints are out of the list, except where a service would lose its last ones.
+
+    Clients in the cluster itself keep its endpoints where they were, DEMOTED or EVICTED.
+    """

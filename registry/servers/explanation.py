@@ -235,7 +235,8 @@ def _step(step: Step) -> Document:
 
 def _shown(port: PortExplanation, each: ExplainedEndpoint) -> Document:
     """The endpoint in the client's assignment of a port; ``shown`` is false where neither it nor a gateway is there."""
-    shown = port.endpoints.get(id(each.endpoint)) if each.endpoint is not None else None
+    endpoint = each.endpoint or each.evicted
+    shown = port.endpoints.get(id(endpoint)) if endpoint is not None else None
     shown = shown or Shown(())
     seat = shown.seat or (shown.gateways[0][1] if shown.gateways else None)
     return {

@@ -18,6 +18,7 @@ from registry.index.addresses import family_of
 from registry.model.names import Locality
 from registry.model.reasons import Reason
 from registry.model.services import Endpoint, Health
+from registry.model.standing import Standing
 from registry.model.trace import Recorder
 from registry.views.policy import NO_POLICY, TrafficPolicy
 from registry.views.rendered import serialized
@@ -31,7 +32,8 @@ NETWORK = attrgetter("network")
 class Traits(NamedTuple):
     """All that a view can tell endpoints by. ``node`` is empty unless the policy goes by nodes.
 
-    ``sharing`` says who else uses the same address and port, so that no client is shown it twice.
+    ``sharing`` says who else uses the same address and port, so that no client is shown it twice. ``standing`` is as
+    ``Endpoint`` has it: clients in its own cluster are shown what others are not.
     """
 
     locality: Locality
@@ -40,6 +42,7 @@ class Traits(NamedTuple):
     node: str
     tier: int
     sharing: Sharing = UNSHARED
+    standing: Standing = Standing.CURRENT
 
 
 class Group:
@@ -242,7 +245,8 @@ class PortBundles:
         if sharing is None:
             sharing = self._shadows.of(endpoint) if self._shadows is not None else UNSHARED
         node = endpoint.node if self._policy.by_node else ""
-        return Traits(endpoint.locality, endpoint.network, endpoint.demoted, node, self._tier(endpoint) or 0, sharing)
+        tier = self._tier(endpoint) or 0
+        return Traits(endpoint.locality, endpoint.network, endpoint.demoted, node, tier, sharing, endpoint.standing)
 
     def _renew(self, touched: Iterable[Traits]) -> None:
         """Make the bundles of these groups anew, and those that are not there."""

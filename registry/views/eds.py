@@ -12,6 +12,7 @@ from registry.model.facts import AddressType
 from registry.model.gateways import Gateways
 from registry.model.names import Locality, ServiceKey
 from registry.model.services import Endpoint, MergedService
+from registry.model.standing import Standing
 from registry.model.trace import Recorder
 from registry.views.bundles import Bundle, PortBundles, encode_endpoint, weight_of
 from registry.views.layouts import Layouts
@@ -92,7 +93,8 @@ class ServiceAssignments:
             encoder = self._ports.get(port)
             if encoder is None:
                 encoder = self._ports[port] = PortBundles(port, self._recorder(port) if self._recorder else None)
-            found = self._bundles[port] = encoder.update(self._service.endpoints, self._policy, self._entrances)
+            endpoints = (*self._service.endpoints, *self._service.evicted)
+            found = self._bundles[port] = encoder.update(endpoints, self._policy, self._entrances)
             self._layouts.setdefault(port, Layouts()).update(found)
         return found
 
@@ -177,6 +179,18 @@ def ranks(endpoints: Sequence[Endpoint]) -> tuple[Sequence[Endpoint], ...]:
     """The endpoints by priority where no place is known: those in doubt after the others."""
     doubted = [endpoint for endpoint in endpoints if endpoint.demoted]
     return ([each for each in endpoints if not each.demoted], doubted) if doubted else (endpoints,)
+
+
+def seen_from(service: MergedService, cluster: str) -> Sequence[Endpoint]:
+    """The endpoints as clients in ``cluster`` see them; ``service.endpoints`` itself unless the cluster is in doubt."""
+    own = [each for each in service.evicted if each.cluster == cluster]
+    if not own and not any(each.standing is Standing.DEMOTED and each.cluster == cluster for each in service.endpoints):
+        return service.endpoints
+    others = (
+        each._replace(demoted=False) if each.standing is Standing.DEMOTED and each.cluster == cluster else each
+        for each in service.endpoints
+    )
+    return sorted([*others, *own])
 
 
 Pieces = tuple[tuple[bytes, ...], bytes]

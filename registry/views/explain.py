@@ -48,7 +48,7 @@ class Shown(NamedTuple):
 class PortExplanation:
     """One port as clients at a place are shown it; ``version`` is empty where xDS does not serve it.
 
-    ``endpoints`` has each endpoint of the service under its ``id``.
+    ``endpoints`` has each endpoint of the service under its ``id``, also those that only their own cluster is shown.
     """
 
     port: ServicePort
@@ -67,12 +67,13 @@ def explain_ports(
     shown = ServiceAssignments(service.key, names)
     shown.update(service, policy, gateways)
     found = []
+    known = (*service.endpoints, *service.evicted)
     for port in service.ports:
         name = names.cluster(service.key, port.port)
         why_not = unsupported(port)
         if why_not:
             steps = (Step(Reason.UNSUPPORTED_PROTOCOL, f"{port.port}/{port.protocol}: {why_not}"),)
-            found.append(PortExplanation(port, name, "", {id(each): Shown(steps) for each in service.endpoints}))
+            found.append(PortExplanation(port, name, "", {id(each): Shown(steps) for each in known}))
             continue
         arrangement = recorded.arrangement(port.port, place)
         seats = _seats(arrangement.slots, shown, port.port)
@@ -82,7 +83,7 @@ def explain_ports(
                 seats.get(id(each)),
                 _gateways(arrangement.slots, notes[port.port].of(each), gateways.get(each.network, ())),
             )
-            for each in service.endpoints
+            for each in known
         }
         found.append(PortExplanation(port, name, shown.show(port.port, place).version, endpoints))
     return tuple(found)

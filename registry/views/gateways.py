@@ -10,7 +10,7 @@ from registry.model.trace import Recorder
 from registry.views.bundles import Bundle
 from registry.views.place import Place
 from registry.views.policy import TrafficPolicy
-from registry.views.ranks import Entry, Rank, nearness
+from registry.views.ranks import Entry, Rank, in_doubt, nearness
 from registry.views.recorded import tell_gateways
 from registry.views.shadows import Use
 
@@ -41,7 +41,7 @@ def through(
     Nobody can tell a gateway which of them to take, so they come in the place of the first in the failover list.
     """
     doubted = [bundle for bundle in behind if bundle.takers(last=last)]
-    sure = [bundle for bundle in doubted if not bundle.traits.demoted]
+    sure = [bundle for bundle in doubted if not in_doubt(bundle.traits, place)]
     ready = sure or doubted
     total, count = sum(bundle.taken(last=last) for bundle in ready), len(gateways)
     tell_gateways(recorder, behind, ready, gateways, last=last)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from registry.model.names import Kind, Locality, ObjectRef, ServiceKey
 from registry.model.services import Endpoint, Health, MergedService
 from registry.protos import registry_pb2 as pb
 from registry.views.bundles import seen
-from registry.views.eds import NO_GATEWAYS, ServiceAssignments, ranks
+from registry.views.eds import NO_GATEWAYS, ServiceAssignments, ranks, seen_from
 from registry.views.explain import Shown, explain_ports
 from registry.views.names import Names
 from registry.views.place import Place, Who, own_addresses, place_of
@@ -79,6 +79,10 @@ class ServiceViews:
         message = pb.Service()
         message.CopyFrom(self._plain)
         if view.place is not None:
+            own_view = seen_from(self._service, view.place.cluster)
+            if own_view is not self._service.endpoints:
+                del message.endpoints[:]
+                message.endpoints.extend(_endpoints(own_view, _protocols(self._service)))
             self._add_assignments(message, view.place)
             if view.reasons:
                 self._add_reasons(message, view.place)
@@ -115,7 +119,8 @@ class ServiceViews:
         by_number = {each.port.port: each for each in explained if each.version}
         for port in _served(message):
             shown = by_number[port.number].endpoints
-            port.assignment.reasons.extend(_reasons(each, shown[id(each)]) for each in self._service.endpoints)
+            known = (*self._service.endpoints, *self._service.evicted)
+            port.assignment.reasons.extend(_reasons(each, shown[id(each)]) for each in known)
 
 
 def encode_lookup(service: pb.Service) -> bytes:
@@ -135,7 +140,6 @@ def encode_absence(key: ServiceKey) -> bytes:
 
 def _service(service: MergedService, names: Names) -> pb.Service:
     """What is the same for everybody, without a version."""
-    protocols = {port.port: port.protocol for port in reversed(service.ports)}  # TCP comes first of one number
     return pb.Service(
         name=_name(service.key),
         host=names.host(service.key),
@@ -143,11 +147,7 @@ def _service(service: MergedService, names: Names) -> pb.Service:
             pb.Port(number=port.port, name=port.name, protocol=port.protocol, app_protocol=port.app_protocol)
             for port in service.ports
         ],
-        endpoints=[
-            _endpoint(endpoint, priority, protocols)
-            for priority, ranked in enumerate(filter(None, ranks(service.endpoints)))
-            for endpoint in ranked
-        ],
+        endpoints=_endpoints(service.endpoints, _protocols(service)),
         clusters=service.clusters,
         headless=service.headless,
         affinity_seconds=service.affinity_seconds,
@@ -192,6 +192,16 @@ def _reasons(endpoint: Endpoint, shown: Shown) -> pb.Reasons:
         shown=shown.seat is not None or bool(shown.gateways),
         reasons=[pb.Reason(code=step.reason, detail=step.detail) for step in shown.steps],
     )
+
+
+def _protocols(service: MergedService) -> Mapping[int, Protocol]:
+    """Over which protocol each number is told: TCP comes first of one number."""
+    return {port.port: port.protocol for port in reversed(service.ports)}
+
+
+def _endpoints(endpoints: Sequence[Endpoint], protocols: Mapping[int, Protocol]) -> Iterator[pb.Endpoint]:
+    for priority, ranked in enumerate(filter(None, ranks(endpoints))):
+        yield from (_endpoint(endpoint, priority, protocols) for endpoint in ranked)
 
 
 def _endpoint(endpoint: Endpoint, priority: int, protocols: Mapping[int, Protocol]) -> pb.Endpoint:

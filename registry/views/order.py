@@ -14,6 +14,8 @@
 5. Of a service that is for each node's own clients (``internalTrafficPolicy: Local``) a client is shown what is on its
    node, also where that is nothing: the API drops traffic rather than send it elsewhere (KEP-2086). A client that does
    not say its node is shown all: of nothing is it known that it is elsewhere.
+5. Clients in a cluster that is in doubt are shown its endpoints where they would be without that, evicted ones too:
+   what this process does not get to they may.
 
 Ranks by doubt last: a nearby endpoint in doubt is worth trying before one far away, and traffic does not move to
 another region because an API server restarts.
@@ -34,7 +36,7 @@ from registry.views.bundles import Bundle, weight_of
 from registry.views.gateways import once, should_be, through, use_of
 from registry.views.place import Place
 from registry.views.policy import Distribution, TrafficPolicy
-from registry.views.ranks import Entry, Rank, is_on_node, nearness, rank_of, reaches
+from registry.views.ranks import Entry, Rank, is_at_home, is_hidden, is_on_node, nearness, rank_of, reaches
 from registry.views.recorded import tell, tell_node, tell_rank
 from registry.views.shadows import UNSHARED, Use, audience_of, in_shadow
 from registry.views.shares import WEIGHTS, counted, locality_weights
@@ -77,10 +79,11 @@ def arrange(
     told what is decided of each endpoint.
     """
     on_node = policy.local_only and bool(place.node)
-    remote = {} if on_node else _remote(bundles, place)
+    seen = [bundle for bundle in bundles if not is_hidden(bundle.traits, place)]
+    remote = {} if on_node else _remote(seen, place)
     unreachable = tuple([network for network in sorted(remote) if not gateways.get(network)])
     behind = [
-        (gateways.get(network, ()), found, should_be(found, bundles, expected))
+        (gateways.get(network, ()), found, should_be(found, seen, expected))
         for network, found in sorted(remote.items())
     ]
     ranked, entered = _shown(bundles, place, policy, behind, None, last=False)
@@ -93,7 +96,7 @@ def arrange(
     entries = [*_entries(bundles, ranked, last=last), *entered]
     entries.sort(key=lambda entry: (entry.rank, entry.locality, entry.bundle, entry.gateway or Gateway("", 0)))
     if weighted:
-        absent = _absent(bundles, place, policy, expected)
+        absent = _absent(seen, place, policy, expected)
         return Arrangement(_weighted(entries, absent, expected, bundles, recorder), unreachable, last=last)
     priorities = {rank: number for number, rank in enumerate(sorted({entry.rank for entry in entries}))}
     slots = _slots(bundles, [(priorities[entry.rank], entry) for entry in entries])
@@ -164,13 +167,17 @@ def _direct(
     for position, bundle in enumerate(bundles):
         traits = bundle.traits
         reached = reaches(place, traits.network)
-        if on_node and not (reached and is_on_node(traits.locality.sub_zone, traits.node, place)):
+        if is_hidden(traits, place):
+            tell(recorder, bundle, Reason.EVICTED)
+        elif on_node and not (reached and is_on_node(traits.locality.sub_zone, traits.node, place)):
             tell(recorder, bundle, Reason.NOT_ON_NODE, f"node {traits.node or 'unknown'} of {traits.locality.sub_zone}")
         elif reached and not (traits.sharing is not UNSHARED and _is_shown_twice(bundle, audience, entered, recorder)):
             rank = rank_of(bundle, place, policy)
             ranked.setdefault(rank, {}).setdefault(traits.locality, []).append(position)
             if recorder is not None:
                 tell_node(recorder, bundle, policy, place)
+                if is_at_home(traits, place):
+                    tell(recorder, bundle, Reason.OWN_CLUSTER, f"cluster {place.cluster} is {traits.standing}")
                 tell_rank(recorder, bundle, rank, policy)
     return ranked
 

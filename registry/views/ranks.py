@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from registry.model.gateways import Gateway
 from registry.model.names import Locality, same_zone
-from registry.views.bundles import Bundle
+from registry.model.standing import Standing
+from registry.views.bundles import Bundle, Traits
 from registry.views.place import Place
 from registry.views.policy import Distribution, TrafficPolicy
 
@@ -51,7 +52,23 @@ def reaches(place: Place, network: str) -> bool:
 
 def rank_of(bundle: Bundle, place: Place, policy: TrafficPolicy) -> Rank:
     traits = bundle.traits
-    return Rank(traits.tier, nearness(traits.locality, traits.node, place, policy.distribution), traits.demoted)
+    near = nearness(traits.locality, traits.node, place, policy.distribution)
+    return Rank(traits.tier, near, in_doubt(traits, place))
+
+
+def is_at_home(traits: Traits, place: Place) -> bool:
+    """Whether the client is in the endpoints' own cluster, and that is in doubt: to its own clients it is not."""
+    return traits.standing is not Standing.CURRENT and place.cluster == traits.locality.sub_zone
+
+
+def in_doubt(traits: Traits, place: Place) -> bool:
+    """Whether a client at ``place`` should use others first."""
+    return traits.demoted and not (traits.standing is Standing.DEMOTED and is_at_home(traits, place))
+
+
+def is_hidden(traits: Traits, place: Place) -> bool:
+    """Whether the endpoints' cluster is evicted, as far as that client is concerned."""
+    return traits.standing is Standing.EVICTED and not is_at_home(traits, place)
 
 
 def is_on_node(cluster: str, node: str, place: Place) -> bool:

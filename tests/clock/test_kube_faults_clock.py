@@ -3,108 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 
 import pytest
 from support.kube_wire import a_status
 from support.memory_api import MemoryApi, Reply
 from support.recording_sink import RecordingSink
+from support.source_rig import SERVICE, A, Rig, condition, now
 from support.virtual_loop import virtually
 
 from registry.model.conditions import ConditionType
-from registry.model.events import Delete, Init, InitDone, SourceEvent
-from registry.model.facts import Fact
+from registry.model.events import Init, InitDone, SourceEvent
 from registry.model.names import BASE_KINDS, ClusterId, Kind, ObjectRef
-from registry.model.status import SourceState, SourceStatus
+from registry.model.status import SourceState
 from registry.sources.kubernetes.api import Api
-from registry.sources.kubernetes.follower import LIST_QUIET_SECONDS, LIST_SECONDS, QUIET_SECONDS
-from registry.sources.kubernetes.reflector import AWAITED_SECONDS, KubernetesSource, SourceOptions
-
-A = ClusterId("a")
-SERVICE = Kind.SERVICE
-
-
-@dataclass
-class Rig:
-    """A source that follows an API server with the Services ``one`` and ``two``."""
-
-    api: MemoryApi = field(default_factory=MemoryApi)
-    sink: RecordingSink = field(default_factory=lambda: RecordingSink(A))
-    admit: Callable[[str], str | None] | None = None
-    audits: bool = False
-    options: SourceOptions = field(default_factory=SourceOptions)
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[KubernetesSource]:
-        """From when everything is listed."""
-        async with self.started() as source:
-            await self.until(self.synced, 60)
-            yield source
-
-    @asynccontextmanager
-    async def started(self) -> AsyncIterator[KubernetesSource]:
-        for name in ("one", "two"):
-            await self.api.put(name)
-        source = KubernetesSource(
-            A,
-            "it",
-            self.connect,
-            random=lambda: 0.5,
-            clock=asyncio.get_running_loop().time,
-            admit=self.admit,
-            held=self.held if self.audits else None,
-            options=self.options,
-        )
-        task = asyncio.create_task(source.run(self.sink))
-        try:
-            yield source
-            assert not task.done(), "a source runs until it is cancelled"
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
-    async def connect(self) -> Api:
-        return self.api
-
-    def held(self, kind: Kind) -> Mapping[ObjectRef, Fact]:
-        return {ref: fact for ref, fact in self.sink.listener.held.items() if ref.kind is kind}
-
-    @property
-    def last(self) -> SourceStatus:
-        return self.sink.statuses[-1] if self.sink.statuses else SourceStatus(SourceState.CONNECTING)
-
-    @property
-    def services(self) -> set[str]:
-        return self.sink.listener.names(SERVICE)
-
-    async def until(self, condition: Callable[[], bool], within: float) -> float:
-        """Wait until ``condition`` holds; how long that took."""
-        began = now()
-        while not condition():
-            assert now() - began <= within, f"not within {within} s; {self.sink.statuses[-1:]}, {self.services}"
-            await asyncio.sleep(0.25)
-        return now() - began
-
-    async def has(self, *names: str, within: float) -> float:
-        return await self.until(lambda: self.services == set(names), within)
-
-    def lists(self) -> int:
-        return sum(event == Init(SERVICE) for event in self.sink.events)
-
-    def deleted(self) -> list[str]:
-        return [event.ref.name for event in self.sink.events if isinstance(event, Delete)]
-
-    def failing(self, reason: str) -> bool:
-        return self.last.state is SourceState.FAILING and self.last.reason == reason
-
-    def synced(self) -> bool:
-        return self.last.state is SourceState.SYNCED
-
-
-def now() -> float:
-    return asyncio.get_running_loop().time()
+from registry.sources.kubernetes.follower import LIST_QUIET_SECONDS, LIST_SECONDS
+from registry.sources.kubernetes.reflector import AWAITED_SECONDS, KubernetesSource
+from registry.sources.kubernetes.watches import QUIET_SECONDS
 
 
 @pytest.mark.parametrize("fault", ["dead", "dripping"])
@@ -116,9 +30,9 @@ def test_watch_that_brings_no_whole_line_is_proven_or_fails(fault: str) -> None:
         async with rig.running() as source:
             await asyncio.sleep(30)
             setattr(rig.api, fault, True)
-            heard, before = source.heard_at, rig.api.count("watch")
+            heard, before = source.heard_at, rig.api.count("version")
             assert heard is not None
-            await rig.until(lambda: rig.api.count("watch") > before, QUIET_SECONDS)
+            await rig.until(lambda: rig.api.count("version") > before, QUIET_SECONDS)
             assert now() == pytest.approx(heard + QUIET_SECONDS, abs=0.5)
             assert rig.services == {"one", "two"}
             if fault == "dead":
@@ -559,8 +473,3 @@ def test_nothing_is_audited_while_the_cluster_fails() -> None:
             assert not [each for each in rig.api.asked if each.verb == "names"]
 
     virtually(play())
-
-
-def condition(rig: Rig, kind: ConditionType) -> bool:
-    found = {dated.condition.type: dated.condition.status for dated in rig.sink.conditions.of(A)}
-    return found[kind]

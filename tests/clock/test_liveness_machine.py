@@ -26,6 +26,7 @@ class Cluster(RuleBasedStateMachine):
         self.heard_at: float | None = None
         self.data_plane = DataPlane.UNKNOWN
         self.isolated = False
+        self.said_down = False
         self.both_down = 0.0
         """Real seconds since a signal was last good or unknown: never less than what is counted."""
         self.good_looks = 0.0
@@ -66,6 +67,7 @@ class Cluster(RuleBasedStateMachine):
         if self.speaks:
             self.heard_at = self.now
         self.state = look(RULES, before, self.now, self.heard_at, self.data_plane, isolated=self.isolated)
+        self.said_down = self.said_down or self.data_plane is DataPlane.DOWN
         both = self.state.api is not Api.FRESH and self.data_plane is DataPlane.DOWN
         self.both_down = self.both_down + step if both else 0.0
         self.good_looks = self.good_looks + min(step, 5) if self.state.api is Api.FRESH else 0.0
@@ -79,6 +81,9 @@ class Cluster(RuleBasedStateMachine):
             carried_over = self.start is Standing.EVICTED and not now.heard
             assert carried_over or (self.data_plane is DataPlane.DOWN and self.both_down >= RULES.evict)
             assert before.standing is Standing.EVICTED or not self.isolated or carried_over
+        if now.verdict is Standing.DEMOTED and self.data_plane is not DataPlane.DOWN:
+            assert self.start in IN_DOUBT or self.said_down, "silence alone moves nothing"
+            assert not now.heard
         if self.speaks:
             assert now.api is Api.FRESH
         if self.good_looks > RULES.hold + 2 * 5:

@@ -22,12 +22,14 @@ class Story:
     data_plane: DataPlane = UNKNOWN
     isolated: bool = False
     start: Standing = CURRENT
+    probed: bool = True
+    rules: Rules = RULES
     now: float = 1000.0
     heard_at: float | None = None
     state: ClusterState = field(init=False)
 
     def __post_init__(self) -> None:
-        self.state = begin(RULES, self.now, Before(self.start))
+        self.state = begin(self.rules, self.now, Before(self.start), probed=self.probed)
 
     def go(self, seconds: float, *, heard: bool | None = None, data_plane: DataPlane | None = None) -> Standing:
         """Let time pass under the given signals, or the same ones as before."""
@@ -42,7 +44,15 @@ class Story:
         self.now = now
         if self.heard:
             self.heard_at = now
-        self.state = look(RULES, self.state, now, self.heard_at, self.data_plane, isolated=self.isolated)
+        self.state = look(
+            self.rules,
+            self.state,
+            now,
+            self.heard_at,
+            self.data_plane,
+            isolated=self.isolated,
+            probed=self.probed,
+        )
         return self.state.standing
 
 
@@ -66,8 +76,8 @@ def stale(data_plane: DataPlane = UNKNOWN) -> Story:
         (Api.FRESH, DOWN, True, CURRENT),
         (Api.STALE, UP, False, KEPT),
         (Api.STALE, UP, True, KEPT),
-        (Api.STALE, UNKNOWN, False, DEMOTED),
-        (Api.STALE, UNKNOWN, True, DEMOTED),
+        (Api.STALE, UNKNOWN, False, KEPT),
+        (Api.STALE, UNKNOWN, True, KEPT),
         (Api.STALE, DOWN, False, DEMOTED),
         (Api.STALE, DOWN, True, EVICTED),
     ],
@@ -109,19 +119,39 @@ def test_every_transition_ends_where_its_last_signals_say(
         assert came is CURRENT
     elif not before[0]:
         long_down = left is EVICTED and after[1] is DOWN
-        assert came is {UP: KEPT, UNKNOWN: DEMOTED, DOWN: EVICTED if long_down else DEMOTED}[after[1]]
+        assert came is {UP: KEPT, UNKNOWN: KEPT, DOWN: EVICTED if long_down else DEMOTED}[after[1]]
     assert story.go(RULES.stale + RULES.evict + 2) is _final(*after)
 
 
 def _final(heard: bool, data_plane: DataPlane) -> Standing:
-    return CURRENT if heard else {UP: KEPT, UNKNOWN: DEMOTED, DOWN: EVICTED}[data_plane]
+    return CURRENT if heard else {UP: KEPT, UNKNOWN: KEPT, DOWN: EVICTED}[data_plane]
 
 
 def test_api_is_stale_after_stale_seconds_and_not_before() -> None:
     story = Story(heard=True)
     story.go(5)
     assert story.go(RULES.stale - 1, heard=False) is CURRENT
-    assert story.go(1) is DEMOTED
+    assert story.go(1) is KEPT
+
+
+@pytest.mark.parametrize("data_plane", [UP, UNKNOWN])
+def test_silence_moves_nothing_however_long(data_plane: DataPlane) -> None:
+    story = stale(data_plane)
+    for _ in range(24):
+        assert story.go(3600) is KEPT
+    assert story.state.damping.penalty == 0
+    assert story.go(1, heard=True) is CURRENT
+
+
+def test_silence_demotes_where_the_configuration_says_so_and_no_probe_answers() -> None:
+    rules = Rules(demote_when_silent=True)
+    story = Story(heard=True, rules=rules)
+    story.go(10)
+    assert story.go(rules.stale, heard=False) is DEMOTED
+    assert story.go(2 * rules.evict) is DEMOTED, "out it goes only by a probe"
+    assert story.go(1, data_plane=UP) is KEPT
+    assert story.go(1, data_plane=DOWN) is DEMOTED
+    assert Story(rules=rules).go(rules.grace) is DEMOTED
 
 
 def test_eviction_counts_from_when_both_were_down() -> None:
@@ -146,10 +176,10 @@ def test_coming_back_is_at_once() -> None:
     assert story.go(1, heard=True) is CURRENT
 
 
-def test_cluster_not_heard_of_after_the_grace_is_in_doubt() -> None:
+def test_cluster_not_heard_of_after_the_grace_is_kept() -> None:
     story = Story()
     assert story.go(RULES.grace - 1) is CURRENT
-    assert story.go(1) is DEMOTED
+    assert story.go(1) is KEPT
     assert story.go(1, heard=True) is CURRENT
 
 
@@ -159,9 +189,29 @@ def test_cluster_evicted_before_a_restart_stays_so_when_its_probes_still_fail() 
     assert story.go(60, data_plane=DOWN) is EVICTED
 
 
-def test_cluster_evicted_before_a_restart_comes_back_when_nothing_is_known_of_its_data_plane() -> None:
-    story = Story(start=EVICTED)
+@pytest.mark.parametrize("start", [DEMOTED, EVICTED])
+def test_what_a_probe_said_before_a_restart_counts_until_something_newer_is_known(start: Standing) -> None:
+    story = Story(start=start)
     assert story.go(RULES.grace) is DEMOTED
+    assert story.go(3600) is DEMOTED
+    assert story.go(1, data_plane=UP) is KEPT
+    assert story.go(1, data_plane=UNKNOWN) is KEPT
+    assert story.go(1, heard=True) is CURRENT
+    assert story.go(RULES.stale + 1, heard=False) is KEPT
+
+
+@pytest.mark.parametrize("start", [DEMOTED, EVICTED])
+def test_cluster_that_no_probe_is_sent_to_is_not_in_doubt_after_a_restart(start: Standing) -> None:
+    story = Story(start=start, probed=False)
+    assert story.state.standing is KEPT
+    assert story.go(3600) is KEPT
+
+
+def test_probe_that_is_taken_away_is_no_reason_for_doubt_any_more() -> None:
+    story = Story(start=DEMOTED)
+    assert story.go(3600) is DEMOTED
+    story.probed = False
+    assert story.go(1) is KEPT
 
 
 def test_source_that_was_replaced_and_has_not_listed_yet_is_as_quiet_as_the_one_before() -> None:
@@ -170,7 +220,7 @@ def test_source_that_was_replaced_and_has_not_listed_yet_is_as_quiet_as_the_one_
     story.go(100, heard=False)
     story.heard_at = None
     assert story.go(RULES.stale - 101) is CURRENT
-    assert story.go(1) is DEMOTED
+    assert story.go(1) is KEPT
 
 
 def test_time_this_process_was_stopped_is_nobodys_silence() -> None:
@@ -203,14 +253,14 @@ def test_nobody_is_evicted_while_this_process_may_be_what_is_cut_off() -> None:
 
 
 def flap(story: Story, times: int) -> None:
-    """Fresh for a moment, then silent until it is stale, so many times."""
+    """Fresh for a moment, then silent until it is stale, so many times; the story says what its probes say."""
     for _ in range(times):
         story.go(5, heard=True)
         story.go(RULES.stale, heard=False)
 
 
 def test_flapper_is_held_back_until_it_was_good_for_the_hold_time() -> None:
-    story = Story(heard=True)
+    story = Story(heard=True, data_plane=DOWN)
     flap(story, 3)
     assert story.state.damping.suppressed
     assert story.go(RULES.hold, heard=True) is DEMOTED
@@ -222,7 +272,7 @@ def test_flapper_is_held_back_until_it_was_good_for_the_hold_time() -> None:
 
 @pytest.mark.parametrize(("away", "held"), [(30.0, True), (3 * RULES.damping.half_life_seconds, False), (-60.0, True)])
 def test_flapper_is_none_the_better_for_a_restart_but_for_the_time_that_passed(away: float, held: bool) -> None:
-    story = Story(heard=True)
+    story = Story(heard=True, data_plane=DOWN)
     flap(story, 3)
     before = Before(story.state.standing, story.state.damping, away)
     story.state = begin(RULES, story.now, before)
@@ -233,13 +283,13 @@ def test_flapper_is_none_the_better_for_a_restart_but_for_the_time_that_passed(a
 
 
 def test_two_outages_in_a_while_are_no_flapping() -> None:
-    story = Story(heard=True)
+    story = Story(heard=True, data_plane=DOWN)
     flap(story, 2)
     assert story.go(1, heard=True) is CURRENT
 
 
 def test_flapper_is_forgiven_with_time() -> None:
-    story = Story(heard=True)
+    story = Story(heard=True, data_plane=DOWN)
     flap(story, 20)
     assert story.state.damping.penalty <= RULES.damping.ceiling
     story.go(3 * RULES.damping.half_life_seconds, heard=True)
@@ -249,7 +299,7 @@ def test_flapper_is_forgiven_with_time() -> None:
 
 
 def test_flapper_that_was_evicted_comes_back_at_once_one_priority_lower() -> None:
-    story = Story(heard=True)
+    story = Story(heard=True, data_plane=DOWN)
     flap(story, 6)
     story.go(RULES.evict + 1, data_plane=DOWN)
     assert story.state.standing is EVICTED
@@ -258,9 +308,10 @@ def test_flapper_that_was_evicted_comes_back_at_once_one_priority_lower() -> Non
     assert story.go(RULES.hold) is CURRENT
 
 
-def test_flapping_that_no_client_sees_earns_nothing() -> None:
-    """While its data plane answers, a stale API server changes nothing about the endpoints."""
-    story = Story(heard=True, data_plane=UP)
+@pytest.mark.parametrize("data_plane", [UP, UNKNOWN])
+def test_flapping_that_no_client_sees_earns_nothing(data_plane: DataPlane) -> None:
+    """While no probe says that its data plane is down, a stale API server changes nothing about the endpoints."""
+    story = Story(heard=True, data_plane=data_plane)
     flap(story, 10)
     assert story.state.damping.penalty == 0
     assert story.state.standing is KEPT

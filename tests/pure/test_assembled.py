@@ -12,6 +12,7 @@ from registry.index.merge import distinct_endpoints
 from registry.model.facts import ServicePort
 from registry.model.names import ClusterId, Locality, ServiceKey
 from registry.model.services import Endpoint, Health, MergedService, TargetPort
+from registry.model.standing import Standing
 from registry.views.bundles import HEALTH
 from registry.views.eds import OVERPROVISIONING_PERCENT, ServiceAssignments
 from registry.views.names import Names
@@ -33,6 +34,7 @@ endpoints = st.builds(
     weight=st.integers(1, 2**20),
     demoted=st.booleans(),
     additional_addresses=st.sampled_from([(), (), ("2001:db8::2",)]),
+    standing=st.just(Standing.CURRENT),
 )
 services = st.lists(endpoints, max_size=40).map(
     lambda members: MergedService(

@@ -24,7 +24,13 @@ clusters:
     probe: {grpc: "[fd00::1]:9000", tls: {ca: ca.pem, serverName: gw.b.example}}
   - {name: c, kubeconfig: c, probe: {endpoints: 4}}
   - {name: d, kubeconfig: d}
-liveness: {staleSeconds: 100, evictSeconds: 200, graceSeconds: 10, holdSeconds: 20, probe: {endpoints: 2}}
+liveness:
+  demoteWhenSilent: true
+  staleSeconds: 100
+  evictSeconds: 200
+  graceSeconds: 10
+  holdSeconds: 20
+  probe: {endpoints: 2}
 snapshot: {file: state/snapshot, minSeconds: 5}
 """
 
@@ -47,7 +53,7 @@ def test_probes_standing_and_snapshot_are_read(path: Path) -> None:
     assert str(b.plan()) == "grpcs://[fd00::1]:9000"
     assert c.plan() == ProbePlan(endpoints=4)
     assert d is None
-    assert config.liveness.rules() == Rules(100, 200, 10, 20)
+    assert config.liveness.rules() == Rules(100, 200, 10, 20, demote_when_silent=True)
     assert config.liveness.probe is not None
     assert config.liveness.probe.plan() == ProbePlan(endpoints=2)
     assert config.snapshot.file == str(path.parent / "state/snapshot")

@@ -153,7 +153,8 @@ WORLDS: dict[Reason, Callable[[], Told]] = {
     Reason.SAME_ZONE: lambda: Told(policy=SAME_ZONE).has(*on_node()),
     Reason.SAME_REGION: lambda: Told(policy=SAME_ZONE).has(*on_node("eu-2")),
     Reason.ELSEWHERE: lambda: Told(policy=SAME_ZONE).has(*on_node("us-1", "us")),
-    Reason.IN_DOUBT: lambda: Told().has().stands(Standing.DEMOTED),
+    Reason.IN_DOUBT: lambda: Told(place=HERE._replace(cluster="b")).has().stands(Standing.DEMOTED),
+    Reason.OWN_CLUSTER: lambda: Told(place=HERE).has().stands(Standing.DEMOTED),
     Reason.WEIGHT_SHARE: lambda: Told(policy=TrafficPolicy(Distribution.WEIGHTED)).has(*on_node()),
     Reason.NO_SHARE: lambda: (
         Told(policy=TrafficPolicy(Distribution.WEIGHTED))
@@ -179,7 +180,7 @@ MENDS: dict[Reason, Callable[[Told], object]] = {
         mended,
     ),
     **dict.fromkeys(
-        (Reason.DEMOTED, Reason.LAST_OF_EVICTED, Reason.EVICTED, Reason.IN_DOUBT),
+        (Reason.DEMOTED, Reason.LAST_OF_EVICTED, Reason.EVICTED, Reason.IN_DOUBT, Reason.OWN_CLUSTER),
         lambda world: world.stands(Standing.CURRENT),
     ),
     **dict.fromkeys((Reason.CLUSTER_NOT_LISTED, Reason.FROM_SNAPSHOT), Told.has),

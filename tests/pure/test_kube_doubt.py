@@ -8,7 +8,7 @@ from support.machine import feed, is_first_page, is_watch_from, watching, zero
 
 from registry.model.names import Kind
 from registry.sources.kubernetes.conditions import Fault, Reason
-from registry.sources.kubernetes.listwatch import QUIET_WATCHES, ListWatch
+from registry.sources.kubernetes.listwatch import ListWatch
 from registry.sources.kubernetes.steps import GetVersion, OpenWatch, Wait
 from registry.sources.kubernetes.versions import older
 
@@ -76,24 +76,33 @@ def test_relist_takes_the_place_of_a_question_for_the_version() -> None:
 
 def test_quiet_watch_is_opened_again_and_one_that_stays_quiet_is_listed_anew() -> None:
     made = watching("one")
-    for _ in range(QUIET_WATCHES - 1):
-        made.quiet(90.0)
-        assert is_watch_from(made.step, "10")
-        assert made.fault is None
-        made.opened()
-    made.quiet(90.0)
+    made.quiet()
+    assert isinstance(made.step, GetVersion), "is anybody there, and is it still the same history?"
+    made.version(a_page(version="10"))
+    assert is_watch_from(made.step, "10")
+    assert made.fault is None
+    made.opened()
+    made.quiet()
     assert is_first_page(made.step)
 
 
 def test_bookmark_is_proof_enough() -> None:
     made = watching("one")
     for version in range(11, 20):
-        made.quiet(90.0)
+        made.quiet()
+        made.version(a_page(version=str(version)))
         assert isinstance(made.step, OpenWatch)
         made.opened()
         feed(made.line(a_bookmark(str(version))))
-    made.quiet(90.0)
+    made.quiet()
+    made.version(a_page(version="19"))
     assert is_watch_from(made.step, "19")
+
+
+def test_quiet_watch_of_versions_that_do_not_compare_is_opened_again_at_once() -> None:
+    made = watching("one", version="zz")
+    made.quiet()
+    assert is_watch_from(made.step, "zz")
 
 
 def test_broken_watch_goes_on_when_the_history_is_the_same() -> None:

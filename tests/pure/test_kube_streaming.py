@@ -59,14 +59,14 @@ def test_bookmark_ends_the_list_and_the_stream_goes_on_as_the_watch() -> None:
     assert made.step is step
     assert feed(made.line(an_event("MODIFIED", a_service("two", version="13")))) == ["Apply two"]
     assert feed(made.line(an_event("DELETED", a_service("one", version="14")))) == ["Delete one"]
-    made.ended(400)
+    made.ended(50)
     assert is_watch_from(made.step, "14")
 
 
 def test_list_of_none_is_a_list() -> None:
     made = streaming()
     assert feed(made.line(the_end_of_a_list("12"))) == ["Init", "InitDone"]
-    made.ended(400)
+    made.ended(50)
     assert is_watch_from(made.step, "12"), "no version of an object is taken for the list's"
 
 
@@ -119,13 +119,13 @@ def test_refusal_that_is_not_about_streaming_is_a_fault_of_the_list(status: int,
 def test_server_that_does_not_know_of_streaming_lists_never_ends_one(how: str) -> None:
     made = streaming("one")
     if how == "quiet":
-        made.quiet(10.0)
+        made.quiet()
     else:
         assert feed(made.line(a_bookmark("11"))) == []
     assert not made.listed
     assert is_first_page(made.step)
     assert feed(made.page(a_page([a_service("one")]))) == ["Init", "InitApply one", "InitDone"]
-    made.ended(400)
+    made.ended(50)
     made.relist()
     assert is_first_page(made.step)
 
@@ -282,6 +282,6 @@ def _end(made: ListWatch, how: str) -> None:
         case "garbage":
             assert feed(made.line(b"{")) == []
         case "quiet":
-            made.quiet(90.0)
+            made.quiet()
         case _:
             made.relist()

@@ -63,6 +63,7 @@ PURE = (
     "sources/kubernetes/resources.py",
     "sources/kubernetes/backoff.py",
     "sources/kubernetes/versions.py",
+    "sources/kubernetes/watches.py",
     "sources/kubernetes/audit.py",
     "sources/manifests/files.py",
     "sources/manifests/objects.py",

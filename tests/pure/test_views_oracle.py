@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from enum import Enum
 from typing import NamedTuple
 
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
@@ -14,6 +15,7 @@ from registry.index.merge import distinct_endpoints
 from registry.model.facts import ServicePort
 from registry.model.names import ClusterId, Locality
 from registry.model.services import Endpoint, MergedService, TargetPort
+from registry.model.standing import Standing
 from registry.views.eds import encode_assignment
 from registry.views.names import Names
 from registry.views.place import Place
@@ -28,9 +30,15 @@ FOURS = [f"10.0.0.{number}" for number in range(1, 7)]
 SIXES = [f"2001:db8::{number}" for number in range(1, 7)]
 
 
-def an_endpoint(
-    zone: Locality, both: tuple[str, str], shape: str, node: str, network: str, *, demoted: bool
-) -> Endpoint:
+class Doubt(Enum):
+    """Whose doubt it is: that of the endpoint's cluster is not shared by clients in it."""
+
+    NONE = 0
+    OWN = 1
+    OF_CLUSTER = 2
+
+
+def an_endpoint(zone: Locality, both: tuple[str, str], shape: str, node: str, network: str, doubt: Doubt) -> Endpoint:
     four, six = both
     addresses = {"4": (four,), "6": (six,), "46": (four, six), "64": (six, four)}[shape]
     return Endpoint(
@@ -40,7 +48,8 @@ def an_endpoint(
         ClusterId(zone.sub_zone),
         node=node,
         network=network,
-        demoted=demoted,
+        demoted=doubt is not Doubt.NONE,
+        standing=Standing.DEMOTED if doubt is Doubt.OF_CLUSTER else Standing.CURRENT,
         additional_addresses=addresses[1:],
     )
 
@@ -52,7 +61,7 @@ endpoints = st.builds(
     st.sampled_from(["4", "6", "46", "64"]),
     st.sampled_from(["", "n1", "n2"]),
     st.sampled_from(NETWORKS),
-    demoted=st.booleans(),
+    st.sampled_from(Doubt),
 )
 places = st.builds(
     Place,
@@ -104,7 +113,9 @@ def expected(members: Sequence[Endpoint], place: Place, policy: TrafficPolicy) -
         taken.update(addresses_of(each))
         tier = tier_of(each, policy)
         assert tier is not None
-        ranked.setdefault((tier, distance(each, place, policy), each.demoted), set()).add(turned(each, place.family))
+        ranked.setdefault((tier, distance(each, place, policy), doubted(each, place)), set()).add(
+            turned(each, place.family)
+        )
     return [ranked[rank] for rank in sorted(ranked)]
 
 
@@ -127,6 +138,10 @@ def tier_of(endpoint: Endpoint, policy: TrafficPolicy) -> int | None:
 
 def same_node(endpoint: Endpoint, place: Place) -> bool:
     return (endpoint.node, endpoint.cluster) == (place.node, place.cluster or endpoint.cluster)
+
+
+def doubted(each: Endpoint, place: Place) -> bool:
+    return each.demoted and not (each.standing is Standing.DEMOTED and each.cluster == place.cluster)
 
 
 def distance(endpoint: Endpoint, place: Place, policy: TrafficPolicy) -> int:

@@ -234,9 +234,11 @@ async def test_conditions_are_news_only_when_they_change() -> None:
     ]
 
 
-async def test_flapper_is_said_to_be_held_back() -> None:
+async def test_flapper_is_said_to_be_held_back(nobody: Target) -> None:
     scene = Scene()
-    scene.watch.add(A, lambda: scene.heard_at(A))
+    prober = Prober(ProbePlan(target=nobody, down=1), lambda turn: [], lambda: 0.5)
+    await prober.round(0)
+    scene.watch.add(A, lambda: scene.heard_at(A), prober)
     for _ in range(4):
         scene.pass_time(2, A)
         scene.pass_time(12)
@@ -279,7 +281,7 @@ async def test_sample_that_never_answered_is_said_and_does_not_count(nobody: Tar
     for turn in range(4):
         await prober.round(turn)
     scene.pass_time(60)
-    assert scene.watch.standing(A) is Standing.DEMOTED
+    assert scene.watch.standing(A) is Standing.KEPT
     said = scene.told.of(A, ConditionType.DATA_PLANE_UP)
     assert said is not None
     assert (said.status, said.reason) == (False, "NeverAnswered")

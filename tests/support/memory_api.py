@@ -61,7 +61,9 @@ class MemoryApi:
 
     ``down``: no connection. ``dead``: nothing comes any more over any connection, new ones included; those that were
     open then stay so. ``dripping``: bytes come that complete
-    no line. ``proxy_seconds``: every stream is cut after so long. ``storm``: this answer to everything.
+    no line. ``proxy_seconds``: every stream is cut after so long. ``short_seconds``: it ends after so long, as watches
+    do. ``faulty``: those two concern the streams of these kinds. ``mute``: nothing is sent on the streams of these.
+    ``storm``: this answer to everything.
     ``head_seconds``: how late answers begin. ``body_seconds``: how long after that a list is complete.
     """
 
@@ -75,6 +77,9 @@ class MemoryApi:
         self.objects: dict[str, dict[str, Any]] = {}
         self.down = self.dead = self.dripping = self.bookmarks_off = False
         self.proxy_seconds: float | None = None
+        self.short_seconds: float | None = None
+        self.mute: frozenset[Kind] = frozenset()
+        self.faulty: frozenset[Kind] = frozenset(Kind)
         self.head_seconds = 0.001
         self.body_seconds = 0.0
         self.storm: Reply | None = None
@@ -181,12 +186,14 @@ class MemoryApi:
         """What the server sends, cut where the fault of the day cuts it."""
         began = _now()
         cut = self._cut
-        lines = self._lines(kind, query)
-        lasts = float(query["timeoutSeconds"])
+        lines = _silent() if kind in self.mute else self._lines(kind, query)
+        proxied = self.proxy_seconds if kind in self.faulty else None
+        short = self.short_seconds if kind in self.faulty else None
+        lasts = float(query["timeoutSeconds"]) if short is None else short
         while True:
-            left = (self.proxy_seconds or lasts) - (_now() - began)
+            left = (proxied or lasts) - (_now() - began)
             if left < 1e-3:
-                if self.proxy_seconds is not None:
+                if proxied is not None:
                     raise TransportError(Reason.UNREACHABLE, f"{self.server}: connection reset")
                 return
             step = asyncio.ensure_future(anext(lines))
@@ -251,6 +258,11 @@ class MemoryApi:
 
 def _listing(query: Mapping[str, str]) -> str:
     return "version" if query.get("limit") == "1" else "list"
+
+
+async def _silent() -> AsyncIterator[bytes]:
+    await asyncio.Event().wait()
+    yield b""
 
 
 async def _once(body: bytes) -> AsyncIterator[bytes]:

@@ -1,9 +1,12 @@
-"""Compares, from time to time, what is held of a cluster with a cheap listing, and has mended what differs."""
+"""Compares, from time to time, what is held of a cluster with a cheap listing, and has mended what differs.
+
+It needs no open watch: it is there for watches that do not tell what they should.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from http import HTTPStatus
 
 from registry.model.conditions import Condition, ConditionType
@@ -35,7 +38,10 @@ Held = Callable[[Kind], Mapping[ObjectRef, Fact]]
 
 
 class Auditor:
-    """``drifted`` counts the objects that differed; ``say`` takes the condition ``Consistent``."""
+    """``drifted`` counts the objects that differed; ``say`` takes the condition ``Consistent``.
+
+    ``confirm`` returns once it is certain that ``api`` led to the right cluster at the time it is given, or later.
+    """
 
     def __init__(
         self,
@@ -44,6 +50,7 @@ class Auditor:
         held: Held,
         surroundings: Surroundings,
         *,
+        confirm: Callable[[float], Awaitable[None]],
         say: Callable[[Condition], None],
         seconds: float = AUDIT_SECONDS,
     ) -> None:
@@ -51,6 +58,7 @@ class Auditor:
         self._api = api
         self._held = held
         self._around = surroundings
+        self._confirm = confirm
         self._say = say
         self._seconds = seconds
         self._mending: set[Kind] = set()
@@ -104,12 +112,13 @@ class Auditor:
     async def _look(self, kind: Kind) -> Doubts | None:
         """One listing compared; None where it cannot be had, or what is held is not settled."""
         follower = self._followers[kind]
+        if not follower.is_settled():
+            return None
+        await self._confirm(max(each.lost_at for each in self._followers.values()))
         listing = Listing(kind)
         step = page_step(follower.machine.path, PAGE_SIZE)
-        watch = follower.machine.step
+        listed_at = follower.listed_at
         while True:
-            if any(each.fault for each in self._followers.values()) or not follower.following:
-                return None
             try:
                 answer = await self._api.request("GET", step.path, query=step.query, accept=ACCEPT)
                 if answer.status != HTTPStatus.OK:
@@ -118,7 +127,7 @@ class Auditor:
             except (TransportError, DecodeError) as error:
                 log.debug("no listing of %s to compare with: %s", RESOURCES[kind].name, error)
                 return None
-            if self._api.server != follower.server or follower.machine.step is not watch:
+            if not follower.is_settled() or follower.listed_at != listed_at or self._api.server != follower.server:
                 return None
             if not token:
                 return listing.doubts(self._held(kind), self._unreadable(kind))

@@ -28,6 +28,8 @@ class Reason(StrEnum):
     """5xx, or an error event of a watch."""
     BAD_RESPONSE = "BadResponse"
     """What came back is not what the API promises."""
+    WATCH_CLOSED = "WatchClosed"
+    """Watches are accepted and end at once, without an event: the kind is listed again and again instead."""
     INTERNAL_ERROR = "InternalError"
     """A bug of the registry's own; its log has the details."""
     IDENTITY_REFUSED = "IdentityRefused"

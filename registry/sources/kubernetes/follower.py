@@ -15,11 +15,9 @@ from registry.sources.kubernetes.conditions import Fault, Reason
 from registry.sources.kubernetes.framing import LineFramer, LineTooLongError
 from registry.sources.kubernetes.listwatch import ListWatch
 from registry.sources.kubernetes.steps import GetPage, GetProof, GetVersion, OpenWatch, Wait
+from registry.sources.kubernetes.watches import QUIET_SECONDS
 
 log = logging.getLogger(__name__)
-
-QUIET_SECONDS = 90.0
-"""How long a watch may bring no whole line. An API server sends a bookmark about once a minute."""
 
 LIST_QUIET_SECONDS = 10.0
 LIST_SECONDS = 60.0
@@ -75,6 +73,8 @@ class Follower:
         self.silent_since: float | None = None
         """Something is asked for, and nothing came of it since then."""
         self._opened_at: float | None = None
+        self._proofs = 0
+        """How many of the machine's proofs were seen."""
         self._limit: asyncio.Timeout | None = None
         """Of the step in progress; it is also what breaks it off."""
         self.machine = self._make_machine()
@@ -83,10 +83,11 @@ class Follower:
     def fault(self) -> Fault | None:
         return self._crashed or self.machine.fault
 
-    @property
-    def following(self) -> bool:
-        """A watch is open, and what came before it is complete."""
-        return self._opened_at is not None and not self.machine.streaming and self.fault is None
+    def is_settled(self) -> bool:
+        """A list was complete, none is in progress, and the last request did not fail. A watch need not be open."""
+        machine = self.machine
+        busy = machine.listing or machine.failing or machine.absent
+        return machine.listed and not busy and self._crashed is None
 
     def relist(self, *, rewound: bool = False) -> None:
         """List anew soon; a watch that is open ends for it. ``rewound``: since the history went back."""
@@ -110,6 +111,7 @@ class Follower:
             self._tell()
 
     def _make_machine(self) -> ListWatch:
+        self._proofs = 0
         return ListWatch(self.kind, self._around.random, streams=self._streams)
 
     async def _perform(self) -> None:
@@ -132,7 +134,7 @@ class Follower:
             if not limit.expired():
                 raise
             if self.machine.step is step:
-                self.machine.quiet(self._lasted())
+                self.machine.quiet()
         finally:
             self._limit = None
             self._opened_at = None
@@ -156,6 +158,7 @@ class Follower:
             self._say(self.machine.proof(answer.body))
         else:
             self.machine.version(answer.body)
+            self._proven()
 
     async def _watch(self, step: OpenWatch) -> None:
         await self._sure(begins=step.lists)
@@ -181,7 +184,7 @@ class Follower:
             else:
                 self.machine.lost(fault, self._lasted())
         except LineTooLongError as error:
-            self.machine.unreadable_line(str(error))
+            self.machine.unreadable_line(str(error), self._lasted())
         else:
             if self.machine.step is step:
                 self.machine.ended(self._lasted())
@@ -194,8 +197,6 @@ class Follower:
         self.silent_since = self._around.clock() if self.machine.streaming else None
         self._opened_at = self._around.clock()
         self.machine.opened()
-        if not self.machine.streaming:
-            self._heard()
         self._expect_a_line()
         self._tell()
 
@@ -203,20 +204,21 @@ class Follower:
         framer = LineFramer()
         async for chunk in stream.chunks():
             lines = framer.feed(chunk)
+            lasted, proofs = self._lasted(), self._proofs
             for line in lines:
-                self._say(self.machine.line(line))
+                self._say(self.machine.line(line, lasted))
                 if self.machine.step is not step:
                     return
             if lines:
-                self._expect_a_line()
+                self._proven()
                 if self.machine.streaming:
                     self.silent_since = self._around.clock()
-                else:
-                    self._heard()
+                if self.machine.streaming or self._proofs != proofs:
+                    self._expect_a_line()
                 self._tell()
 
     def _expect_a_line(self) -> None:
-        """From now on so long: bytes that complete no line prove nothing."""
+        """From now on so long: bytes that complete no line prove nothing, nor do events that are old."""
         assert self._limit is not None
         loop = asyncio.get_running_loop()
         if self.machine.streaming:
@@ -231,14 +233,13 @@ class Follower:
         if status == HTTPStatus.UNAUTHORIZED:
             self.lost_at = self._around.clock()
         self.machine.refused(status, body, wait)
-        if self.machine.absent and self.machine.fault is None:
-            self._heard()
+        self._proven()
 
     def _say(self, events: Iterable[SourceEvent]) -> None:
         for event in events:
             if isinstance(event, InitDone):
-                self._heard()
-                self.listed_at = self.heard_at
+                self._proven()
+                self.listed_at = self._around.clock()
             self._emit(event)
 
     def _tell(self) -> None:
@@ -248,8 +249,11 @@ class Follower:
             self._told = news
             self._report()
 
-    def _heard(self) -> None:
-        self.heard_at = self._around.clock()
+    def _proven(self) -> None:
+        """Note the time where the machine has one proof more that what is held is current."""
+        if self.machine.proofs != self._proofs:
+            self._proofs = self.machine.proofs
+            self.heard_at = self._around.clock()
 
     def _lasted(self) -> float:
         return 0.0 if self._opened_at is None else self._around.clock() - self._opened_at

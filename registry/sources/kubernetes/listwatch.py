@@ -18,13 +18,16 @@ GetProof              what proves that the kind is missing   GetProof of the nex
 GetProof              anything else                          Wait, then the list from its beginning
 a list                another status, or no answer           Wait, then the same again
 OpenWatch             an event, a bookmark                   (the same; resume from its resourceVersion)
+OpenWatch             an event of an older version           (the same; the event is dropped and proves nothing)
 OpenWatch             410, as a status or as an event        the list from its beginning, never that version again
 OpenWatch             a line nobody can read                 the list from its beginning
-OpenWatch             quiet for too long                     OpenWatch from the last resourceVersion; the second
-                                                             time in a row the list from its beginning
+OpenWatch             quiet for too long                     GetVersion; the second time in a row the list from its
+                                                             beginning
 OpenWatch             its end                                OpenWatch from the last resourceVersion; Wait before,
                                                              if it was short
 OpenWatch             it broke off, or another status        Wait, then GetVersion
+OpenWatch             any of these, fruitless, twice in a    Wait, then the list from its beginning (``watches``)
+                      row
 GetVersion            a version not older than ours          OpenWatch from the last resourceVersion
 GetVersion            an older one: etcd was restored        the list from its beginning
 OpenWatch, GetVersion 404, of a kind that may be missing     the list from its beginning
@@ -34,6 +37,8 @@ Wait                  it is over                             what it was to wait
 The list begun anew comes at once; when no watch brought anything since the last time that happened, after a Wait.
 GetVersion is there because an API server accepts a watch from a version that is still to come, and says nothing then
 until it is reached: after a restore that would be a silence that looks like peace. Twice quiet is the same doubt.
+An open watch proves nothing, since a proxy can accept it: what proves that the kind is current is a list, a line of a
+watch that is not older than what is held, and the answer to GetVersion.
 
 Sources: Kubernetes API concepts, "Efficient detection of changes", "410 Gone responses", "Retrieving large results sets
 in chunks", "Streaming lists"; KEP-956 (bookmarks); KEP-3157 (streaming lists); KEP-5504 (versions that compare).
@@ -65,15 +70,10 @@ from registry.sources.kubernetes.steps import (
 )
 from registry.sources.kubernetes.telling import Telling
 from registry.sources.kubernetes.versions import comparable, older
+from registry.sources.kubernetes.watches import STEADY_SECONDS, Silence, Watches, closed
 
-STEADY_SECONDS = 5.0
-"""A watch that ends after this long ended as watches and proxies do; before, something may be wrong: no spinning."""
-
-LOST_WATCHES = 2
-"""How many watches in a row may break off, short and without bringing anything, before that is said to be a fault."""
-
-QUIET_WATCHES = 2
-"""How many watches in a row may bring not even a bookmark before what is held is in doubt."""
+LOST_STREAMS = 2
+"""How many streaming lists in a row may break off before that is a fault."""
 
 ABSENT_SECONDS = 30.0
 """How long until a kind that the server lacks is looked for again."""
@@ -86,7 +86,8 @@ class ListWatch:
     """Follows one kind. ``random`` gives numbers in [0, 1); ``streams`` is whether streaming lists are tried.
 
     ``fault`` is what keeps it from following its kind now, None when nothing does; ``listed`` is whether a list was
-    ever complete; ``absent`` whether the server is proven to lack the kind.
+    ever complete; ``absent`` whether the server is proven to lack the kind. ``proofs`` counts the answers that prove
+    what is held to be current.
     """
 
     def __init__(
@@ -97,15 +98,32 @@ class ListWatch:
         self._random = random
         self._lists = Lists(self._resource, random, page_size, streams=streams)
         self._backoff = Backoff(random)
-        self._anew = Backoff(random)
-        self._begun_anew = False
-        self._quiet = 0
+        self._watches = Watches(random)
+        self._gone = ""
+        """The version that the server called too old for a watch."""
+        self._failure: Fault | None = None
+        """Of the last request, until one succeeds."""
+        self.proofs = 0
         self._telling = Telling(kind, self._resource.name)
         self._proof = AbsenceProof(self._resource)
         self.listed = False
         self.absent = False
-        self.fault: Fault | None = None
         self.step: Step = self._list()
+
+    @property
+    def fault(self) -> Fault | None:
+        """What the last request failed with, or else what is wrong with the watches."""
+        return self._failure or self._watches.fault
+
+    @property
+    def listing(self) -> bool:
+        """A list has begun, and is not complete."""
+        return not isinstance(self.step, Wait) and (self.streaming or isinstance(self.step, GetPage | GetProof))
+
+    @property
+    def failing(self) -> bool:
+        """The last request failed, so that the next is waited for."""
+        return self._failure is not None
 
     @property
     def path(self) -> str:
@@ -140,7 +158,7 @@ class ListWatch:
             self.failed(Fault(Reason.BAD_RESPONSE, f"list {self._resource.name}: {error}"))
             return
         self._backoff.succeeded()
-        self.fault = None
+        self._failure = None
         yield from self._telling.page(page)
         if page.continue_token:
             self.step = self._lists.page(page.continue_token)
@@ -158,8 +176,10 @@ class ListWatch:
             return
         if older(found, self._telling.version):
             self._telling.went_back()
-            self._begin_anew()
+            self._lists.broke()
+            self.step = self._list()
         else:
+            self.proofs += 1
             self.step = self._watch()
 
     def proof(self, body: bytes) -> tuple[SourceEvent, ...]:
@@ -173,70 +193,79 @@ class ListWatch:
             self.step = GetProof(self._proof.path)
             return ()
         self.absent = self.listed = True
-        self.fault = None
+        self._failure = None
+        self.proofs += 1
         self._backoff.succeeded()
         self.step = Wait(ABSENT_SECONDS, self._list())
         return self._telling.none()
 
     def opened(self) -> None:
-        """The API server accepted the watch."""
-        self.fault = None
+        """The API server accepted the watch. That proves nothing: see ``watches``."""
+        self._failure = None
+        self._watches.opened()
 
-    def line(self, line: bytes) -> Iterator[SourceEvent]:
-        """One line of the watch. Exhaust the iterator; stop reading when ``step`` is no longer the watch."""
+    def line(self, line: bytes, lasted: float = 0.0) -> Iterator[SourceEvent]:
+        """One line of a watch that has been open for ``lasted`` seconds. Exhaust the iterator; stop reading when
+        ``step`` is no longer the watch."""
         try:
             event = decode_event(self._kind, line)
         except DecodeError as error:
-            self.unreadable_line(str(error))
+            self.unreadable_line(str(error), lasted)
             return
         if event.type == "ERROR":
-            self._error_event(event)
+            self._error_event(event, lasted)
             return
-        self._quiet = 0
         if self.streaming:
-            yield from self._initial(event)
+            yield from self._initial(event, lasted)
+            return
+        held = self._telling.version
+        if older(event.resource_version, held):
             return
         self._backoff.succeeded()
-        self._begun_anew = False
+        self._prove(lasted)
+        if event.resource_version != held:
+            self._watches.brought()
+            self._gone = ""
+        if lasted >= STEADY_SECONDS:
+            self._watches.lasted()
         yield from self._telling.change(event)
 
-    def unreadable_line(self, error: str) -> None:
+    def unreadable_line(self, error: str, lasted: float = 0.0) -> None:
         """A line nobody can read: whatever it said is missing in what is held."""
-        self.fault = Fault(Reason.BAD_RESPONSE, f"watch {self._resource.name}: {error}")
-        self._begin_anew()
+        self._failure = Fault(Reason.BAD_RESPONSE, f"watch {self._resource.name}: {error}")
+        self._begin_anew(at_once=not self._watches.useless(self._failure, lasted))
 
-    def quiet(self, lasted: float) -> None:
-        """No line came for too long, ``lasted`` seconds after the watch was opened; it is given up."""
+    def quiet(self) -> None:
+        """No line came for too long, so the watch is given up."""
         if self.streaming:
             self._pages_from_now_on()
             return
-        self._quiet += 1
-        if self._quiet >= QUIET_WATCHES:
-            self._quiet = 0
-            self._begin_anew()
-        else:
-            self.ended(lasted)
+        self.step = self._after(self._watches.quiet()) or self._watch()
 
     def ended(self, lasted: float) -> None:
         """The watch came to its end after ``lasted`` seconds, as watches do."""
         if self.streaming:
             self._lists.broke()
             self.step = self._wait(self._list())
-        elif lasted >= STEADY_SECONDS:
-            self._backoff.succeeded()
-            self._begun_anew = False
-            self.step = self._watch()
+        elif self._watches.ended(lasted, closed(self._resource.name)):
+            self.step = Wait(self._watches.pause(), self._list())
         else:
-            self.step = self._wait(self._watch())
+            then = self._after(self._watches.silent(lasted)) or self._watch()
+            self.step = then if lasted >= STEADY_SECONDS else Wait(self._watches.pause(), then)
 
     def lost(self, fault: Fault, lasted: float) -> None:
         """The open watch broke off after ``lasted`` seconds. Proxies do that; again and again, it is a fault."""
-        if lasted >= STEADY_SECONDS:
-            self._backoff.succeeded()
-        if self._backoff.failures >= LOST_WATCHES:
-            self.fault = fault
-        self._lists.broke()
-        self.step = self._wait(self._again())
+        if self.streaming:
+            if lasted >= STEADY_SECONDS:
+                self._backoff.succeeded()
+            if self._backoff.failures >= LOST_STREAMS:
+                self._failure = fault
+            self._lists.broke()
+            self.step = self._wait(self._again())
+        elif self._watches.ended(lasted, fault):
+            self.step = Wait(self._watches.pause(), self._list())
+        else:
+            self.step = Wait(self._watches.pause(), self._after(self._watches.silent(lasted)) or self._again())
 
     def refused(self, status: int, body: bytes, retry_after: float | None = None) -> None:
         """An answer other than 200; ``retry_after`` is the header of that name, in seconds."""
@@ -251,15 +280,20 @@ class ListWatch:
             self._not_there()
         elif self.streaming and status in STREAM_REFUSED:
             self._pages_from_now_on()
+        elif gone and self._watching:
+            self._begin_anew(at_once=not self._watches.refused(self._too_old(said)))
         elif gone or (continues and status == HTTPStatus.BAD_REQUEST):
-            self._begin_anew()
+            self._begin_anew(at_once=not self._watches.refused(None))
         else:
             self.failed(refused(self.verb, self._resource.name, status, said), retry_after)
 
     def failed(self, fault: Fault, retry_after: float | None = None) -> None:
         """No usable answer: try the same again after a while."""
-        self.fault = fault
-        self.step = self._wait(self._again(), retry_after)
+        self._failure = fault
+        if self._watching and fault.reason is not Reason.TOO_MANY_REQUESTS and self._watches.refused(fault):
+            self.step = Wait(self._watches.pause(retry_after), self._list())
+        else:
+            self.step = self._wait(self._again(), retry_after)
 
     def relist(self, *, rewound: bool = False) -> bool:
         """Somebody doubts what the last list said. A list in progress will do; else one comes next.
@@ -270,10 +304,13 @@ class ListWatch:
         if rewound:
             self._telling.went_back()
         absent, self.absent = self.absent, False
-        if not absent and (self.streaming or isinstance(self._request, GetPage | GetProof)):
+        waited_out = isinstance(self.step, Wait) and self._failure is not None and not absent
+        if self.listing and not absent:
+            return False
+        if waited_out and (self.streaming or isinstance(self._request, GetPage | GetProof)):
             return False
         first = self._list()
-        if isinstance(self.step, Wait) and not absent:
+        if isinstance(self.step, Wait) and waited_out:
             self.step = Wait(self.step.seconds, first)
             return False
         self.step = first
@@ -282,7 +319,8 @@ class ListWatch:
     def restart(self) -> None:
         """Begin anew: the API server is another one, whose resourceVersions and tokens mean something else."""
         self._telling.restart()
-        self._quiet = 0
+        self._gone = ""
+        self._watches.lasted()
         self._lists.restart()
         self.step = self._list()
 
@@ -295,14 +333,27 @@ class ListWatch:
     def _request(self) -> Request:
         return self.step.then if isinstance(self.step, Wait) else self.step
 
-    def _complete(self, version: str) -> InitDone:
-        """The list is complete, as of ``version``."""
+    @property
+    def _watching(self) -> bool:
+        """A watch that resumes is what is asked for."""
+        return isinstance(self.step, OpenWatch) and not self.streaming
+
+    def _prove(self, lasted: float) -> None:
+        """What is held was current when the watch had been open for ``lasted`` seconds."""
+        self.proofs += 1
+        self._watches.proven(lasted)
+
+    def _complete(self, version: str, lasted: float = 0.0) -> InitDone:
+        """The list is complete, as of ``version``. One whose version cannot be watched from any more proves nothing."""
         self._lists.complete()
         self.absent = False
         self.listed = True
+        if not self._gone or older(self._gone, version):
+            self._gone = ""
+            self._prove(lasted)
         return self._telling.complete(version)
 
-    def _initial(self, event: WatchEvent) -> Iterator[SourceEvent]:
+    def _initial(self, event: WatchEvent, lasted: float) -> Iterator[SourceEvent]:
         """An event of a streaming list."""
         if event.type == "BOOKMARK" and not event.ends_list:
             self._pages_from_now_on()
@@ -310,27 +361,34 @@ class ListWatch:
         self._backoff.succeeded()
         yield from self._telling.initial(event)
         if event.ends_list:
-            yield self._complete(event.resource_version)
+            yield self._complete(event.resource_version, lasted)
 
-    def _error_event(self, event: WatchEvent) -> None:
+    def _error_event(self, event: WatchEvent, lasted: float) -> None:
         if event.code == HTTPStatus.GONE or event.reason in ("Expired", "Gone"):
-            self._begin_anew()
+            self._begin_anew(at_once=not self._watches.useless(self._too_old(event.error), lasted))
         else:
             self._lists.broke()
             text = f"{self.verb} {self._resource.name}: {event.code} {event.error}"
             self.failed(Fault(Reason.SERVER_ERROR, text))
 
+    def _too_old(self, said: str) -> Fault:
+        """The server cannot go on from the version that is held. What that is if it goes on so."""
+        self._gone = "" if self.streaming else self._telling.version
+        text = f"{self.verb} {self._resource.name}: 410 {said}; look for a proxy that answers lists from a cache"
+        return Fault(Reason.BAD_RESPONSE, text)
+
     def _not_there(self) -> None:
         """404 of a kind that may be missing. Once that is proven, the 404 alone is believed until the kind appears."""
         if not (self.streaming or isinstance(self._request, GetPage)):
-            self._begin_anew()
+            self._begin_anew(at_once=not self._watches.refused(None))
             return
         elsewhere = self._lists.elsewhere()
         if elsewhere is not None:
             self._telling.begins()
             self.step = elsewhere
         elif self.absent:
-            self.fault = None
+            self._failure = None
+            self.proofs += 1
             self._backoff.succeeded()
             self.step = Wait(ABSENT_SECONDS, self._list())
         else:
@@ -348,16 +406,21 @@ class ListWatch:
         self._lists.cannot_stream()
         self.step = self._list()
 
-    def _begin_anew(self) -> None:
+    def _begin_anew(self, *, at_once: bool) -> None:
         """What is held is too old to go on from, or in doubt. A fresh list; with a pause when the last was no cure."""
         self._lists.broke()
         first = self._list()
-        if self._begun_anew:
-            self.step = Wait(self._anew.failed(), first)
-        else:
-            self._anew.succeeded()
-            self.step = first
-        self._begun_anew = True
+        self.step = first if at_once else Wait(self._watches.pause(), first)
+
+    def _after(self, silence: Silence) -> Request | None:
+        """What has to come before the next watch, after such a silence."""
+        match silence:
+            case Silence.DOUBT:
+                return self._list()
+            case Silence.CHECK:
+                return self._again()
+            case _:
+                return None
 
     def _wait(self, then: Request, retry_after: float | None = None) -> Wait:
         return Wait(self._backoff.failed(retry_after), then)

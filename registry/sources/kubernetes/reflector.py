@@ -15,8 +15,9 @@ from registry.sources.kubernetes.api import Api, Surroundings
 from registry.sources.kubernetes.auditor import AUDIT_SECONDS, Auditor, Held
 from registry.sources.kubernetes.client import KubernetesClient, TransportError
 from registry.sources.kubernetes.conditions import Fault, Reason
-from registry.sources.kubernetes.follower import QUIET_SECONDS, Follower
+from registry.sources.kubernetes.follower import Follower
 from registry.sources.kubernetes.identity import Admit, Identity
+from registry.sources.kubernetes.watches import QUIET_SECONDS
 
 CONNECT_RETRY_SECONDS = 10.0
 
@@ -160,7 +161,13 @@ class KubernetesSource:
         }
         if self._held is not None:
             self._auditor = Auditor(
-                self._followers, client, self._held, self._around, say=say, seconds=self._options.audit_seconds
+                self._followers,
+                client,
+                self._held,
+                self._around,
+                confirm=identity.confirm,
+                say=say,
+                seconds=self._options.audit_seconds,
             )
 
     def _went_back(self, kind: Kind) -> None:
