@@ -41,6 +41,8 @@ def events(content: bytes) -> Iterator[Event]:
 def _explained(content: bytes, error: yaml.MarkedYAMLError) -> DocumentError:
     mark = error.problem_mark or error.context_mark
     message = ", ".join(part for part in (error.context, error.problem) if part)
+    if "nesting depth" in message:
+        message = "nested deeper than 1000 levels"
     if mark is None:
         return DocumentError(message, 1)
     lines = content.split(b"\n", mark.line + 1)

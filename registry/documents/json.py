@@ -52,7 +52,7 @@ def texts(content: bytes) -> tuple[list[tuple[int, int]], int, DocumentError | N
             trailing = _TRAILING.search(str(error))
             if trailing is None:
                 return found, at, _explained(content, at, str(error))
-            end = at + int(trailing["end"])
+            end = at + int(trailing["end"]) - 1  # of the character before it
         except RecursionError:
             return found, at, DocumentError("nested too deep", line_of(content, at))
         found.append((at, end))

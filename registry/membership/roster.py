@@ -18,6 +18,7 @@ from registry.sources.kubernetes.fields import decode_base64
 from registry.sources.kubernetes.kubeconfig import Kubeconfig, KubeconfigError, Surroundings, read_kubeconfig
 
 LABEL = "istio/multiCluster=true"
+MAX_KUBECONFIG_BYTES = 256 << 10
 
 Shape = TypeVar("Shape")
 
@@ -137,7 +138,12 @@ class Roster:
 
 
 def _connection(value: str, around: Surroundings | None) -> Kubeconfig | Unusable:
-    """The kubeconfig of one key."""
+    """The kubeconfig of one key. It is read in one turn of the loop, so its size has a limit."""
+    if len(value) * 3 // 4 > MAX_KUBECONFIG_BYTES:
+        text = f"{len(value) * 3 // 4096} KiB, more than {MAX_KUBECONFIG_BYTES >> 10}"
+        return Unusable(
+            f"kubeconfig: {text}; put one context in (kubectl config view --flatten --minify); mend the Secret"
+        )
     try:
         return read_kubeconfig(decode_base64(value), None, around)
     except KubeconfigError as error:
@@ -149,5 +155,5 @@ def _connection(value: str, around: Surroundings | None) -> Kubeconfig | Unusabl
 def _decoded(data: bytes, shape: type[Shape]) -> Shape:
     try:
         return msgspec.json.decode(data, type=shape)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise SecretsError(str(error)) from error

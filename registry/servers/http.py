@@ -246,7 +246,7 @@ def _release_request(text: bytes) -> tuple[ClusterId | None, ServiceKey | None]:
     try:
         asked = msgspec.json.decode(text, type=_Release)
         service = None if asked.service is None else ServiceKey.parse(asked.service)
-    except (msgspec.MsgspecError, ValueError) as error:
+    except (ValueError, RecursionError) as error:
         raise web.HTTPBadRequest(text=f"{error}; expected cluster, service (NS/NAME) or all") from error
     if asked.all == (asked.cluster is not None or service is not None):
         raise web.HTTPBadRequest(text='name a cluster, a service, or both; or {"all": true}')

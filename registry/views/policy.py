@@ -211,6 +211,7 @@ def _selector(value: object) -> Selector:
     texts = [each for key, each in value.items() if key != "labels"]
     if not isinstance(labels, dict) or not all(isinstance(each, str) for each in (*texts, *labels.values())):
         raise ValueError(f"expected names as text, and labels as a mapping of texts, got {str(value)[:100]}")
+    "".join((*texts, *labels, *labels.values())).encode()  # half a surrogate pair is no text, and no output takes it
     return Selector(
         value.get("cluster", ""), value.get("region", ""), value.get("zone", ""), tuple(sorted(labels.items()))
     )

@@ -36,10 +36,13 @@ def success(verb: str, what: str, response: ApiResponse, missing: str) -> Any:
     """The answer's document. ``missing`` says what is probably not installed where the path is not found.
 
     Raises:
-        WriteError: it is no success.
+        WriteError: it is no success, or no JSON.
     """
     if response.status in SUCCESS:
-        return msgspec.json.decode(response.body)
+        try:
+            return msgspec.json.decode(response.body)
+        except (ValueError, RecursionError) as error:
+            raise WriteError(Fault(Reason.BAD_RESPONSE, f"{verb} {what}: {error}"), response) from error
     condition = refused(verb, what, response.status, decode_status_message(response.body))
     if response.status == HTTPStatus.NOT_FOUND:
         condition = Fault(Reason.NOT_FOUND, f"{verb} {what}: {missing}")

@@ -195,6 +195,34 @@ def test_of_two_documents_of_one_name_the_first_counts_and_both_places_are_said(
     )
 
 
+def test_the_same_text_twice_in_one_file_is_a_conflict_also_when_it_is_read_again() -> None:
+    folder = ManifestFolder()
+    for _ in range(2):
+        folder.put("a.yaml", f"{SERVICE}---\n{SERVICE}".encode())
+        assert folder.problems() == ("a.yaml:8: Service shop/echo is also at a.yaml:1, which counts; delete one",)
+
+
+def test_what_is_missing_may_be_kept_until_every_file_is_read() -> None:
+    """An object that moves into a file that is still being read is not gone meanwhile."""
+    folder = folder_of(s=SERVICE, e=SLICE)
+    folder.remove("e.yaml")
+    folder.put("s.yaml", SERVICE.replace("port: 80", "port: 81").encode())
+    (event,) = folder.changes(keep=True)
+    assert isinstance(event, Apply)
+    assert event.fact.ref.kind is Kind.SERVICE
+    assert told(folder) == [Delete(ObjectRef(Kind.ENDPOINT_SLICE, "shop", "echo-1"))]
+
+
+def test_facts_that_a_file_says_again_are_the_same_objects() -> None:
+    """The index holds the first ones: a large file that is read again does not take its memory twice."""
+    folder = folder_of(s=SERVICE, e=SLICE)
+    before = {placed.fact.ref: placed.fact for placed in folder.placed()}
+    folder.put("e.yaml", f"# again\n{SLICE}".encode())
+    after = {placed.fact.ref: placed for placed in folder.placed()}
+    assert all(after[ref].fact is fact for ref, fact in before.items())
+    assert {placed.place for placed in after.values()} == {"s.yaml:1", "e.yaml:2"}
+
+
 def test_slice_without_its_service_is_said_and_is_no_fault() -> None:
     folder = folder_of(e=SLICE)
     assert folder.problems() == ()

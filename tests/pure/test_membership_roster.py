@@ -147,6 +147,11 @@ def test_member_in_doubt_is_let_go_by_hand(roster: Roster) -> None:
     [
         ("clusters: [", "line 2"),
         ("", "not a kubeconfig"),
+        ("a: !!int ''", "line 1: '' is no int"),
+        ("[" * 100_000, "line 1: nested deeper"),
+        ("{" * 100_000, "line 1: nested deeper"),
+        (f"a: &a {'x' * 100_000}\nb: [{'*a, ' * 10_000}]", "line 2: aliases come to more values"),
+        ("#" * 300_000, "292 KiB, more than 256; put one context in (kubectl config view --flatten --minify)"),
         (a_config(exec={"apiVersion": "client.authentication.k8s.io/v1", "command": "id"}), "may not run a program"),
         (a_config(**{"auth-provider": {"name": "gcp", "config": {"cmd-path": "id"}}}), "only oidc is supported"),
         (a_config(tokenFile="/etc/shadow"), "tokenFile: a kubeconfig from here may not name a file"),
@@ -175,7 +180,16 @@ def test_value_that_is_no_base64_makes_an_unusable_member() -> None:
 
 
 def test_what_is_no_list_and_no_event_is_told(roster: Roster) -> None:
-    for body in (b"", b"<html>", b"{}", b'{"metadata":{},"items":{}}'):
+    deep = b'{"metadata": {}, "items": ' + b"[" * 100_000
+    for body in (
+        b"",
+        b"\xff",
+        deep,
+        b'{"metadata": {"name": "\xff"}, "items": []}',
+        b"<html>",
+        b"{}",
+        b'{"metadata":{},"items":{}}',
+    ):
         with pytest.raises(SecretsError):
             decode_list(body)
     for line in (b"", b"{]", b'{"type":"ADDED"}', an_error(500, "InternalError", "broken")):

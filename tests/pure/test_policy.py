@@ -78,6 +78,7 @@ def test_failover_and_fallback_by_annotation() -> None:
         (a_merged(annotations=(("failover", '[{"cluster": 1}]'),)), "expected names as text"),
         (a_merged(annotations=(("failover", '[{"labels": {"a": 1}}]'),)), "expected names as text"),
         (a_merged(annotations=(("failover", "[" * 100_000),)), "mesh-registry.io/failover: "),
+        (a_merged(annotations=(("failover", r'[{"cluster": "\ud800"}]'),)), "surrogates not allowed"),
         (a_merged(annotations=(("fallback", "none"),)), "mesh-registry.io/fallback: expected Any or None, got 'none'"),
     ],
 )

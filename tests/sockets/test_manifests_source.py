@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from support.processes import until
 from support.recording_sink import RecordingSink
 
 from registry.model.names import BASE_KINDS, ClusterId
 from registry.model.status import SourceState
 from registry.sources.manifests import ManifestsSource
+from registry.sources.manifests.disk import MAX_FILE_BYTES
+from registry.sources.manifests.folder import Unreadable
+from registry.sources.manifests.large import LARGE_BYTES, LargeFiles
 
 A = ClusterId("a")
 SERVICE = """\
@@ -180,3 +186,74 @@ async def test_mounted_config_map_is_followed_through_its_symlinks(tmp_path: Pat
         (folder / "..data_tmp").symlink_to("..2")
         os.replace(folder / "..data_tmp", folder / "..data")
         await sink.until(lambda: synced(sink) and has(sink, "10.0.0.2"), "the second version")
+
+
+def padded(text: str) -> str:
+    """The text in a file that is large, and takes a while to read."""
+    return f"{text}---\nkind: ConfigMap\napiVersion: v1\ndata:\n" + "  key: [1, 2]\n" * (LARGE_BYTES // 8)
+
+
+async def test_large_file_is_read_beside_the_others(folder: Path) -> None:
+    """The first list has all of it. Later, others do not wait for it, and what it may have is not taken for deleted."""
+    large = folder / "large.yaml"
+    large.write_text(padded(a_slice("10.0.0.7").replace("echo-1", "echo-7")))
+    async with following(folder) as sink:
+        await sink.until(lambda: synced(sink), "listed")
+        assert has(sink, "10.0.0.1", "10.0.0.7")
+        (folder / "slice.yaml").unlink()
+        replace(large, padded(a_slice("10.0.0.1") + "---\n" + a_slice("10.0.0.8").replace("echo-1", "echo-7")))
+        (folder / "small.yaml").write_text(a_slice("10.0.0.2").replace("echo-1", "echo-2"))
+        await sink.until(lambda: "10.0.0.2" in sink.addresses(), "the small file")
+        assert has(sink, "10.0.0.1", "10.0.0.2", "10.0.0.7")
+        await sink.until(lambda: has(sink, "10.0.0.1", "10.0.0.2", "10.0.0.8"), "the large file")
+        replace(large, padded(a_slice("10.0.0.9").replace("port: 8080", "port: http")))
+        await sink.until(lambda: failing(sink, "ManifestInvalid"), "the mistake in it")
+        assert "large.yaml:5: EndpointSlice ports[0].port" in sink.last.message
+        large.unlink()
+        await sink.until(lambda: synced(sink) and has(sink, "10.0.0.2"), "it is gone")
+
+
+async def test_file_beyond_the_limit_is_not_read_and_said(folder: Path) -> None:
+    with (folder / "huge.yaml").open("wb") as huge:
+        huge.truncate(MAX_FILE_BYTES + 1)
+    async with following(folder) as sink:
+        await sink.until(lambda: failing(sink, "ManifestInvalid"), "the size is said")
+        assert sink.last.message == (
+            "huge.yaml: cannot be read: it has 64.0 MiB, more than 64 MiB; split it, as by namespace"
+        )
+        assert has(sink, "10.0.0.1")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it looks for the child in /proc")
+async def test_large_file_whose_reader_dies_is_said_and_the_next_one_is_read(tmp_path: Path) -> None:
+    files = LargeFiles()
+    (tmp_path / "good.yaml").write_text(SERVICE)
+    os.mkfifo(tmp_path / "stuck.yaml")
+    children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
+    before = set(children.read_text().split())
+    try:
+        files.ask("stuck.yaml", tmp_path / "stuck.yaml")
+        files.ask("good.yaml", tmp_path / "good.yaml")
+        await until(lambda: bool(set(children.read_text().split()) - before), "the child")
+        (child,) = set(children.read_text().split()) - before
+        os.kill(int(child), signal.SIGKILL)
+        await files.done()
+        read = files.take()
+    finally:
+        await files.close()
+    assert isinstance(stuck := read["stuck.yaml"], Unreadable)
+    assert "ended with -9" in stuck.reason
+    assert len(read["good.yaml"]) == 1
+    assert set(children.read_text().split()) <= before
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+async def test_file_that_becomes_readable_is_read(folder: Path) -> None:
+    """Its time of change is that of its content, so it is tried again without one."""
+    path = folder / "more.yaml"
+    path.write_text(a_slice("10.0.0.4").replace("echo-1", "echo-4"))
+    path.chmod(0)
+    async with following(folder) as sink:
+        await sink.until(lambda: failing(sink, "ManifestInvalid"), "it cannot be read")
+        path.chmod(0o644)
+        await sink.until(lambda: synced(sink) and "10.0.0.4" in sink.addresses(), "it is read")

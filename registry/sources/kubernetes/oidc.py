@@ -71,7 +71,7 @@ class OidcTokens:
             _, payload, _ = self._token.split(".")
             claims = json.loads(urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
             return float(claims.get("exp", float("inf")))
-        except (ValueError, AttributeError, TypeError) as error:
+        except (ValueError, AttributeError, TypeError, OverflowError, RecursionError) as error:
             raise OidcError("oidc: id-token: not a JWT") from error
 
     async def _renew(self) -> None:
@@ -89,7 +89,7 @@ class OidcTokens:
                 asking = partial(_ask, session, through(proxy))
                 found = await asking("GET", f"{issuer}/.well-known/openid-configuration")
                 answer = await asking("POST", str(found.get("token_endpoint", "")), self._form())
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+        except (aiohttp.ClientError, OSError, ValueError, RecursionError) as error:
             raise OidcError(f"oidc: {shown(issuer)}: {str(error) or type(error).__name__}") from error
         token = answer.get("id_token")
         if not isinstance(token, str) or not token:

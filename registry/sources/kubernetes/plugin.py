@@ -121,7 +121,7 @@ def _credential(printed: bytes, config: ExecConfig) -> PluginCredential:
         raise PluginError(f"exec: {config.command} printed more than {MAX_OUTPUT_BYTES} bytes")
     try:
         answer = msgspec.json.decode(printed, type=_Printed)
-    except msgspec.MsgspecError as error:
+    except (ValueError, RecursionError) as error:
         raise PluginError(f"exec: {config.command} printed no ExecCredential: {error}") from error
     if (answer.kind, answer.api_version) != ("ExecCredential", config.api_version):
         raise PluginError(f"exec: {config.command} printed {answer.kind} of {answer.api_version}, not ExecCredential")

@@ -111,13 +111,13 @@ class ManifestFolder:
         services = {ref for ref in self._merge()[0] if ref.kind is Kind.SERVICE}
         return tuple(
             f"{placed.place}: an EndpointSlice of the Service {fact.service!r}, which has no manifest; add it"
-            for placed in self._placed()
+            for placed in self.placed()
             if isinstance(fact := placed.fact, EndpointSlice)
             and fact.service
             and ObjectRef(Kind.SERVICE, fact.namespace, fact.service) not in services
         )
 
-    def _placed(self) -> Iterator[Placed]:
+    def placed(self) -> Iterator[Placed]:
         """Every fact of every file, in the order that decides between two of one name."""
         for _, file in sorted(self._files.items()):
             yield from file.placed
@@ -125,7 +125,7 @@ class ManifestFolder:
     def _merge(self) -> tuple[dict[ObjectRef, Fact], list[str]]:
         if self._merged is None:
             facts: dict[ObjectRef, Fact] = {}
-            again = [each for each in self._placed() if facts.setdefault(each.fact.ref, each.fact) is not each.fact]
+            again = [each for each in self.placed() if facts.setdefault(each.fact.ref, each.fact) is not each.fact]
             for namespace in sorted({ref.namespace for ref in facts if ref.namespace}):
                 implied = Namespace(namespace)
                 facts.setdefault(implied.ref, implied)
@@ -136,7 +136,7 @@ class ManifestFolder:
         """What is wrong with objects whose name another has that comes first."""
         wanted = {placed.fact.ref for placed in again}
         first: dict[ObjectRef, Placed] = {}
-        for placed in self._placed() if wanted else ():
+        for placed in self.placed() if wanted else ():
             if placed.fact.ref in wanted:
                 first.setdefault(placed.fact.ref, placed)
         for placed in again:

@@ -120,7 +120,8 @@ def _error(name: str, source: Source, ordinal: int, broken: Broken) -> ManifestE
         return ManifestError(f"{name}:{broken.line}: {broken.message}")
     place = source.place(ordinal, broken.path, *broken.keys)
     where = "".join([broken.path.removeprefix("$."), *(f"[{key}]" for key in broken.keys)])
-    return ManifestError(f"{name}:{place.line}: {broken.kind} {where}: {mended(broken.message, place)}")
+    what = f"{broken.kind} {where}".strip()
+    return ManifestError(f"{name}:{place.line}: {what}: {mended(broken.message, place)}")
 
 
 def _yaml(source: Source) -> Iterator[tuple[Source, int, Entry]]:
@@ -155,12 +156,6 @@ def _after(source: Source, error: DocumentError) -> Source | None:
     return Source(source.content[start:], source.line + source.content.count(b"\n", 0, start))
 
 
-class _Head(msgspec.Struct):
-    kind: Any = None
-    apiVersion: Any = None  # noqa: N815 - as it is written
-    items: msgspec.Raw | None = None
-
-
 def _json(source: Source) -> Iterator[tuple[Source, int, Entry]]:
     yield source, 0, _json_entry(_Objects(source.line), source.content, "$", 1)
 
@@ -169,14 +164,14 @@ def _json_entry(objects: _Objects, text: bytes, path: str, line: int, depth: int
     """The object in ``text``, which begins on ``line`` of its source."""
     first = line
     try:
-        head = msgspec.json.decode(text, type=_Head)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        head = _Head()
-    kind, version = head.kind, head.apiVersion
-    if isinstance(kind, str) and isinstance(version, str):
+        fields = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+    except (ValueError, RecursionError):
+        fields = {}
+    kind, version = _string(fields.get("kind")), _string(fields.get("apiVersion"))
+    if kind and version:
         if objects.skips(version, kind):
             return objects.entry(path, line, {"apiVersion": version, "kind": kind}, None)
-        items = memoryview(head.items or b"")
+        items = memoryview(fields.get("items", b""))
         if kind.endswith("List") and items[:1].tobytes() == b"[":
             if depth == MAX_LISTS:
                 return Broken(f"lists in more than {MAX_LISTS} lists", line + objects.line)
@@ -193,6 +188,14 @@ def _json_entry(objects: _Objects, text: bytes, path: str, line: int, depth: int
     if problem is not None:
         problem = Problem(problem.message, problem.line + line - 1)
     return objects.entry(path, line, value, problem)
+
+
+def _string(raw: msgspec.Raw | None) -> str:
+    """The text in ``raw``; empty if that is no string."""
+    try:
+        return msgspec.json.decode(raw, type=str) if raw is not None else ""
+    except ValueError:
+        return ""
 
 
 class _Objects:
@@ -212,21 +215,26 @@ class _Objects:
     def entry(self, path: str, line: int, value: Any, problem: Problem | None) -> Entry:
         """What stands for the object ``value``, whose kind nothing but itself can tell."""
         broken = Broken(problem.message, problem.line + self.line) if problem is not None else None
-        at = line + self.line
         if not isinstance(value, dict):
             text = f"expected an object with apiVersion and kind, got {type(value).__name__}"
-            return broken or Broken(text, at)
+            return broken or Broken(text, line + self.line if path == "$" else 0, "", path)
         version, kind = value.get("apiVersion"), value.get("kind")
         if not isinstance(kind, str) or not isinstance(version, str):
-            return broken or Broken("no apiVersion and kind (is the file cut off?)", at)
+            return broken or Broken("no apiVersion and kind (is the file cut off?)", line + self.line)
         if kind.endswith("List") and isinstance(value.get("items"), list):
             return broken or [*self._listed(path, line, version, kind, value["items"])]
+        return self._object(path, line + self.line, version, kind, value, broken)
+
+    @staticmethod
+    def _object(
+        path: str, line: int, version: str, kind: str, value: Mapping[str, Any], broken: Broken | None
+    ) -> Entry:
         known = KINDS.get((version, kind))
         if known is not None:
-            return broken or _row(known, path, at, value)
+            return Broken(f"{kind}: {broken.message}", broken.line) if broken else _row(known, path, line, value)
         if kind in _NAMES and version.partition("/")[0] in _GROUPS:
             expected = next(each for each, name in KINDS if name == kind)
-            return Broken(f"{kind} of {version} is not read; export it as {expected}", at)
+            return Broken(f"{kind} of {version} is not read; export it as {expected}", line)
         return []
 
     def _listed(self, path: str, line: int, version: str, kind: str, items: list[Any]) -> Iterator[Entry]:
