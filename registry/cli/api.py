@@ -107,7 +107,8 @@ def _reason(error: Exception) -> str:
         case aiohttp.ClientConnectorSSLError():
             text = f"no TLS connection ({error.os_error})"
         case aiohttp.ClientConnectorError():
-            text = os.strerror(error.errno) if error.errno else text
+            known = error.errno is not None and error.errno > 0
+            text = os.strerror(error.errno or 0) if known else error.os_error.strerror or text
         case aiohttp.ClientHttpProxyError():
             text = f"the proxy answered {error.status} {error.message}"
         case aiohttp.ConnectionTimeoutError():

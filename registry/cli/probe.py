@@ -27,7 +27,7 @@ def spoken(address: Address) -> str:
         with closing(socket.create_connection(address, timeout=SECONDS)) as connection:
             connection.sendall(PREFACE)
             found = _protocol(connection)
-    except OSError:
+    except (OSError, ValueError):  # ValueError: no name that could be looked up
         found = SILENT
     return found or (TLS if _shakes_hands(address) else SILENT)
 

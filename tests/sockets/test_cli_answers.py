@@ -97,6 +97,8 @@ async def test_no_connection_is_said_with_its_reason(tmp_path: Path) -> None:
         (f"127.0.0.1:{free_port()}", "Connection refused"),
         (f"[::1]:{free_port()}", "Connection refused"),
         ("nowhere.invalid:1", "the name nowhere.invalid does not resolve"),
+        (f"{'a' * 64}.example:1", "label"),
+        ("[fe80::1%none]:1", "start one"),
     ):
         with pytest.raises(ServerUnavailableError, match=said):
             await asyncio.to_thread(fetch, parse_server(server, 15014), "/")
