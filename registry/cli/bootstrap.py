@@ -6,6 +6,7 @@ import click
 
 from registry.cli.options import AddressOption, Command, grpc_server_address, place_options
 from registry.cli.output import JSON, YAML, print_document
+from registry.cli.server import Server
 from registry.config import Address
 from registry.views.bootstrap import DEFAULT_NODE_ID, Node, envoy_bootstrap, grpc_bootstrap
 
@@ -32,13 +33,19 @@ def bootstrap() -> None:
     show_default=True,
     help="Envoy's admin interface.",
 )
-def envoy(server: Address, admin: Address, **node: str) -> None:
+def envoy(server: Server, admin: Address, **node: str) -> None:
     """Bootstrap of an Envoy sidecar (YAML): start it with `envoy -c FILE`."""
-    print_document(envoy_bootstrap(Node(**node), server, admin), YAML)
+    print_document(envoy_bootstrap(Node(**node), _plaintext(server), admin), YAML)
 
 
 @bootstrap.command()
 @_node_options
-def grpc(server: Address, **node: str) -> None:
+def grpc(server: Server, **node: str) -> None:
     """Bootstrap of a gRPC xDS client (JSON): name the file in GRPC_XDS_BOOTSTRAP and dial xds:///HOST:PORT."""
-    print_document(grpc_bootstrap(Node(**node), server), JSON)
+    print_document(grpc_bootstrap(Node(**node), _plaintext(server)), JSON)
+
+
+def _plaintext(server: Server) -> Address:
+    if server.tls:
+        raise click.UsageError("a bootstrap is made for a registry in plaintext; add its TLS to the file by hand")
+    return server.address

@@ -8,11 +8,11 @@ from urllib.parse import urlencode
 
 import click
 
-from registry.cli.api import fetch
+from registry.cli.api import fetch, service_path, understanding
 from registry.cli.get import conditions_text
 from registry.cli.options import ServiceArgument, http_server_address
 from registry.cli.output import JSON, TABLE, YAML, print_document, say, table
-from registry.config import Address
+from registry.cli.server import Server
 from registry.model.names import ServiceKey
 
 Document = Mapping[str, Any]
@@ -24,19 +24,21 @@ Document = Mapping[str, Any]
 @click.option("--client", metavar="ID", help="Also what this client is shown: its node's id, as `get clients` has it.")
 @click.option("-o", "--output", type=click.Choice([TABLE, JSON, YAML]), default=TABLE, show_default=True)
 @http_server_address
-def explain(service: ServiceKey, address: str | None, client: str | None, output: str, server: Address) -> None:
+def explain(service: ServiceKey, address: str | None, client: str | None, output: str, server: Server) -> None:
     """Say of each endpoint of NS/NAME, or of the one with ADDRESS, why it is in the list, or is not.
 
     Every endpoint that a slice of any cluster has is told, with the rules that kept, held, dropped, ordered or weighted
     it; with --client also where it is in what that client was sent, and whether the client has it.
     """
     query = {name: value for name, value in (("address", address), ("client", client)) if value is not None}
-    path = f"/api/v1/explain/{service}" + (f"?{urlencode(query)}" if query else "")
+    path = service_path("explain", service) + (f"?{urlencode(query)}" if query else "")
     document = fetch(server, path)
     if output in (JSON, YAML):
         print_document(document, output)
-    else:
-        say(*explained(document))
+        return
+    with understanding(server):
+        text = list(explained(document))
+    say(*text)
 
 
 def explained(document: Document) -> Iterator[str]:

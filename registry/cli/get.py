@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
+from urllib.parse import urlencode
 
 import click
 
-from registry.cli.api import fetch
+from registry.cli.api import fetch, service_path, understanding
 from registry.cli.options import ServiceArgument, http_server_address
 from registry.cli.output import JSON, TABLE, WIDE, YAML, print_document, say, table
-from registry.config import Address
+from registry.cli.server import Server
 from registry.model.names import ServiceKey
 
 Document = Mapping[str, Any]
@@ -22,7 +23,7 @@ Document = Mapping[str, Any]
 @click.option("-o", "--output", type=click.Choice([TABLE, WIDE, JSON, YAML]), default=TABLE, show_default=True)
 @click.option("-n", "--namespace", metavar="NS", help="Only services of this namespace.")
 @http_server_address
-def get(what: str, service: ServiceKey | None, output: str, namespace: str | None, server: Address) -> None:
+def get(what: str, service: ServiceKey | None, output: str, namespace: str | None, server: Server) -> None:
     """List services, endpoints, member clusters or connected xDS clients.
 
     NS/NAME picks one service, of services and endpoints.
@@ -32,9 +33,9 @@ def get(what: str, service: ServiceKey | None, output: str, namespace: str | Non
             raise click.UsageError(f"`get {what}` takes no service and no namespace")
         document = fetch(server, f"/api/v1/{what}")
     elif service is not None:
-        document = {"services": [fetch(server, f"/api/v1/services/{service}")]}
+        document = {"services": [fetch(server, service_path("services", service))]}
     else:
-        document = fetch(server, "/api/v1/services" + (f"?namespace={namespace}" if namespace else ""))
+        document = fetch(server, "/api/v1/services" + (f"?{urlencode({'namespace': namespace})}" if namespace else ""))
     if output in (JSON, YAML):
         print_document(document, output)
         return
@@ -45,9 +46,11 @@ def get(what: str, service: ServiceKey | None, output: str, namespace: str | Non
         "clients": ("clients", client_table),
     }
     key, render = tables[what]
-    say(*render(document[key], output == WIDE))
-    lines = {"clusters": membership_lines, "services": refused_lines}.get(what)
-    say(*(lines(document) if lines else ()))
+    with understanding(server):
+        text = render(document[key], output == WIDE)
+        lines = {"clusters": membership_lines, "services": refused_lines}.get(what)
+        text += lines(document) if lines else ()
+    say(*text)
 
 
 def service_table(services: Sequence[Document], wide: bool) -> list[str]:

@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from registry.cli.api import fetch, post
+from registry.cli.api import fetch, post, understanding
 from registry.cli.options import ServiceArgument, http_server_address
 from registry.cli.output import JSON, TABLE, WIDE, YAML, print_document, say, table
-from registry.config import Address
+from registry.cli.server import Server
 from registry.model.names import ServiceKey
 
 Document = Mapping[str, Any]
@@ -24,18 +24,20 @@ def guard() -> None:
 @guard.command("list")
 @click.option("-o", "--output", type=click.Choice([TABLE, WIDE, JSON, YAML]), default=TABLE, show_default=True)
 @http_server_address
-def list_(output: str, server: Address) -> None:
+def list_(output: str, server: Server) -> None:
     """Show what is held in doubt, why, since when, and until when."""
     document = fetch(server, "/api/v1/guard")
     if output in (JSON, YAML):
         print_document(document, output)
-    else:
-        say(*held_table(document["held"], output == WIDE))
+        return
+    with understanding(server):
+        text = held_table(document["held"], output == WIDE)
         if document["objects"]:
-            say("", *objects_table(document["objects"], output == WIDE))
+            text += ["", *objects_table(document["objects"], output == WIDE)]
         if document["members"]:
             rows = [[each["cluster"], each["reason"], each["since"], each["message"]] for each in document["members"]]
-            say("", *table(["MEMBER", "REASON", "SINCE", "WHY"], rows))
+            text += ["", *table(["MEMBER", "REASON", "SINCE", "WHY"], rows)]
+    say(*text)
 
 
 @guard.command()
@@ -43,7 +45,7 @@ def list_(output: str, server: Address) -> None:
 @click.option("--cluster", metavar="NAME", help="Only what is held of this cluster.")
 @click.option("--all", "everything", is_flag=True, help="Everything that is held.")
 @http_server_address
-def release(service: ServiceKey | None, cluster: str | None, everything: bool, server: Address) -> None:
+def release(service: ServiceKey | None, cluster: str | None, everything: bool, server: Server) -> None:
     """Let go what is held of NS/NAME, of a cluster, or of both together; with --all, everything.
 
     Pods, Nodes and Namespaces are let go with their cluster, or with --all. A member that no place names any more,
@@ -53,14 +55,20 @@ def release(service: ServiceKey | None, cluster: str | None, everything: bool, s
         raise click.UsageError("name NS/NAME, --cluster NAME, or both; or --all")
     asked = {"service": None if service is None else str(service), "cluster": cluster, "all": everything}
     document = post(server, "/api/v1/guard/release", asked)
-    for each in document["released"]:
-        say(f"{each['cluster']}: {each['namespace']}/{each['name']}: {len(each['endpoints'])} endpoints let go")
-    for each in document["objects"]:
-        say(f"{each['cluster']}: {len(each['names'])} of kind {each['kind']} let go")
-    for each in document["members"]:
-        say(f"{each}: no member any more")
-    if not (document["released"] or document["objects"] or document["members"]):
-        say("nothing of that is held")
+    with understanding(server):
+        text = released_lines(document)
+    say(*text)
+
+
+def released_lines(document: Document) -> list[str]:
+    """What was let go."""
+    lines = [
+        f"{each['cluster']}: {each['namespace']}/{each['name']}: {len(each['endpoints'])} endpoints let go"
+        for each in document["released"]
+    ]
+    lines += [f"{each['cluster']}: {len(each['names'])} of kind {each['kind']} let go" for each in document["objects"]]
+    lines += [f"{each}: no member any more" for each in document["members"]]
+    return lines or ["nothing of that is held"]
 
 
 def held_table(held: Sequence[Document], wide: bool) -> list[str]:

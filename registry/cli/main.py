@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import os
 import signal
 import sys
 from importlib import import_module
@@ -40,8 +43,20 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line. Exit codes: 0, 1 failed, 2 wrong usage or configuration."""
+    # gRPC's own log on stderr says in other words what the commands say.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal or a file of few characters gets the others as their escapes.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         cli(prog_name="mesh-registry")
     except RegistryError as error:
         say(*f"mesh-registry: {error}".split("\n"), err=True)
         sys.exit(error.exit_code)
+    except OSError as error:
+        # Of click's own output, as of --help; click says nothing where the reader is gone.
+        if error.errno != errno.ENOSPC:
+            raise
+        sys.stdout = None
+        sys.exit(f"mesh-registry: cannot write the output: {error.strerror}")

@@ -8,11 +8,11 @@ from typing import TypeVar
 
 import click
 
+from registry.cli.server import GRPC_PORT, HTTP_PORT, Server, parse_server
 from registry.config import Address, parse_address
 from registry.model.names import ServiceKey
 
-HTTP_ADDRESS = "127.0.0.1:15014"
-GRPC_ADDRESS = "127.0.0.1:15010"
+LOOPBACK = "127.0.0.1"
 
 Command = TypeVar("Command", bound=Callable[..., object])
 
@@ -76,18 +76,35 @@ def place_options(command: Command) -> Command:
     return command
 
 
-def _server(default: str, variable: str, what: str) -> Callable[[Command], Command]:
+class ServerOption(click.ParamType[Server]):
+    """A port of the registry on the command line; see ``parse_server``."""
+
+    name = "HOST:PORT"
+
+    def __init__(self, default_port: int) -> None:
+        self._default_port = default_port
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Server:
+        if isinstance(value, Server):
+            return value
+        try:
+            return parse_server(str(value), self._default_port)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+def _server(port: int, variable: str, what: str) -> Callable[[Command], Command]:
     return click.option(
         "--server",
-        type=AddressOption(),
+        type=ServerOption(port),
         metavar="HOST:PORT",
-        default=default,
+        default=f"{LOOPBACK}:{port}",
         show_default=True,
         envvar=variable,
         show_envvar=True,
-        help=f"The registry's {what} address.",
+        help=f"The registry's {what} address; also http://HOST:PORT, or https:// where it is served over TLS.",
     )
 
 
-http_server_address = _server(HTTP_ADDRESS, "MESH_REGISTRY_HTTP", "HTTP")
-grpc_server_address = _server(GRPC_ADDRESS, "MESH_REGISTRY_GRPC", "gRPC")
+http_server_address = _server(HTTP_PORT, "MESH_REGISTRY_HTTP", "HTTP")
+grpc_server_address = _server(GRPC_PORT, "MESH_REGISTRY_GRPC", "gRPC")

@@ -5,12 +5,15 @@ All that is printed goes through here, since much of it was written by others: s
 
 from __future__ import annotations
 
+import errno
 import json
+import sys
 from collections.abc import Callable, Iterable, Sequence
 
 import click
 import yaml
 
+from registry.errors import RegistryError
 from registry.printable import harmless
 
 TABLE, WIDE, JSON, YAML = "table", "wide", "json", "yaml"
@@ -19,7 +22,7 @@ TABLE, WIDE, JSON, YAML = "table", "wide", "json", "yaml"
 def say(*lines: str, err: bool = False) -> None:
     """Print these lines, each as one, to standard output or standard error."""
     for line in lines:
-        click.echo(harmless(line), err=err)
+        _echo(harmless(line) + "\n", err=err)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
@@ -55,4 +58,20 @@ def _print(encode: Callable[[bool], str]) -> None:
     """What ``encode`` makes; in ASCII alone where it has anything that is no plain character. It says the same so."""
     text = encode(False)
     plain = all(map(str.isprintable, text.split("\n")))
-    click.echo(text if plain else encode(True), nl=False)
+    _echo(text if plain else encode(True))
+
+
+def _echo(text: str, *, err: bool = False) -> None:
+    """Print it; click ends the command in silence where nobody reads it any more (``| head``).
+
+    Raises:
+        RegistryError: it cannot be written for another reason (a full disk).
+    """
+    try:
+        click.echo(text, nl=False, err=err)
+    except OSError as error:
+        if error.errno == errno.EPIPE:
+            raise
+        # What is buffered would be written, and fail, once more when the interpreter ends.
+        sys.stdout = None
+        raise RegistryError(f"cannot write the output: {error.strerror}") from error

@@ -6,10 +6,10 @@ from urllib.parse import urlencode
 
 import click
 
-from registry.cli.api import fetch
+from registry.cli.api import fetch, service_path, understanding
 from registry.cli.options import ServiceArgument, http_server_address
 from registry.cli.output import JSON, YAML, print_document, print_yaml_documents
-from registry.config import Address
+from registry.cli.server import Server
 from registry.model.names import ServiceKey
 
 
@@ -18,17 +18,19 @@ from registry.model.names import ServiceKey
 @click.option("-o", "--output", type=click.Choice([YAML, JSON]), default=YAML, show_default=True, help="Format.")
 @click.option("--cluster", metavar="NAME", help="As in this one: its own family of addresses comes first.")
 @http_server_address
-def serviceentry(service: ServiceKey | None, output: str, cluster: str | None, server: Address) -> None:
+def serviceentry(service: ServiceKey | None, output: str, cluster: str | None, server: Server) -> None:
     """Print ServiceEntries as the registry writes them into its clusters.
 
     Of all services without NS/NAME: YAML documents apart by ``---``, or a JSON list object.
     """
     asked = "" if cluster is None else f"?{urlencode({'cluster': cluster})}"
     if service is not None:
-        print_document(fetch(server, f"/api/v1/serviceentries/{service}{asked}"), output)
+        print_document(fetch(server, service_path("serviceentries", service) + asked), output)
         return
     document = fetch(server, f"/api/v1/serviceentries{asked}")
     if output == JSON:
         print_document(document, JSON)
-    else:
-        print_yaml_documents(document["items"])
+        return
+    with understanding(server):
+        items = list(document["items"])
+    print_yaml_documents(items)

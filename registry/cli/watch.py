@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import select
+import stat
+import sys
+import threading
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 
@@ -11,13 +16,16 @@ from google.protobuf.json_format import MessageToDict
 
 from registry.cli.options import ServiceArgument, grpc_server_address, place_options
 from registry.cli.output import JSON, print_json_line, say
-from registry.config import Address
+from registry.cli.probe import HTTP2, mismatch
+from registry.cli.proxies import proxy_to, with_credentials
+from registry.cli.server import Server
 from registry.errors import ServerUnavailableError
 from registry.model.names import ServiceKey
 from registry.protos import registry_pb2 as pb
 
 METHOD = "/registry.v1.Registry/Watch"
 TEXT = "text"
+NOT_UNDERSTOOD = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL)
 
 Endpoints = Mapping[tuple[str, str], str]
 """Address and cluster, or to a client address and port -> the rest of the line."""
@@ -31,7 +39,7 @@ Endpoints = Mapping[tuple[str, str], str]
 @place_options
 @click.option("--reasons", is_flag=True, help="As a client; with -o json also why of each endpoint.")
 @grpc_server_address
-def watch(service: ServiceKey, output: str, reasons: bool, server: Address, **place: str) -> None:
+def watch(service: ServiceKey, output: str, reasons: bool, server: Server, **place: str) -> None:
     """Show the endpoints of a service, then every change of them, until Ctrl-C.
 
     Endpoints that came are marked +, those that went -, those that changed ~. With the place of a client (--zone and
@@ -72,21 +80,49 @@ def _client(*, cluster: str, region: str, zone: str, network: str, node_name: st
     return pb.Client(cluster=cluster, region=region, zone=zone, network=network, node=node_name, addresses=own)
 
 
-def _responses(service: ServiceKey, request: pb.WatchRequest, server: Address) -> Iterator[pb.WatchResponse]:
-    with grpc.insecure_channel(str(server)) as channel:
+def _responses(service: ServiceKey, request: pb.WatchRequest, server: Server) -> Iterator[pb.WatchResponse]:
+    with _channel(server) as channel:
         call = channel.unary_stream(
             METHOD,
             request_serializer=pb.WatchRequest.SerializeToString,
             response_deserializer=pb.WatchResponse.FromString,
         )
         try:
-            yield from call(request)
+            stream = call(request)
+            threading.Thread(target=_cancel_when_unread, args=(stream,), daemon=True).start()
+            yield from stream
         except grpc.RpcError as error:
+            if error.code() is grpc.StatusCode.CANCELLED:
+                return
+            other = mismatch(server, HTTP2) if error.code() in NOT_UNDERSTOOD else ""
             raise ServerUnavailableError(
-                f"watching {service} at {server} ended: {error.details()} ({error.code().name}); "
+                other
+                or f"watching {service} at {server} ended: {error.details()} ({error.code().name}); "
                 "is that the gRPC address of a registry (--server)?"
             ) from error
     raise ServerUnavailableError(f"the registry at {server} ended the watch of {service}")
+
+
+def _cancel_when_unread(stream: grpc.Call) -> None:
+    """End the watch when nobody reads the pipe it is printed into, though nothing is to be printed just now."""
+    try:
+        output = sys.stdout.fileno()
+        if stat.S_ISFIFO(os.fstat(output).st_mode):
+            poll = select.poll()
+            poll.register(output, 0)  # an error is told without being asked for
+            poll.poll()
+            stream.cancel()
+    except (AttributeError, OSError, ValueError):
+        return  # standard output is closed, or is no file
+
+
+def _channel(server: Server) -> grpc.Channel:
+    """To the registry, through a proxy as every command; gRPC alone would send loopback through one too."""
+    proxy = proxy_to(server, grpc=True)
+    options = [("grpc.http_proxy", with_credentials(proxy))] if proxy else [("grpc.enable_http_proxy", 0)]
+    if server.tls:
+        return grpc.secure_channel(str(server.address), grpc.ssl_channel_credentials(), options)
+    return grpc.insecure_channel(str(server.address), options)
 
 
 def _endpoints(response: pb.WatchResponse) -> Endpoints:

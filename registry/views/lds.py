@@ -15,8 +15,12 @@ HttpConnectionManager = http_connection_manager_pb2.HttpConnectionManager
 
 
 def encode_outbound_listener(host: str, port: int) -> bytes:
-    """Envoy's outbound HTTP listener on ``host``:``port``, routed by ``outbound_http``; WebSocket may upgrade."""
+    """Envoy's outbound HTTP listener on ``host``:``port``, routed by ``outbound_http``; WebSocket may upgrade.
+
+    A host that ends with a dot, as absolute DNS names do, is routed, and passed on, without it.
+    """
     manager = _http_connection_manager(OUTBOUND_HTTP)
+    manager.strip_trailing_host_dot = True
     manager.upgrade_configs.add(upgrade_type="websocket")
     message = listener_pb2.Listener(name=OUTBOUND_HTTP, traffic_direction=base_pb2.OUTBOUND)
     message.address.socket_address.address = host

@@ -34,10 +34,17 @@ class Names:
         with_port = (self.authority(key, port), f"{short}:{port}")
         return (*with_port, self.host(key), short) if default else with_port
 
+    def targets(self, key: ServiceKey, port: int, *, default: bool) -> tuple[str, ...]:
+        """What a gRPC client may dial for the port: the ``domains``, and ``<host>.:<port>`` (an absolute host).
+
+        None of them may end with a dot: grpc-java 1.85 panics at such a name, and at such a domain of a route.
+        """
+        return (*self.domains(key, port, default=default), f"{self.host(key)}.:{port}")
+
     def parse(self, name: str) -> ServiceKey | None:
-        """The service that one of its ``domains`` names, whether or not it has that port; None for other names."""
+        """The service that one of its ``targets`` names, whether or not it has that port; None for other names."""
         host, _, _ = name.partition(":")
-        parts = host.removesuffix(f".svc.{self.domain}").split(".")
+        parts = host.removesuffix(".").removesuffix(f".svc.{self.domain}").split(".")
         return ServiceKey(parts[1], parts[0]) if len(parts) == 2 else None
 
     def parse_cluster(self, name: str) -> tuple[ServiceKey, int] | None:

@@ -51,7 +51,7 @@ def encode_virtual_hosts(key: ServiceKey, ports: Iterable[ServicePort], names: N
                     key,
                     port.port,
                     names,
-                    default=port.port == default,
+                    names.domains(key, port.port, default=port.port == default),
                     retry=True,
                     hashed=SOURCE_ADDRESS if sticky else None,
                 )
@@ -80,7 +80,14 @@ def encode_grpc_route(
         route_pb2.RouteConfiguration(
             name=names.authority(key, port),
             virtual_hosts=[
-                _virtual_host(key, port, names, default=default, retry=False, hashed=GRPC_CHANNEL if sticky else None)
+                _virtual_host(
+                    key,
+                    port,
+                    names,
+                    names.targets(key, port, default=default),
+                    retry=False,
+                    hashed=GRPC_CHANNEL if sticky else None,
+                )
             ],
         )
     )
@@ -90,12 +97,12 @@ def _virtual_host(
     key: ServiceKey,
     port: int,
     names: Names,
+    domains: Iterable[str],
     *,
-    default: bool,
     retry: bool,
     hashed: route_components_pb2.RouteAction.HashPolicy | None,
 ) -> route_components_pb2.VirtualHost:
-    """Everything for one port's names goes to its cluster.
+    """Everything for ``domains``, names of one port, goes to its cluster.
 
     No timeout but the client's own. gRPC retries by itself what never left the client, so ``retry`` is for Envoy.
     ``hashed``: what of a request decides which endpoint takes it.
@@ -106,7 +113,7 @@ def _virtual_host(
         action.hash_policy.append(hashed)
     message = route_components_pb2.VirtualHost(
         name=names.authority(key, port),
-        domains=names.domains(key, port, default=default),
+        domains=domains,
         routes=[route_components_pb2.Route(match=route_components_pb2.RouteMatch(prefix="/"), route=action)],
     )
     if retry:

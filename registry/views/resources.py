@@ -53,7 +53,7 @@ def on_demand(service: MergedService, names: Names) -> Iterator[Rendered]:
     default = default_port(served)
     for port in served:
         route = names.authority(service.key, port.port)
-        for name in names.domains(service.key, port.port, default=port.port == default):
+        for name in names.targets(service.key, port.port, default=port.port == default):
             yield Rendered(LISTENER, name, partial(encode_api_listener, name, route), on_demand=True)
         encode = partial(encode_grpc_route, service.key, port.port, service.ports, names, sticky=sticky(service))
         yield Rendered(ROUTE, route, encode, on_demand=True)

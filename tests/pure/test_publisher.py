@@ -113,10 +113,18 @@ def test_port_that_is_gone_takes_its_resources_along() -> None:
 
 def test_names_of_grpc_clients_are_there_when_asked_for() -> None:
     rig = Rig()
-    for name in NAMES.domains(ECHO, 80, default=True):
+    for name in NAMES.targets(ECHO, 80, default=True):
         assert AUTHORITY.encode() in rig.body(LISTENER, name)
     assert CLUSTER_NAME.encode() in rig.body(ROUTE, AUTHORITY)
-    for name in ("echo.shop:81", "none.shop", "echo", "echo.shop.svc.elsewhere", ""):
+    for name in (
+        "echo.shop:81",
+        "none.shop",
+        "echo",
+        "echo.shop.:80",
+        f"{NAMES.host(ECHO)}.",
+        "echo.shop.svc.elsewhere",
+        ".",
+    ):
         assert rig.store.get(LISTENER, name) is None
     assert rig.store.get(ROUTE, "echo.shop") is None
 

@@ -198,3 +198,7 @@ def test_names_follow_the_domain() -> None:
         "echo.shop.svc.clusterset.local",
         "echo.shop",
     )
+    absolute = "echo.shop.svc.clusterset.local.:80"
+    for default in (True, False):
+        assert NAMES.targets(ECHO, 80, default=default) == (*NAMES.domains(ECHO, 80, default=default), absolute)
+    assert NAMES.parse(absolute) == ECHO

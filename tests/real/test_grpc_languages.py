@@ -37,15 +37,16 @@ async def test_a_client_follows_a_service_that_is_deleted_and_made_anew(language
         RunningRegistry(tmp_path, f"--manifests=a={tmp_path / 'a'}") as registry,
         calling(language, tmp_path, registry, f"xds:///{HOST}:80") as calls,
     ):
-        await calls.only("one", "two", seconds=30)
+        async with calling(language, tmp_path, registry, f"xds:///{HOST}.:80") as absolute:
+            await calls.only("one", "two", seconds=30)
+            await absolute.only("one", "two", seconds=30)
         service.put(PODS["two"], PODS["three"])
         await calls.only("two", "three")
-        for _ in range(3):
-            service.delete()
-            await calls.none()
-            service.put(PODS["one"])
-            await calls.only("one")
-        for _ in range(5):
+        service.delete()
+        await calls.none()
+        service.put(PODS["one"])
+        await calls.only("one")
+        for _ in range(4):
             service.delete()
             await asyncio.sleep(0.15)  # shorter than any client needs to have noticed
             service.put(PODS["three"])

@@ -40,10 +40,10 @@ class Service:
         folder.mkdir(parents=True)
         self._file = folder / "echo.yaml"
 
-    def put(self, *addresses: str) -> None:
+    def put(self, *addresses: str, protocol: str = "grpc") -> None:
         """Make it with these endpoints, or give it these."""
         metadata = {"namespace": "shop", "name": "echo", "uid": "1", "creationTimestamp": "2026-01-01T00:00:00Z"}
-        port = {"name": "grpc", "port": 80, "targetPort": POD_PORT, "protocol": "TCP", "appProtocol": "grpc"}
+        port = {"name": "grpc", "port": 80, "targetPort": POD_PORT, "protocol": "TCP", "appProtocol": protocol}
         endpoints = [{"addresses": [each], "conditions": {"ready": True}} for each in addresses]
         documents = [
             {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {"ports": [port]}},
@@ -52,7 +52,7 @@ class Service:
                 "kind": "EndpointSlice",
                 "metadata": {**metadata, "name": "echo-1", "labels": {"kubernetes.io/service-name": "echo"}},
                 "addressType": "IPv4",
-                "ports": [{"name": "grpc", "port": POD_PORT, "protocol": "TCP", "appProtocol": "grpc"}],
+                "ports": [{"name": "grpc", "port": POD_PORT, "protocol": "TCP", "appProtocol": protocol}],
                 "endpoints": endpoints,
             },
         ]
