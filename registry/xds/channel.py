@@ -54,6 +54,8 @@ class Channel(ABC):
         self._gone: set[str] = set()
         self._kept: set[str] = set()
         """What the client has from an earlier stream and keeps: the store does not know enough to replace it."""
+        self.withheld = False
+        """Nothing is sent: a response is a complete list, and would perhaps lack what the client has."""
         self._unanswered: tuple[str, ...] = ()
         self._retries: list[tuple[str, ...]] = []
         self._nonce = self._version = ""
@@ -63,22 +65,22 @@ class Channel(ABC):
     @property
     def pending(self) -> bool:
         """There may be something to send."""
-        return bool(self._fresh or self._asked or self._gone or self._owed or self._retries)
+        return not self.withheld and bool(self._fresh or self._asked or self._gone or self._owed or self._retries)
 
     @property
     def answering(self) -> bool:
         """A request is still to be answered."""
-        return self._owed or bool(self._asked)
+        return not self.withheld and (self._owed or bool(self._asked))
 
     @property
     def making(self) -> bool:
         """There are additions or changes to send."""
-        return bool(self._fresh or self._retries)
+        return not self.withheld and bool(self._fresh or self._retries)
 
     @property
     def breaking(self) -> bool:
         """There are removals to send."""
-        return bool(self._gone)
+        return not self.withheld and bool(self._gone)
 
     def held(self, now: float, patience: float) -> float:
         """For how many more seconds it is to be held back by other types; 0: no longer, it is ``hurried``.

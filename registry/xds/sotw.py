@@ -164,35 +164,17 @@ class WholeChannel(SotwChannel):
     def __init__(self, kind: ResourceType, partition: Partition, stream: Stream) -> None:
         super().__init__(kind, partition, stream)
         self._had: tuple[Entry, ...] = ()
-        self._withheld = False
-        """A response would perhaps lack what the client has."""
-
-    @property
-    def pending(self) -> bool:
-        return not self._withheld and super().pending
-
-    @property
-    def answering(self) -> bool:
-        return not self._withheld and super().answering
-
-    @property
-    def making(self) -> bool:
-        return not self._withheld and super().making
-
-    @property
-    def breaking(self) -> bool:
-        return not self._withheld and super().breaking
 
     def reconsider(self) -> None:
         """Withhold nothing from a client that would miss nothing: it has the same, or named what is all there."""
-        if self._withheld:
+        if self.withheld:
             names = self.subscription.names
             named = not self.subscription.wildcard and all(self.partition.get(name) is not None for name in names)
-            self._withheld = not named and content_version(self._entries()) != self._brought
+            self.withheld = not named and content_version(self._entries()) != self._brought
 
     def settle(self) -> bool:
-        self._withheld = self._withheld and self.partition.coverage.partial
-        return self._withheld
+        self.withheld = self.withheld and self.partition.coverage.partial
+        return self.withheld
 
     def respond(self, scope: Scope) -> Response:
         if scope is Scope.BREAK:
@@ -214,11 +196,11 @@ class WholeChannel(SotwChannel):
 
     def _take_up(self, names: Sequence[str]) -> None:  # noqa: ARG002
         self._owed = True
-        self._withheld = True
+        self.withheld = True
         self.partition.coverage.doubtful[self] = None
 
     def _ask_again(self) -> None:
-        self._withheld = False
+        self.withheld = False
         self._owed = self.subscription.wildcard or bool(self.subscription.names)
 
     def _entries(self) -> tuple[Entry, ...]:
