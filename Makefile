@@ -8,7 +8,7 @@ ENVOY_VERSION := 1.40.0
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 PIP_INSTALL := $(PIP) install --constraint constraints.txt
 COMPILE := $(BIN)/uv pip compile pyproject.toml --upgrade --no-header --no-annotate --no-emit-index-url --quiet
-PROTO := protos/registry/v1/registry.proto
+PROTO := protos/registry/v1/registry.proto protos/registry/v1/peers.proto
 GENERATED := registry/protos
 
 .DEFAULT_GOAL := help
@@ -61,7 +61,7 @@ format: $(VENV)/.development  ## format the code
 tools: $(VENV)/.python  ## build the real Kubernetes binaries, helm and h2spec (minutes, once; kept outside the tree)
 	@$(BIN)/python tests/tools/build.py
 
-protos: $(VENV)/.development  ## generate the lookup API's messages
+protos: $(VENV)/.development  ## generate the messages of the lookup API and of replicas
 	@mkdir -p $(GENERATED)
 	@$(BIN)/python -m grpc_tools.protoc -Iprotos/registry/v1 --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy \
 		--python_out=$(GENERATED) --mypy_out=quiet,readable_stubs:$(GENERATED) $(PROTO)

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from registry.coalesce import Coalescer
-from registry.companions import Memory, Standings
+from registry.companions import Standings
 from registry.config import ClusterConfig, Config, parse_address
 from registry.conflict_log import log_conflicts
 from registry.errors import StartError
@@ -25,10 +25,12 @@ from registry.membership.members import Members
 from registry.membership.opening import Opener
 from registry.membership.places import absence_policy, places
 from registry.membership.remembered import RememberedMembers
+from registry.memory import Memory
 from registry.model.gateways import Gateways
 from registry.model.names import ClusterId, Kind
 from registry.model.services import ChangeSet
 from registry.networks import Networks
+from registry.peering import Peering
 from registry.pipeline import Observer, Pipeline
 from registry.protos import registry_pb2 as pb
 from registry.reload import ConfigurationInForce, Parts
@@ -41,6 +43,7 @@ from registry.servers.http import HttpServer
 from registry.servers.lookup import LookupServer
 from registry.servers.publisher import Publisher
 from registry.servers.reflection import ReflectionServer
+from registry.startup import StartRules, Startup
 from registry.telemetry import Metrics
 from registry.views.lookup import place_of_client, who_is_client
 from registry.views.names import Names
@@ -83,7 +86,7 @@ class Registry:
         self._names = Names(config.domain)
         clock = asyncio.get_running_loop().time
         self._index = Index(self._export, config.guard.policy(), clock, config.network_rules())
-        self._store = ResourceStore(complete=False)
+        self._store = ResourceStore(complete=False, partial=True)
         options = SessionOptions(
             identifier="mesh-registry", max_names=config.limits.subscriptions, group=self._group, clock=time.time
         )
@@ -95,7 +98,9 @@ class Registry:
         self._whereabouts = Whereabouts(self._index, again)
         self._whereabouts.by_nodes = False
         self._lookup = LookupServer(self._index.get, self._names, self._publisher, self._place_of_client)
-        services = (*self._xds.services(), self._lookup.service())
+        self._memory = self._make_memory()
+        self._peering = Peering(config, self._memory, self._unknown_members)
+        services = (*self._xds.services(), self._lookup.service(), *self._peering.services())
         self._health = HealthServer(services)
         services = (*services, self._health.service())
         self._services = (*services, *ReflectionServer(services).services())
@@ -107,14 +112,22 @@ class Registry:
             ready=self._may_write,
             recognize=self._recognize,
         )
-        self._memory = self._make_memory()
         self._pipeline = self._make_pipeline()
+        self._startup = Startup(
+            StartRules(config.startup.max_wait_seconds, config.guard.hold_seconds),
+            asyncio.get_running_loop(),
+            pipeline=self._pipeline,
+            index=self._index,
+            store=self._store,
+            roll=lambda: self._members,
+            opened=self._open,
+            covered=self._lookup.cover,
+        )
         self._networks = Networks(self._pipeline)
         self._watch = LivenessWatch(config.liveness.rules(), time.monotonic, self._pipeline)
         probe = config.liveness.probe.plan() if config.liveness.probe is not None else None
         self._standings = Standings(self._watch, self._index, lambda: self._members, probe)
-        companions: list[Companion] = [self._standings]
-        companions += [self._memory] if self._memory is not None else []
+        companions: list[Companion] = [self._standings, self._memory]
         companions += [self._writing.entries] if config.service_entries.write else []
         companions += [self._writing.conditions] if config.exported.write_conditions else []
         absence = absence_policy(config)
@@ -125,8 +138,8 @@ class Registry:
         )
         self._file = ConfigurationFile(*file, absence, self._in_force) if file is not None else None
         providers = places(config, config.clusters if flags is None else flags, self._file, absence)
-        if self._memory is not None:
-            origin = f"snapshot {config.snapshot.file}"
+        if config.snapshot.file is not None or config.replicas.addresses:
+            origin = f"snapshot {config.snapshot.file}" if config.snapshot.file else "peers"
             believed = file is None and config.kubeconfig_folder is None and config.remote_secrets is None
             remembered = RememberedMembers(
                 origin,
@@ -143,7 +156,6 @@ class Registry:
             companions,
             settle_seconds=config.guard.settle_seconds,
         )
-        self._serving = False
         self.reports = Reporting(
             index=self._index,
             pipeline=self._pipeline,
@@ -153,9 +165,9 @@ class Registry:
             whereabouts=self._whereabouts,
             reach=self._networks,
             memory=self._memory,
+            startup=self._startup,
             entries=self._writing.entries,
             conditions=self._writing.conditions,
-            serving=lambda: self._serving,
         )
         self._stack = AsyncExitStack()
         self.grpc_address = ""
@@ -180,13 +192,17 @@ class Registry:
             stack.push_async_callback(http.stop)
             self._metrics.observe(self.reports)
             stack.push_async_callback(self._writing.stop)
-            if self._memory is not None:
-                self._standings.remembered = await self._memory.start()
-                stack.push_async_callback(self._memory.stop)
+            await self._memory.start()
+            stack.push_async_callback(self._memory.stop)
+            stack.push_async_callback(self._peering.stop)
+            await self._peering.start()
+            self._standings.remembered = self._memory.stood()
+            self._startup.begin(remembers=bool(self._standings.remembered))
+            stack.callback(self._startup.stop)
             self._watch.start()
             stack.push_async_callback(self._watch.stop)
             stack.push_async_callback(self._members.stop)
-            self._members.start(lambda: self._pipeline.when_accounted(self._open))
+            self._members.start(self._startup.told)
             self._stack = stack.pop_all()
 
     async def stop(self) -> None:
@@ -214,22 +230,11 @@ class Registry:
         )
 
     def _open(self) -> None:
-        """Every cluster is accounted for: answer clients."""
-        log.info("every cluster is accounted for: serving %d services", len(self._index.services()))
-        self._serving = True
+        """Answer clients."""
         self._xds.open()
         self._lookup.open()
         self._health.open()
         self._opened()
-        self._look_for_completeness()
-        if not self._store.complete:
-            log.warning("some clusters were not listed yet: what clients have of them from before is left with them")
-            asyncio.get_running_loop().call_later(self._config.guard.hold_seconds, self._store.completed)
-
-    def _look_for_completeness(self) -> None:
-        """Once every member was listed, what a client has and we do not know is gone."""
-        if self._serving and not self._store.complete and self._may_write():
-            self._store.completed()
 
     def _rpc_server(self) -> RpcServer:
         listen = self._config.listen
@@ -246,7 +251,6 @@ class Registry:
 
     def _make_pipeline(self) -> Pipeline:
         coalesce = self._config.coalesce
-        memory = self._memory
         kinds = (Kind.SERVICE, Kind.SERVICE_EXPORT) if self._config.exported.write_conditions else ()
         observers: dict[Kind, Observer] = dict.fromkeys(kinds, self._writing.told)
         observers |= dict.fromkeys((Kind.POD, Kind.ENDPOINT_SLICE), self._whereabouts.told)
@@ -260,7 +264,7 @@ class Registry:
                 self._lookup.publish,
                 self._writing.publish,
                 log_conflicts,
-                *([memory.publish] if memory is not None else []),
+                self._memory.publish,
             ],
             gateway_audiences=[self._publisher.set_gateways, self._lookup.set_gateways, self._look_at_gateways],
             bystanders=[self._look_again],
@@ -279,17 +283,13 @@ class Registry:
         self._writing.look_again()
         self._watch.look_soon()
         self._whereabouts.listed()
-        if not self._store.complete:  # what was listed is published by then
-            asyncio.get_running_loop().call_soon(self._look_for_completeness)
-        if self._memory is not None:
-            self._memory.changed_somewhere()
+        self._startup.look_soon()
+        self._memory.changed_somewhere()
 
-    def _make_memory(self) -> Memory | None:
+    def _make_memory(self) -> Memory:
         snapshot = self._config.snapshot
-        if snapshot.file is None:
-            return None
         return Memory(
-            Path(snapshot.file),
+            Path(snapshot.file) if snapshot.file is not None else None,
             self._config.domain,
             snapshot.pace(),
             self._index,
@@ -330,6 +330,9 @@ class Registry:
 
     def _recognize(self, cluster: ClusterId, uid: str) -> str | None:
         return self._members.recognize(cluster, uid)
+
+    def _unknown_members(self) -> Sequence[ClusterId]:
+        return self._startup.unknown_members()
 
     def _may_write(self) -> bool:
         """Every member is known, and what it listed is in the merged list, so that no entry is written too short."""

@@ -16,7 +16,7 @@ from registry.model.conditions import Condition, ConditionBoard, ConditionType
 from registry.model.events import Apply, Delete, Init, InitApply, InitDone, InitKeep, SourceEvent
 from registry.model.facts import Fact
 from registry.model.gateways import Gateways
-from registry.model.names import BASE_KINDS, ClusterId, Kind, ObjectRef, ServiceKey
+from registry.model.names import ClusterId, Kind, ObjectRef, ServiceKey
 from registry.model.services import ChangeSet
 from registry.model.standing import Standing
 from registry.model.status import SourceState, SourceStatus
@@ -29,6 +29,10 @@ Relist = Callable[[Iterable[Kind]], None]
 
 def _never(_kinds: Iterable[Kind]) -> None:
     """Of a cluster that cannot be asked to list again."""
+
+
+def _nobody() -> None:
+    """Where nobody waits for clusters."""
 
 
 Audience = Callable[[ChangeSet], None]
@@ -91,7 +95,8 @@ class Pipeline:
         self._due = 0.0
         self.conditions: ConditionBoard[ClusterId] = ConditionBoard(wall_clock)
         self._statuses: dict[ClusterId, SourceStatus] = {}
-        self._on_accounted: Callable[[], None] | None = None
+        self.on_known: Callable[[], None] = _nobody
+        """Called when more, or less, may be known of a cluster than before: see ``registry.startup``."""
         self._relist: dict[ClusterId, Relist] = {}
         self._counted: dict[ClusterId, Counter] = {}
         self._doubts_timer: Timer | None = None
@@ -114,7 +119,7 @@ class Pipeline:
         self._metrics.forget(cluster)
         self.flush()
         self._tell_bystanders()
-        self._check_accounted()
+        self.on_known()
 
     def start_over(self, cluster: ClusterId) -> None:
         """Forget what was said of ``cluster``, unless it is shown: it was perhaps said of another."""
@@ -124,11 +129,14 @@ class Pipeline:
         """The cluster's objects of ``kind`` as it told them last."""
         return self._index.held_facts(cluster, kind)
 
-    def restore(self, cluster: ClusterId, facts: Iterable[Fact]) -> None:
-        """Show what a snapshot knows of ``cluster`` until its first list is complete; commit with ``flush``."""
+    def restore(self, cluster: ClusterId, facts: Iterable[Fact], origin: str = "the snapshot") -> None:
+        """Show what ``origin`` knows of ``cluster`` until its first list is complete."""
         self._index.restore(cluster, facts)
-        text = "what is shown is from the snapshot, until the cluster's first list is complete"
-        self.condition(cluster, Condition(ConditionType.VERIFIED, False, "FromSnapshot", text))
+        text = f"what is shown is from {origin}, until the cluster's first list is complete"
+        reason = "FromPeer" if origin.startswith("peer ") else "FromSnapshot"
+        self.condition(cluster, Condition(ConditionType.VERIFIED, False, reason, text))
+        self._schedule()
+        self.on_known()
 
     def set_standing(self, cluster: ClusterId, standing: Standing) -> None:
         """How much is believed of the whole cluster."""
@@ -178,14 +186,6 @@ class Pipeline:
         """The last status of every cluster that was added."""
         return self._statuses
 
-    def when_accounted(self, callback: Callable[[], None]) -> None:
-        """Call ``callback`` once, as soon as every added cluster is listed or has said why it cannot be.
-
-        What was learnt until then is committed before the call.
-        """
-        self._on_accounted = callback
-        self._check_accounted()
-
     def event(self, cluster: ClusterId, event: SourceEvent) -> None:
         self._index.apply(cluster, event)
         self._counted[cluster].inc()
@@ -213,7 +213,7 @@ class Pipeline:
             return
         self._statuses[cluster] = status
         self._tell(cluster, before, status)
-        self._check_accounted()
+        self.on_known()
 
     def condition(self, cluster: ClusterId, condition: Condition) -> None:
         """Note what is true of the cluster; a log line when the status or the reason is another."""
@@ -309,16 +309,6 @@ class Pipeline:
         for bystander in self._bystanders:
             bystander()
 
-    def _check_accounted(self) -> None:
-        callback = self._on_accounted
-        if callback is not None and all(map(self._is_accounted, self._statuses)):
-            self._on_accounted = None
-            self.flush()
-            callback()
-
-    def _is_accounted(self, cluster: ClusterId) -> bool:
-        return accounted(self._statuses[cluster]) or self._index.restored(cluster)
-
     def _tell(self, cluster: ClusterId, before: SourceStatus, after: SourceStatus) -> None:
         """A log line when the state or its reason changed; the kinds of a first list are no news of their own."""
         if (before.state, before.reason, before.message) == (after.state, after.reason, after.message):
@@ -348,8 +338,3 @@ def _held_condition(held: Sequence[Held]) -> Condition:
         "`mesh-registry guard list` shows them, `mesh-registry guard release` lets them go"
     )
     return Condition(ConditionType.LISTS_BELIEVED, False, reason, text)
-
-
-def accounted(status: SourceStatus) -> bool:
-    """The cluster has listed everything once, or has said why it cannot."""
-    return status.listed >= BASE_KINDS or status.state is SourceState.FAILING

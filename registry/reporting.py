@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from registry.companions import Memory
 from registry.index import HeldObjects, HeldService, Index, Refused
 from registry.membership.members import Members
+from registry.memory import Memory
 from registry.model.names import ClusterId, ServiceKey
 from registry.model.services import MergedService
 from registry.networks import Networks
@@ -24,7 +24,9 @@ from registry.servers.reports import (
     MembershipReport,
     NetworkReport,
     SnapshotReport,
+    StartReport,
 )
+from registry.startup import Startup
 from registry.views.place import Place, who_of
 from registry.views.policy import ResolvedPolicy
 from registry.whereabouts import Whereabouts
@@ -33,7 +35,7 @@ from registry.writers.fleet import WriterFleet
 
 @dataclass(frozen=True, slots=True)
 class Reporting:
-    """``servers.reports.Reports`` over the parts of a registry. ``serving``: whether clients are answered."""
+    """``servers.reports.Reports`` over the parts of a registry."""
 
     index: Index
     pipeline: Pipeline
@@ -42,13 +44,13 @@ class Reporting:
     xds: XdsServer
     whereabouts: Whereabouts
     reach: Networks
-    memory: Memory | None
+    memory: Memory
+    startup: Startup
     entries: WriterFleet
     conditions: WriterFleet
-    serving: Callable[[], bool]
 
-    def ready(self) -> bool:
-        return self.serving()
+    def start(self) -> StartReport:
+        return self.startup.report()
 
     def clusters(self) -> Sequence[ClusterReport]:
         return [self._cluster_report(cluster) for cluster in self.members.clusters()]
@@ -79,7 +81,7 @@ class Reporting:
         return self.members.release(cluster)
 
     def snapshot(self) -> SnapshotReport | None:
-        return self.memory.report() if self.memory is not None else None
+        return self.memory.report()
 
     def services(self) -> Sequence[MergedService]:
         return self.index.services()

@@ -83,9 +83,16 @@ class _State(Collector):
 
     def collect(self) -> Iterator[Metric]:
         yield InfoMetricFamily(PREFIX, "The running program.", {"version": __version__})
-        yield GaugeMetricFamily(
-            f"{PREFIX}_ready", "1 when every cluster is accounted for and clients are served.", self._reports.ready()
+        start = self._reports.start()
+        yield GaugeMetricFamily(f"{PREFIX}_ready", "1 when clients are answered.", start.ready)
+        unknown = GaugeMetricFamily(
+            f"{PREFIX}_start_unknown",
+            "1 for a member of which nothing is known (no list, no snapshot, no peer), or a place that names members.",
+            labels=["name", "reason"],
         )
+        for each in start.unknown:
+            unknown.add_metric([each.name, each.reason], 1)
+        yield unknown
         yield from self._clusters()
         yield from self._snapshot()
         yield from self._membership()

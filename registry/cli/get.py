@@ -136,10 +136,21 @@ def conditions_text(conditions: Sequence[Document]) -> str:
 
 
 def membership_lines(document: Document) -> Iterator[str]:
-    """What is wrong with the membership itself, after an empty line."""
-    lines = [f"refused: {each['name']} of {each['origin']}: {each['message']}" for each in document["refused"]]
+    """What is wrong with the membership itself, and whom the start waits for, after an empty line."""
+    lines = list(start_lines(document.get("start") or {}))
+    lines += [f"refused: {each['name']} of {each['origin']}: {each['message']}" for each in document["refused"]]
     lines += [f"{each['origin']}: {each['reason']}: {each['message']}" for each in document["problems"]]
     yield from ["", *lines] if lines else ()
+
+
+def start_lines(start: Document) -> Iterator[str]:
+    """Of whom nothing is known."""
+    for each in start.get("waitingFor", ()):
+        seconds = start["atMostSeconds"]
+        bound = "" if seconds is None else f", {seconds:.0f} s more at most"
+        yield f"not ready: waiting for {each['name']}{bound}: {each['reason']}: {each['message']}"
+    for each in start.get("unknown", ()):
+        yield f"nothing is known of {each['name']}: {each['reason']}: {each['message']}"
 
 
 def client_table(clients: Sequence[Document], wide: bool) -> list[str]:

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 MAX_PORT = 65535
 UNIX = "unix:"
+DEFAULT_PORT = 15010
+"""Of gRPC."""
 
 
 class Address(NamedTuple):
@@ -16,6 +18,19 @@ class Address(NamedTuple):
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse_peer(text: str) -> Address:
+    """``HOST:PORT``, or a host alone, whose port is the one that a registry's gRPC has by default.
+
+    Raises:
+        ValueError: it is neither, or has no port to connect to.
+    """
+    bare = ":" not in text or (text.startswith("[") and text.endswith("]"))
+    address = parse_address(f"{text}:{DEFAULT_PORT}" if bare else text)
+    if address.port == 0:
+        raise ValueError(f"expected a port above 0, got {text!r}")
+    return address
 
 
 def parse_address(text: str) -> Address:

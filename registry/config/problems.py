@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from ipaddress import ip_address
 
-from registry.config.addresses import UNIX, parse_address
+from registry.config.addresses import UNIX, parse_address, parse_peer
 from registry.config.bounds import outside
 from registry.config.sections import (
     ClusterConfig,
@@ -14,6 +14,7 @@ from registry.config.sections import (
     GuardConfig,
     LivenessConfig,
     NetworkConfig,
+    PeersConfig,
     ProbeConfig,
     RemoteSecretsConfig,
     SelectorConfig,
@@ -44,8 +45,20 @@ def problems(config: Config) -> Iterator[tuple[str, str]]:
     yield from _network_problems(config.networks)
     yield from _guard_problems(config.guard)
     yield from _liveness_problems(config.liveness)
+    yield from _startup_problems(config)
     if not 0 <= config.coalesce.quiet_ms <= config.coalesce.max_ms:
         yield "$.coalesce", "expected 0 <= quietMs <= maxMs"
+
+
+def _startup_problems(config: Config) -> Iterator[tuple[str, str]]:
+    where = "$.peers.addresses" if isinstance(config.peers, PeersConfig) else "$.peers"
+    for position, text in enumerate(config.replicas.addresses):
+        try:
+            parse_peer(text)
+        except ValueError as error:
+            yield where if isinstance(config.peers, str) else f"{where}[{position}]", str(error)
+    if config.replicas.tls is not None and config.listen.tls is None:
+        yield "$.peers.tls", "goes with listen.tls: replicas speak TLS to each other where their own port has it"
 
 
 def _traffic_problems(rules: Sequence[TrafficConfig]) -> Iterator[tuple[str, str]]:

@@ -24,6 +24,8 @@ from registry.config.sections import (
     ListenConfig,
     LivenessConfig,
     NetworkConfig,
+    PeersConfig,
+    PeerTlsConfig,
     ProbeConfig,
     ProbeTlsConfig,
     RemoteSecretsConfig,
@@ -31,6 +33,7 @@ from registry.config.sections import (
     SelectorConfig,
     ServiceEntriesConfig,
     SnapshotConfig,
+    StartupConfig,
     TlsConfig,
     TrafficConfig,
 )
@@ -55,6 +58,9 @@ _SECTIONS: dict[str, type[Section]] = {
     "$.liveness": LivenessConfig,
     "$.liveness.probe": ProbeConfig,
     "$.snapshot": SnapshotConfig,
+    "$.peers": PeersConfig,
+    "$.peers.tls": PeerTlsConfig,
+    "$.startup": StartupConfig,
     "$.traffic[]": TrafficConfig,
     "$.traffic[].failover[]": SelectorConfig,
     "$.networks[]": NetworkConfig,
@@ -81,6 +87,7 @@ def load(path: Path) -> Config:
         remote_secrets=_anchored_home(config.remote_secrets, path.parent),
         listen=_anchored_listen(config.listen, path.parent),
         snapshot=_anchored_snapshot(config.snapshot, path.parent),
+        peers=_anchored_peers(config.replicas, path.parent),
     )
 
 
@@ -193,6 +200,11 @@ def _anchored_home(home: RemoteSecretsConfig | None, folder: Path) -> RemoteSecr
 
 def _anchored_snapshot(snapshot: SnapshotConfig, folder: Path) -> SnapshotConfig:
     return msgspec.structs.replace(snapshot, file=_anchor(snapshot.file, folder))
+
+
+def _anchored_peers(peers: PeersConfig, folder: Path) -> PeersConfig:
+    tls = peers.tls and msgspec.structs.replace(peers.tls, ca=_anchor(peers.tls.ca, folder))
+    return msgspec.structs.replace(peers, tls=tls)
 
 
 def _anchored_listen(listen: ListenConfig, folder: Path) -> ListenConfig:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import msgspec
 
-from registry.config.addresses import parse_address
+from registry.config.addresses import UNIX, Address, parse_address, parse_peer
 from registry.config.bounds import MAX, Count, Limit, Name, Port, PositiveSeconds, Seconds, form, matching, within
 from registry.index.export import DEFAULT_EXCLUDED_NAMESPACES, DEFAULT_EXCLUDED_SERVICES, ExportMode, ExportPolicy
 from registry.index.gateways import NetworkRule
@@ -38,6 +38,7 @@ _HOST = r"(\[[^\[\]]+\]|[^:]+)"
 _PORT = "0*([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
 HostPort = Annotated[str, form(f"^{_HOST}:({_PORT}|0+)$")]
 ProbeAddress = Annotated[str, form(f"^{_HOST}:{_PORT}$")]
+PeerAddress = Annotated[str, form(f"^{_HOST}(:{_PORT})?$")]
 Listen = Annotated[str, form(f"^({_HOST}:({_PORT}|0+)|unix:.*)$")]
 IpAddress = Annotated[str, msgspec.Meta(extra_json_schema={"anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]})]
 Milliseconds = Annotated[float, within("milliseconds, 0 or more, at most 60000", low=0, high=60_000)]
@@ -251,6 +252,34 @@ class SnapshotConfig(Section, frozen=True):
         return PaceRules(self.min_seconds)
 
 
+class PeerTlsConfig(Section, frozen=True):
+    """TLS towards peers, where ``listen.tls`` is configured: the PEM file of the authority that signed their
+    certificates, by default ``listen.tls.clientCa``, or else ``listen.tls.certificate``; and the name that these have,
+    by default the host by which the peer is named.
+    """
+
+    ca: str | None = None
+    server_name: str = ""
+
+
+class PeersConfig(Section, frozen=True):
+    """Other replicas, asked at the start: see ``registry.snapshot.peers``. ``peers: [...]`` is short for
+    ``{addresses: [...]}``. Each is HOST:PORT; of a name every address is a peer.
+    """
+
+    addresses: tuple[PeerAddress, ...] = ()
+    tls: PeerTlsConfig | None = None
+
+    def targets(self) -> tuple[Address, ...]:
+        return tuple(map(parse_peer, self.addresses))
+
+
+class StartupConfig(Section, frozen=True):
+    """How long a start waits for members of which nothing is known: see ``registry.startup``."""
+
+    max_wait_seconds: Seconds = 120.0
+
+
 class SelectorConfig(Section, frozen=True):
     """Endpoints of this cluster, region and zone, with these labels; at least one is said."""
 
@@ -343,6 +372,8 @@ class Config(Section, frozen=True):
     follow: FollowConfig = FollowConfig()
     liveness: LivenessConfig = LivenessConfig()
     snapshot: SnapshotConfig = SnapshotConfig()
+    peers: PeersConfig | tuple[PeerAddress, ...] | PeerAddress = PeersConfig()
+    startup: StartupConfig = StartupConfig()
     service_entries: ServiceEntriesConfig = ServiceEntriesConfig()
     envoy: EnvoyConfig = EnvoyConfig()
     traffic: tuple[TrafficConfig, ...] = ()
@@ -357,6 +388,32 @@ class Config(Section, frozen=True):
         return {each.name: each.rule() for each in self.networks}
 
     @property
+    def replicas(self) -> PeersConfig:
+        """The peers, in the long form."""
+        if isinstance(self.peers, PeersConfig):
+            return self.peers
+        return PeersConfig((self.peers,) if isinstance(self.peers, str) else self.peers)
+
+    @property
+    def gives_to_peers(self) -> bool:
+        """Whether other replicas may take over what this one knows.
+
+        That is more than clients are shown (Pods' labels, services that are not exported). So on a port that is open to
+        everybody it has to be wanted.
+        """
+        local = self.listen.grpc.startswith(UNIX) or _is_loopback(self.listen.grpc)
+        proven = self.listen.tls is not None and self.listen.tls.client_ca is not None
+        return bool(self.replicas.addresses) or local or proven
+
+    @property
     def exported(self) -> ExportConfig:
         """Which services are in the list, in the long form."""
         return self.export if isinstance(self.export, ExportConfig) else ExportConfig(self.export)
+
+
+def _is_loopback(address: str) -> bool:
+    host = parse_address(address).host
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

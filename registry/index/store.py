@@ -140,8 +140,13 @@ class FactStore:
         self._listed.add(kind)
 
     def restore(self, facts: Iterable[Fact]) -> Iterator[Difference]:
-        """Hold ``facts``, of an earlier run, without taking any kind for listed."""
+        """Hold ``facts``, of an earlier run or of another replica, without taking any kind for listed.
+
+        What was listed already is newer, and stays as it is.
+        """
         for fact in facts:
+            if fact.ref.kind in self._listed:
+                continue
             self._held[fact.ref.kind][fact.ref] = fact
             yield Difference(None, fact)
 

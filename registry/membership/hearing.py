@@ -42,6 +42,16 @@ class Hearing:
         return not unsure and all(said is not None for said in self._said)
 
     @property
+    def unheard(self) -> Sequence[tuple[str, Trouble | None]]:
+        """The places that have not said who their members are, or are not sure of it, and what keeps each from it."""
+        heard = zip(self._providers, self._said, self._troubles, strict=True)
+        return [
+            (provider.origin, trouble)
+            for provider, said, trouble in heard
+            if said is None or (trouble is not None and trouble.unsure)
+        ]
+
+    @property
     def refused(self) -> Sequence[Refused]:
         """Those that were named in vain."""
         return self._membership.refused

@@ -97,10 +97,11 @@ class XdsServer:
         return (aggregated, *single)
 
     def open(self) -> None:
-        """The store is complete: answer."""
+        """The store has what can be had: answer."""
         self.is_open = True
         self.regroup()
         for stream in self._streams:
+            stream.session.reconsider()
             stream.stream.wake()
 
     def regroup(self, concerned: Callable[[Hashable], bool] = _anybody) -> None:

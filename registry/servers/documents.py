@@ -6,7 +6,14 @@ from registry.model.conditions import ConditionType
 from registry.model.status import WriterStatus
 from registry.servers.ads import ClientStatus
 from registry.servers.conditions import condition_document
-from registry.servers.reports import ClusterReport, HeldObjectsReport, HeldReport, MembershipReport, NetworkReport
+from registry.servers.reports import (
+    ClusterReport,
+    HeldObjectsReport,
+    HeldReport,
+    MembershipReport,
+    NetworkReport,
+    StartReport,
+)
 from registry.servers.times import time_text, when
 from registry.xds.status import TypeStatus
 
@@ -40,6 +47,16 @@ def membership_document(report: MembershipReport) -> Document:
         "refused": [dict(zip(refused, each, strict=True)) for each in report.refused],
         "problems": [dict(zip(refused[1:], each, strict=True)) for each in report.troubles],
     }
+
+
+def start_document(report: StartReport) -> Document:
+    """``waitingFor``: of whom nothing is known, before clients are answered; ``unknown``: after that."""
+    names = ("name", "reason", "message")
+    unknown = [dict(zip(names, (each.name, each.reason, each.message), strict=True)) for each in report.unknown]
+    if report.ready:
+        return {"ready": True, "unknown": unknown}
+    seconds = None if report.seconds is None else round(report.seconds, 1)
+    return {"ready": False, "waitingFor": unknown, "atMostSeconds": seconds}
 
 
 def network_document(report: NetworkReport) -> Document:

@@ -22,6 +22,7 @@ from registry.servers.documents import (
     held_objects_document,
     membership_document,
     network_document,
+    start_document,
 )
 from registry.servers.explanation import explanation_document, unknown_address
 from registry.servers.reports import HeldObjectsReport, HeldReport, Reports
@@ -36,7 +37,7 @@ SHUTDOWN_SECONDS = 2.0
 
 PATHS = {
     "/healthz": "the process runs",
-    "/readyz": "every configured cluster is accounted for; the state of each",
+    "/readyz": "clients are answered; whom that waits for, and the state of each cluster",
     "/metrics": "Prometheus metrics",
     "/api/v1/services": "the merged services and their endpoints; ?namespace=NS for one namespace",
     "/api/v1/services/{namespace}/{name}": "one of them",
@@ -117,7 +118,7 @@ class HttpServer:
         return web.Response(text="ok\n")
 
     async def _readyz(self, _request: web.Request) -> web.Response:
-        ready = self._reports.ready()
+        start = self._reports.start()
         clusters = [
             {
                 "name": report.cluster,
@@ -127,8 +128,8 @@ class HttpServer:
             }
             for report in self._reports.clusters()
         ]
-        status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
-        return _json({"ready": ready, "clusters": clusters}, status)
+        status = HTTPStatus.OK if start.ready else HTTPStatus.SERVICE_UNAVAILABLE
+        return _json({**start_document(start), "clusters": clusters}, status)
 
     async def _metrics(self, _request: web.Request) -> web.Response:
         content_type = "text/plain; version=0.0.4; charset=utf-8"
@@ -162,7 +163,9 @@ class HttpServer:
     async def _clusters(self, _request: web.Request) -> web.Response:
         clusters = [cluster_document(report) for report in self._reports.clusters()]
         networks = [network_document(report) for report in self._reports.networks()]
-        return _json({"clusters": clusters, **membership_document(self._reports.membership()), "networks": networks})
+        membership = membership_document(self._reports.membership())
+        start = start_document(self._reports.start())
+        return _json({"clusters": clusters, **membership, "networks": networks, "start": start})
 
     async def _guard(self, _request: web.Request) -> web.Response:
         held = _guard_document("held", [*self._reports.held(), *self._reports.held_objects()])

@@ -62,7 +62,8 @@ class LookupServer:
         self._meet = meet
         self._gateways = orders.gateways
         self._watchers: dict[ServiceKey, _Watchers] = {}
-        self._open = False
+        self.is_open = False
+        self._partial = False
 
     def service(self) -> Service:
         """What the gRPC server is to carry."""
@@ -70,9 +71,19 @@ class LookupServer:
 
     def open(self) -> None:
         """Every cluster is accounted for: answer."""
-        self._open = True
+        self.is_open = True
         self.regroup()
         _wake(self._everybody())
+
+    def cover(self, partial: bool) -> None:
+        """While the list is ``partial`` a service that is not in it may exist: it is not said at first that it does
+        not."""
+        before, self._partial = self._partial, partial
+        if before and not partial:
+            watches = self._everybody()
+            for watch in watches:
+                watch.dirty.update(dict.fromkeys(sorted(watch.untold)))
+            _wake(watches)
 
     def regroup(self, concerned: Callable[[Place], bool] = lambda _: True) -> None:
         """More is known of clients than when they asked: tell those of whom it is what they are to use now.
@@ -122,9 +133,12 @@ class LookupServer:
                 touched.update(watchers.again(key, placed))
         _wake(touched)
 
-    def update(self, key: ServiceKey, view: View) -> bytes | None:
-        """The WatchResponse that tells the present state of the service; None as long as that is not known."""
-        if not self._open:
+    def update(self, key: ServiceKey, view: View, first: bool) -> bytes | None:
+        """The WatchResponse that tells the present state of the service, the ``first`` one or a later one.
+
+        None as long as it is not known whether there is such a service, and nothing was said of it.
+        """
+        if first and self._partial and self._get(key) is None:
             return None
         watchers = self._watchers[key]
         found = watchers.told.get(view)
@@ -159,9 +173,12 @@ class LookupServer:
     async def _lookup(self, message: bytes, _call: CallInfo) -> bytes:
         request = _parse(pb.LookupRequest, message)
         key = _key(request.service, "service")
-        if not self._open:
+        if not self.is_open:
             raise RpcError(Code.UNAVAILABLE, "the registry has not read all its clusters yet; try again")
         service = self._get(key)
+        if service is None and self._partial:
+            text = f"no service {key} in the clusters that are known yet, and not all of them are; try again"
+            raise RpcError(Code.UNAVAILABLE, text)
         if service is None:
             raise RpcError(Code.NOT_FOUND, f"no service {key} in any cluster")
         return encode_lookup(self._views(service).message(self.view(request)))
@@ -212,6 +229,8 @@ class _Watch:
         """Without the services."""
         self.view = PLAIN
         self.dirty: dict[ServiceKey, None] = {}
+        self.untold: set[ServiceKey] = set()
+        """Those of which nothing was said yet."""
         self._server = server
 
     def received(self, message: bytes) -> None:
@@ -225,6 +244,7 @@ class _Watch:
             )
         self.dirty = {_key(name, f"services[{position}]"): None for position, name in enumerate(services)}
         self.keys = frozenset(self.dirty)
+        self.untold = set(self.dirty)
         self.asked.reasons = request.reasons
         if request.HasField("client"):
             self.asked.client.CopyFrom(request.client)
@@ -236,11 +256,13 @@ class _Watch:
             raise RpcError(Code.INVALID_ARGUMENT, "services: name at least one service to watch")
 
     def next_message(self) -> bytes | None:
-        for key in self.dirty:
-            message = self._server.update(key, self.view)
+        while self.dirty and self._server.is_open:
+            key = next(iter(self.dirty))
+            del self.dirty[key]
+            message = self._server.update(key, self.view, key in self.untold)
             if message is not None:
-                del self.dirty[key]
-            return message
+                self.untold.discard(key)
+                return message
         return None
 
     def closed(self) -> None:

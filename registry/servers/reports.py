@@ -82,6 +82,30 @@ class MembershipReport:
 
 
 @dataclass(frozen=True, slots=True)
+class Unknown:
+    """A member of which nothing is known, or a place that does not say who its members are; and why."""
+
+    name: str
+    reason: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.reason}: {self.message})"
+
+
+@dataclass(frozen=True, slots=True)
+class StartReport:
+    """Whether clients are answered, and what is unknown.
+
+    ``seconds`` is how long these are waited for at most; None: they are not, or without a bound.
+    """
+
+    ready: bool
+    unknown: Sequence[Unknown] = ()
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class NetworkReport:
     """One network: its gateways as ADDRESS:PORT, and the clusters that have endpoints on it."""
 
@@ -108,8 +132,8 @@ class SnapshotReport:
 class Reports(Protocol):
     """The running registry, as its operators see it. Every call is a read of what is in memory."""
 
-    def ready(self) -> bool:
-        """Every configured cluster is accounted for, and clients are being served."""
+    def start(self) -> StartReport:
+        """Whether clients are answered, and of whom nothing is known."""
 
     def clusters(self) -> Sequence[ClusterReport]:
         """The member clusters in the order of their names."""

@@ -67,7 +67,8 @@ class ClusterFacts:
 
     ``uid`` is its identity: that of its ``kube-system``, empty if unknown. ``network`` is where its endpoints are
     where nothing in the facts says otherwise. ``penalty`` and ``suppressed`` are for having come and gone (see
-    ``liveness.damping``), as of the snapshot's time.
+    ``liveness.damping``), as of the snapshot's time. ``age``: so many seconds before that time the cluster had last
+    proven to be so.
     """
 
     cluster: ClusterId
@@ -77,6 +78,7 @@ class ClusterFacts:
     standing: Standing = Standing.CURRENT
     penalty: float = 0.0
     suppressed: bool = False
+    age: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,7 @@ class _Cluster(msgspec.Struct, frozen=True, tag="cluster"):
     counts: dict[Kind, int]
     penalty: float = 0.0
     suppressed: bool = False
+    age: float = 0.0
 
 
 class _Batch(msgspec.Struct, frozen=True, tag="facts"):
@@ -124,7 +127,8 @@ def encode(domain: str, created: float, clusters: Iterable[ClusterFacts]) -> Ite
     words = _Words()
     for each in clusters:
         counts = {kind: len(facts) for kind, facts in each.facts.items()}
-        head = _Cluster(each.cluster, each.uid, each.network, each.standing, counts, each.penalty, each.suppressed)
+        judged = each.standing, counts, each.penalty, each.suppressed, each.age
+        head = _Cluster(each.cluster, each.uid, each.network, *judged)
         yield frames.frame(msgspec.msgpack.encode(head))
         for kind in Kind:
             codec = CODECS[kind]
@@ -251,6 +255,7 @@ class _Reader:
             cluster.standing,
             cluster.penalty,
             cluster.suppressed,
+            cluster.age,
         )
 
     def _next_cluster(self, frame: _Header | _Cluster | _Batch | None) -> None:

@@ -52,6 +52,10 @@ class Channel(ABC):
         self._asked: dict[str, None] = {}
         self._fresh: set[str] = set()
         self._gone: set[str] = set()
+        self._kept: set[str] = set()
+        """What the client has from an earlier stream and keeps: the store does not know enough to replace it."""
+        self.withheld = False
+        """Nothing is sent: a response is a complete list, and would perhaps lack what the client has."""
         self._unanswered: tuple[str, ...] = ()
         self._retries: list[tuple[str, ...]] = []
         self._nonce = self._version = ""
@@ -61,22 +65,22 @@ class Channel(ABC):
     @property
     def pending(self) -> bool:
         """There may be something to send."""
-        return bool(self._fresh or self._asked or self._gone or self._owed or self._retries)
+        return not self.withheld and bool(self._fresh or self._asked or self._gone or self._owed or self._retries)
 
     @property
     def answering(self) -> bool:
         """A request is still to be answered."""
-        return self._owed or bool(self._asked)
+        return not self.withheld and (self._owed or bool(self._asked))
 
     @property
     def making(self) -> bool:
         """There are additions or changes to send."""
-        return bool(self._fresh or self._retries)
+        return not self.withheld and bool(self._fresh or self._retries)
 
     @property
     def breaking(self) -> bool:
         """There are removals to send."""
-        return bool(self._gone)
+        return not self.withheld and bool(self._gone)
 
     def held(self, now: float, patience: float) -> float:
         """For how many more seconds it is to be held back by other types; 0: no longer, it is ``hurried``.
@@ -109,6 +113,8 @@ class Channel(ABC):
     def changed(self, name: str, entry: Entry | None) -> None:
         # Told are those who watch the name and those with a wildcard, so only what is not listed has to be looked up.
         # This is done for every client of a service at each of its changes: a look-up left out counts.
+        if self._kept and name in self._kept and self._keeps(name, entry):
+            return
         if entry is None or not (entry.listed or name in self.subscription.names):
             self._fresh.discard(name)
             if name in self._sent:
@@ -125,8 +131,14 @@ class Channel(ABC):
             self._stream.wake()
 
     def renew(self, names: Iterable[str]) -> None:
-        """Take these as asked for again, those of them that are subscribed to and exist."""
-        self._asked.update((name, None) for name in names if self._visible(name) is not None)
+        """Take these as asked for again, those of them that are subscribed to and exist.
+
+        That includes what the client has from an earlier stream: a cluster that warms without endpoints loses them all.
+        """
+        for name in names:
+            if self._visible(name) is not None:
+                self._kept.discard(name)
+                self._asked[name] = None
 
     def move(self, partition: Partition) -> None:
         """The client is of another group: from now on it is told what is in ``partition``.
@@ -141,13 +153,37 @@ class Channel(ABC):
         self.partition = partition
         listed = (entry.name for entry in partition.listing()) if self.subscription.wildcard else ()
         for name in sorted({*self.subscription.names, *self._sent.names(), *self._fresh, *listed}):
-            if name not in self._asked:
-                self.changed(name, partition.get(name))
+            entry = partition.get(name)
+            if name not in self._asked and not (entry is None and name in self._kept):
+                self.changed(name, entry)
         if self.pending:
             self.wake()
 
+    def reconsider(self) -> None:
+        """The store has changed much since the client's first request: look again at what is kept back.
+
+        By default that is looked at with each change.
+        """
+        return
+
+    def settle(self) -> bool:
+        """Send what need not be kept back any more; whether anything still is."""
+        coverage = self.partition.coverage
+        for name in sorted(self._kept):
+            entry = self._visible(name)
+            if entry is not None and not coverage.partial:
+                self._kept.discard(name)
+                if self._sent.get(name) != entry.version:
+                    self._fresh.add(name)
+            elif entry is None and coverage.complete:
+                self._kept.discard(name)
+                if name in self._sent:
+                    self._gone.add(name)
+        return bool(self._kept)
+
     def close(self) -> None:
         """Take no part any more: changes of the store are not seen."""
+        self.partition.coverage.doubtful.pop(self, None)
         self._leave()
 
     def _leave(self) -> None:
@@ -179,6 +215,24 @@ class Channel(ABC):
     def _removed(self, name: str) -> None:
         """A resource the client was sent is gone."""
         self._gone.add(name)
+
+    def _keep(self, name: str) -> None:
+        """The client has the resource from an earlier stream, and keeps it until more is known."""
+        self._kept.add(name)
+        self.partition.coverage.doubtful[self] = None
+
+    def _keeps(self, name: str, entry: Entry | None) -> bool:
+        """Whether a kept resource stays as the client has it, though the store has it otherwise now, or not any more.
+
+        It is not kept any longer where the store has just that. While resources may lack a part a change is no reason:
+        the other part may be there still. When they are whole, a change is a change.
+        """
+        subscribed = entry is not None and (entry.listed or name in self.subscription.names)
+        equal = subscribed and entry is not None and self._sent.get(name) == entry.version
+        if not equal and self.partition.coverage.partial:
+            return True
+        self._kept.discard(name)
+        return False
 
     def _visible(self, name: str) -> Entry | None:
         """The resource of that name, if it exists and is subscribed to."""
@@ -221,6 +275,7 @@ class Channel(ABC):
         self._asked.pop(name, None)
         self._fresh.discard(name)
         self._gone.discard(name)
+        self._kept.discard(name)
 
     def _answered(self, error: str | None) -> None:
         """The client ACKed the response that waits, or NACKed it with ``error``."""

@@ -24,8 +24,6 @@ class DeltaChannel(Channel):
     def __init__(self, kind: ResourceType, partition: Partition, stream: Stream) -> None:
         super().__init__(kind, partition, stream, SentVersions())
         self._first = True
-        self._unsure: set[str] = set()
-        """What the client has from an earlier stream and the store, not complete yet, does not know."""
 
     def receive(self, request: discovery_pb2.DeltaDiscoveryRequest) -> None:
         """A request of the client: the first, an ACK, a NACK, or names it came to want or no longer wants.
@@ -76,37 +74,21 @@ class DeltaChannel(Channel):
         return self._await_answer(response, names)
 
     def _assume(self, known: Mapping[str, str]) -> None:
-        """Take the client's word for what it has from an earlier stream; what of that is gone will be removed.
+        """Take the client's word for what it has from an earlier stream.
 
-        That is known once the store is complete: what a store does not have yet is not gone.
+        What of that is gone will be removed, once the store is complete. What the store has otherwise the client keeps
+        as long as resources may lack a part.
         """
         coverage = self.partition.coverage
         for name, version in known.items():
             if not self._subscribed(name):
                 continue
             self._sent.assume(name, version)
-            if self._visible(name) is None:
-                (self._gone if coverage.complete else self._unsure).add(name)
-        if self._unsure:
-            coverage.doubtful[self] = None
-
-    def settle(self) -> None:
-        unsure, self._unsure = self._unsure, set()
-        self._gone.update(name for name in unsure if name in self._sent and self._visible(name) is None)
-
-    def move(self, partition: Partition) -> None:
-        """What was not known to be gone is not known to be so now."""
-        unsure = self._unsure - self._gone
-        super().move(partition)
-        self._gone.difference_update([name for name in unsure if self._visible(name) is None])
-
-    def close(self) -> None:
-        self.partition.coverage.doubtful.pop(self, None)
-        super().close()
-
-    def _forget(self, name: str) -> None:
-        self._unsure.discard(name)
-        super()._forget(name)
+            entry = self._visible(name)
+            if entry is None and coverage.complete:
+                self._gone.add(name)
+            elif entry is None or (coverage.partial and entry.version != version):
+                self._keep(name)
 
     def _ask(self, change: SubscriptionChange, known: Mapping[str, str]) -> None:
         """Note what has to be answered: all that was asked for, apart from what the client said it has.
@@ -124,8 +106,9 @@ class DeltaChannel(Channel):
             names += (entry.name for entry in self.partition.listing())
         for name in names:
             entry = self._visible(name)
-            if name in self._gone or name in self._unsure:
+            if name in self._gone or (name in self._kept and (known or entry is None)):
                 continue
+            self._kept.discard(name)  # asked for once more: the client needs an answer
             if entry is None or name not in known:
                 self._asked[name] = None
             elif known[name] != entry.version:

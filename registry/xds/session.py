@@ -165,6 +165,11 @@ class Session(ABC, Generic[Request, AnyChannel]):
                 channel.move(self._partition(channel.kind))
                 self._store.leave(channel.kind.url, before)
 
+    def reconsider(self) -> None:
+        """The store has changed much since the client came: look again at what is kept back from it."""
+        for channel in self._channels:
+            channel.reconsider()
+
     def group(self, type_url: str) -> Hashable | None:
         """What the client sees of the type; None as long as it does not ask for any."""
         channel = self._channel(type_url)

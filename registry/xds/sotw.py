@@ -1,5 +1,10 @@
 """State of the World: every request names all the client wants.
 
+A client that comes from another server, or from this one before a restart, says in its first request which version it
+has, not of what. The version is a hash of all it was sent (``SentState``), so it tells whether that is just what the
+store has. Where it is not, and resources of the store may lack a part (``Coverage.partial``), the client keeps what it
+has: nothing is sent of what its first request names, and no list that would be too short.
+
 The rules are those of the xDS protocol (envoyproxy docs api-docs/xds_protocol): "ACK/NACK and resource type instance
 version", "Resource updates" (nonces), "Grouping Resources into Responses" and "Deleting Resources".
 """
@@ -11,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from envoy.service.discovery.v3 import discovery_pb2
 
 from registry.xds.channel import Channel
-from registry.xds.resources import Entry, SentState
+from registry.xds.resources import Entry, SentState, content_version
 from registry.xds.response import Response, Scope, Stream
 from registry.xds.store import Partition
 from registry.xds.subscription import SubscriptionChange
@@ -24,6 +29,9 @@ class SotwChannel(Channel):
     def __init__(self, kind: ResourceType, partition: Partition, stream: Stream) -> None:
         self._state = SentState()
         super().__init__(kind, partition, stream, self._state)
+        self._first = True
+        self._brought = ""
+        """The version that the client has from an earlier stream."""
 
     def receive(self, request: discovery_pb2.DiscoveryRequest) -> None:
         """A request of the client: the first, an ACK, a NACK, a new list of names, or a new subscription.
@@ -46,7 +54,7 @@ class SotwChannel(Channel):
             restarted = error is None and not (self.waiting and request.version_info == self._version)
             if not restarted:
                 self._answered(error)
-        self._take(request.resource_names, restarted)
+        self._take(request.resource_names, restarted, request.version_info)
 
     def held(self, now: float, patience: float) -> float:
         if not self.deferred:
@@ -70,8 +78,11 @@ class SotwChannel(Channel):
             return False
         return self.subscription.ends_without_names
 
-    def _take(self, names: Sequence[str], restarted: bool) -> None:
-        """These are the names wanted now; ``restarted``: of none of them the client has anything."""
+    def _take(self, names: Sequence[str], restarted: bool, version: str = "") -> None:
+        """These are the names wanted now; ``restarted``: of none of them the client has anything.
+
+        ``version`` is what it has, as far as it says.
+        """
         self.deferred = ()
         if restarted:
             self._expect_no_answer()
@@ -80,8 +91,15 @@ class SotwChannel(Channel):
                 self._sent.forget(name)
         change = self.subscription.replace(names)
         self._follow(change)
-        self._ask(change)
+        first, self._first = self._first, False
+        if first and version and self.partition.coverage.partial:
+            self._brought = version
+            self._take_up(change.asked)
+            self.reconsider()
+        else:
+            self._ask(change)
         if restarted:
+            self._kept.clear()
             self._ask_again()
 
     def _ask(self, change: SubscriptionChange) -> None:
@@ -90,6 +108,10 @@ class SotwChannel(Channel):
 
     def _ask_again(self) -> None:
         """Note that everything subscribed to is to be sent."""
+        raise NotImplementedError
+
+    def _take_up(self, names: Sequence[str]) -> None:
+        """Note what the client named first, of which it may have something."""
         raise NotImplementedError
 
     def _share(self, entries: Iterable[Entry], names: tuple[str, ...] = ()) -> bytes:
@@ -110,11 +132,23 @@ class PartsChannel(SotwChannel):
         added, updated = self._record(pick.entries)
         return Response(self._share(pick.entries, pick.names), added, updated)
 
+    def reconsider(self) -> None:
+        """Keep nothing back from a client that has just what the store has."""
+        entries = [entry for name in self._kept if (entry := self._visible(name)) is not None]
+        if entries and content_version(entries) == self._brought:
+            for entry in entries:
+                self._sent.record(entry)
+            self._kept.clear()
+
     def _ask(self, change: SubscriptionChange) -> None:
         self._asked.update(dict.fromkeys(change.asked))
 
     def _ask_again(self) -> None:
         self._asked.update(self.subscription.names)
+
+    def _take_up(self, names: Sequence[str]) -> None:
+        for name in names:
+            self._keep(name)
 
     def _removed(self, name: str) -> None:
         self._sent.forget(name)
@@ -130,6 +164,17 @@ class WholeChannel(SotwChannel):
     def __init__(self, kind: ResourceType, partition: Partition, stream: Stream) -> None:
         super().__init__(kind, partition, stream)
         self._had: tuple[Entry, ...] = ()
+
+    def reconsider(self) -> None:
+        """Withhold nothing from a client that would miss nothing: it has the same, or named what is all there."""
+        if self.withheld:
+            names = self.subscription.names
+            named = not self.subscription.wildcard and all(self.partition.get(name) is not None for name in names)
+            self.withheld = not named and content_version(self._entries()) != self._brought
+
+    def settle(self) -> bool:
+        self.withheld = self.withheld and self.partition.coverage.partial
+        return self.withheld
 
     def respond(self, scope: Scope) -> Response:
         if scope is Scope.BREAK:
@@ -147,8 +192,15 @@ class WholeChannel(SotwChannel):
     def _ask(self, change: SubscriptionChange) -> None:
         if change.asked or change.wildcard_asked:
             self._owed = True
+            self.reconsider()
+
+    def _take_up(self, names: Sequence[str]) -> None:  # noqa: ARG002
+        self._owed = True
+        self.withheld = True
+        self.partition.coverage.doubtful[self] = None
 
     def _ask_again(self) -> None:
+        self.withheld = False
         self._owed = self.subscription.wildcard or bool(self.subscription.names)
 
     def _entries(self) -> tuple[Entry, ...]:

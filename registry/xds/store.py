@@ -32,21 +32,25 @@ class Watcher(Protocol):
 
 
 class Doubtful(Protocol):
-    """Somebody who has names from an earlier stream that the store does not have, perhaps only not yet."""
+    """A subscription whose client brought resources from an earlier stream that the store lacks or has otherwise."""
 
-    def settle(self) -> None:
-        """The store has all there is: what it lacks is gone."""
+    def settle(self) -> bool:
+        """The store learnt more (see ``Coverage``): send what can be sent now; whether anything is still held back."""
 
     def wake(self) -> None: ...
 
 
 class Coverage:
-    """Whether the store has all there is. While it has not, ``doubtful`` are those who will ``settle`` later."""
+    """How much of what there is the store has. ``doubtful`` are those who will ``settle`` when that is more.
 
-    __slots__ = ("complete", "doubtful")
+    Not ``complete``: a resource that the store lacks may exist. ``partial``: a resource that it has may lack a part.
+    """
 
-    def __init__(self, complete: bool) -> None:
+    __slots__ = ("complete", "doubtful", "partial")
+
+    def __init__(self, complete: bool, partial: bool) -> None:
         self.complete = complete
+        self.partial = partial
         self.doubtful: dict[Doubtful, None] = {}
 
 
@@ -89,7 +93,7 @@ class Partition:
         coverage: Coverage | None = None,
     ) -> None:
         self.responses = responses
-        self.coverage = coverage or Coverage(complete=True)
+        self.coverage = coverage or Coverage(complete=True, partial=False)
         self.group = group
         self.demand = demand
         self.users = 0
@@ -191,11 +195,12 @@ class ResourceStore:
     """Named resources by type and group. A group is any value that clients who are shown the same have in common.
 
     A store that is not ``complete`` may lack resources that exist: what a client brings along from an earlier stream
-    and the store does not know stays with the client, until ``completed`` is called.
+    and the store does not know stays with the client. In a store that is ``partial`` a resource may lack a part too: so
+    a client keeps each resource that it brings along in another version. ``cover`` ends both.
     """
 
-    def __init__(self, complete: bool = True) -> None:
-        self._coverage = Coverage(complete)
+    def __init__(self, complete: bool = True, partial: bool = False) -> None:
+        self._coverage = Coverage(complete, partial)
         self._partitions: dict[tuple[str, Hashable], Partition] = {}
         self._responses: dict[str, SharedResponses] = {}
         self._demands: dict[str, Demand] = {}
@@ -254,12 +259,24 @@ class ResourceStore:
         """What the store does not have does not exist."""
         return self._coverage.complete
 
+    @property
+    def partial(self) -> bool:
+        """What the store has may lack a part."""
+        return self._coverage.partial
+
     def completed(self) -> None:
         """From now on what the store does not have does not exist."""
-        self._coverage.complete = True
-        doubtful, self._coverage.doubtful = self._coverage.doubtful, {}
-        for each in doubtful:
-            each.settle()
+        self.cover(complete=True, partial=False)
+
+    def cover(self, *, complete: bool, partial: bool) -> None:
+        """Say how much the store has now. Where that is more, clients receive what was held back for it."""
+        coverage = self._coverage
+        more = (complete and not coverage.complete) or (coverage.partial and not partial)
+        coverage.complete, coverage.partial = complete, partial
+        if not more:
+            return
+        doubtful = tuple(coverage.doubtful)
+        coverage.doubtful = {each: None for each in doubtful if each.settle()}
         for each in doubtful:
             each.wake()
 

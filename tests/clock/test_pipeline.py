@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from itertools import pairwise
 
 import pytest
@@ -130,32 +130,6 @@ def test_a_failing_source_changes_no_endpoint() -> None:
     rig.clock.advance(1)
     assert len(rig.told) == 1
     assert rig.addresses() == ["10.0.0.1"]
-
-
-def accounted_calls(rig: Rig) -> Callable[[], int]:
-    calls: list[list[str]] = []
-    rig.pipeline.when_accounted(lambda: calls.append(rig.addresses()))
-    return lambda: len(calls)
-
-
-def test_clusters_are_accounted_for_when_each_has_listed_or_said_why_not() -> None:
-    rig = Rig(A, B)
-    calls = accounted_calls(rig)
-    rig.pipeline.status(A, SourceStatus(SourceState.SYNCED, listed=ALL))
-    assert calls() == 0
-    rig.pipeline.status(B, SourceStatus(SourceState.FAILING, "Unauthorized", "401"))
-    assert calls() == 1
-    rig.pipeline.status(B, SourceStatus(SourceState.SYNCED, listed=ALL))
-    assert calls() == 1
-
-
-def test_what_was_listed_is_committed_before_clients_are_let_in() -> None:
-    rig = Rig(A)
-    seen: list[list[str]] = []
-    rig.pipeline.when_accounted(lambda: seen.append(rig.addresses()))
-    rig.list_all(A, ECHO, slice_of("10.0.0.1"))
-    rig.pipeline.status(A, SourceStatus(SourceState.SYNCED, listed=ALL))
-    assert seen == [["10.0.0.1"]]
 
 
 def test_a_fault_is_logged_and_counted_once_while_it_lasts(caplog: pytest.LogCaptureFixture) -> None:

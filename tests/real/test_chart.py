@@ -136,6 +136,25 @@ def test_claim_of_one_node_is_never_wanted_by_two_pods() -> None:
     assert strategy(claim, "snapshot.enabled=false") == "RollingUpdate"
 
 
+def test_replicas_ask_each_other_by_a_headless_service_that_has_those_that_are_not_ready_too(tmp_path: Path) -> None:
+    documents = render("mesh", "replicas=2", release="reg")
+    config = configuration(tmp_path, documents)
+    assert config.replicas.addresses == ("reg-peers.mesh.svc:15010",)
+    assert config.gives_to_peers
+    (peers,) = (each for each in documents if each["metadata"]["name"] == "reg-peers")
+    pod = of_kind(documents, "Deployment")["spec"]["template"]
+    assert (peers["kind"], peers["spec"]["clusterIP"], peers["spec"]["publishNotReadyAddresses"]) == (
+        "Service",
+        "None",
+        True,
+    )
+    assert peers["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
+    assert peers["spec"]["ports"][0]["port"] == 15010
+    assert of_kind(documents, "Deployment")["spec"]["replicas"] == 2
+    other = configuration(tmp_path, render("mesh", "config.peers[0]=other:1"))
+    assert other.replicas.addresses == ("other:1",)
+
+
 def test_pod_is_replaced_for_what_needs_a_restart_and_not_for_members() -> None:
     def stamp(*values: str) -> str:
         template = of_kind(render("mesh", *values), "Deployment")["spec"]["template"]

@@ -47,6 +47,8 @@ class World:
         self.snapshot = folder / "state" / "snapshot"
         self.address = f"127.0.0.1:{free_port()}"
         self.registry: RunningRegistry | None = None
+        self.more: dict[str, Any] = {}
+        """Further sections of the configuration."""
         self.kubeconfigs: Path | None = None
         """A folder that names the members, instead of the configuration file."""
 
@@ -60,7 +62,7 @@ class World:
 
     def configure(self) -> None:
         """Write the configuration, and the kubeconfigs, of the clusters there are."""
-        config: dict[str, Any] = {"snapshot": {"file": "state/snapshot", "minSeconds": 0.05}}
+        config: dict[str, Any] = {"snapshot": {"file": "state/snapshot", "minSeconds": 0.05}, **self.more}
         if self.kubeconfigs is not None:
             config["kubeconfigFolder"] = str(self.kubeconfigs)
         else:
@@ -169,6 +171,7 @@ async def test_silent_cluster_that_nobody_remembers_holds_up_nobody_and_what_cli
     tmp_path: Path,
 ) -> None:
     async with world(tmp_path, "a", "b") as it:
+        it.more = {"startup": {"maxWaitSeconds": 0}}
         b = it.servers["b"]
         await b.put(Kind.SERVICE, a_service("other"))
         await b.put(Kind.ENDPOINT_SLICE, a_slice(3, 5, "other-1", "other"))
@@ -182,14 +185,17 @@ async def test_silent_cluster_that_nobody_remembers_holds_up_nobody_and_what_cli
             it.snapshot.unlink()
             gate = asyncio.Event()
             b.script("identity", Kind.NAMESPACE, knows_itself_behind(gate, b))
-            client.ask(*addresses(2, 5))
             began = asyncio.get_running_loop().time()
             registry = await it.start()
             assert asyncio.get_running_loop().time() - began < 15
             assert (await registry.cluster("b"))["reason"] == "Timeout"
-            await client.until(lambda: client.addresses(NAME) == addresses(1, 5), "what is known")
+            await it.servers["a"].put(Kind.ENDPOINT_SLICE, a_slice(1, 6))
+            async with RemovalCounter(it.address, NAME, OTHER) as newcomer:
+                await newcomer.until(lambda: newcomer.addresses(NAME) == addresses(1, 6), "what is known")
+                assert client.addresses(NAME) == ALL, "it had endpoints of b, which are kept for it"
             gate.set()
-            await client.until(lambda: client.addresses(NAME) == ALL, "all endpoints again")
+            everything = ALL | addresses(1, 6)
+            await client.until(lambda: client.addresses(NAME) == everything, "all endpoints, and what is new in a")
             assert client.addresses(OTHER) == addresses(3, 5)
             assert client.wrong == []
             await it.kill()

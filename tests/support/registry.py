@@ -25,9 +25,13 @@ class RunningRegistry:
         self.process = Process(name, [*PROGRAM, "serve", *listen, *arguments], folder / f"{name}.log")
         self._session: aiohttp.ClientSession | None = None
 
-    async def __aenter__(self) -> RunningRegistry:
+    def begin(self) -> None:
+        """Start it, and do not wait until it is ready."""
         self._session = aiohttp.ClientSession()
         self.process.start()
+
+    async def __aenter__(self) -> RunningRegistry:
+        self.begin()
         try:
             await until(self.ready, "the registry is ready")
         except BaseException:
@@ -44,8 +48,8 @@ class RunningRegistry:
 
     async def kill(self) -> None:
         """``kill -9``. There is nothing to be closed after that."""
-        assert self._session is not None
-        await self._session.close()
+        if self._session is not None:
+            await self._session.close()
         self.process.kill()
 
     async def ready(self) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 from support.cluster_api import ClusterApi, Door
 
 from registry.coalesce import Coalescer
-from registry.companions import Memory, Standings
+from registry.companions import Standings
 from registry.config.sections import GuardConfig
 from registry.index import GuardPolicy, Index
 from registry.liveness.plan import ProbePlan
@@ -21,6 +21,7 @@ from registry.membership.following import Admit, Held, Opened
 from registry.membership.members import Members
 from registry.membership.remembered import RememberedMembers
 from registry.membership.spec import Connection, Listener, MemberSpec
+from registry.memory import Memory
 from registry.model.events import Init, InitApply, InitDone
 from registry.model.names import ClusterId, Kind
 from registry.model.services import ChangeSet
@@ -36,6 +37,7 @@ from registry.snapshot.pace import PaceRules
 from registry.sources.kubernetes.decode import decode_object
 from registry.sources.kubernetes.kubeconfig import Kubeconfig
 from registry.sources.kubernetes.reflector import KubernetesSource
+from registry.startup import StartRules, Startup
 from registry.telemetry import Metrics
 from registry.views.names import Names
 from registry.views.place import place_of
@@ -47,6 +49,8 @@ from registry.xds.types import EDS, ResourceType
 DOMAIN = "clusterset.local"
 QUIET_SECONDS, LONGEST_SECONDS = 0.01, 0.1
 SETTLE_SECONDS = GuardConfig().settle_seconds
+MAX_WAIT_SECONDS = 0.0
+"""A start does not wait for members that cannot list."""
 SNAPSHOT_SECONDS = 1.0
 """So long after a change it is written down."""
 
@@ -143,6 +147,16 @@ class WholeRegistry:
         self.members = Members(
             [self.operator, remembered], self.pipeline, self._open, companions, settle_seconds=SETTLE_SECONDS
         )
+        self._startup = Startup(
+            StartRules(MAX_WAIT_SECONDS, policy.hold_seconds),
+            self._loop,
+            pipeline=self.pipeline,
+            index=self.index,
+            store=self.store,
+            roll=lambda: self.members,
+            opened=self._answer,
+            covered=self._lookup.cover,
+        )
         self._changed = asyncio.Event()
         self._writer = asyncio.create_task(self._write())
 
@@ -157,11 +171,13 @@ class WholeRegistry:
     def start(self) -> None:
         if self.written:
             self._standings.remembered = self._memory.begin(decode(self.written, DOMAIN).clusters)
+        self._startup.begin(remembers=bool(self.written))
         self._watch.start()
-        self.members.start(lambda: self.pipeline.when_accounted(self._answer))
+        self.members.start(self._startup.told)
 
     async def kill(self) -> None:
         """It is gone; nothing was written or said at the end."""
+        self._startup.stop()
         self._writer.cancel()
         await asyncio.gather(self._writer, return_exceptions=True)
         await self.members.stop()

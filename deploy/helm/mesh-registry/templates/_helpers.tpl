@@ -42,6 +42,9 @@ The registry's configuration file: what the chart sets by values of its own, mer
 {{- if .Values.snapshot.enabled }}
 {{- $_ := set $own "snapshot" (dict "file" "/var/lib/mesh-registry/snapshot") }}
 {{- end }}
+{{- if not (hasKey .Values.config "peers") }}
+{{- $_ := set $own "peers" (list (printf "%s-peers.%s.svc:15010" .Release.Name .Release.Namespace)) }}
+{{- end }}
 {{- toYaml (merge $own .Values.config) }}
 {{- end }}
 
