@@ -104,6 +104,7 @@ class Registry:
             self._publisher,
             self._names,
             self._export,
+            tcp=config.service_entries.tcp,
             ready=self._may_write,
             recognize=self._recognize,
         )
@@ -155,6 +156,8 @@ class Registry:
             memory=self._memory,
             entries=self._writing.entries,
             conditions=self._writing.conditions,
+            names=self._names,
+            entries_with_tcp=config.service_entries.tcp,
             serving=lambda: self._serving,
         )
         self._stack = AsyncExitStack()

@@ -21,14 +21,14 @@ from registry.model.names import ServiceKey
 def serviceentry(service: ServiceKey | None, output: str, cluster: str | None, server: Address) -> None:
     """Print ServiceEntries as the registry writes them into its clusters.
 
-    Of all services without NS/NAME: YAML documents apart by ``---``, or a JSON list object.
+    Of all services without NS/NAME. Several are YAML documents apart by ``---``, or a JSON list object.
     """
     asked = "" if cluster is None else f"?{urlencode({'cluster': cluster})}"
     if service is not None:
-        print_document(fetch(server, f"/api/v1/serviceentries/{service}{asked}"), output)
-        return
-    document = fetch(server, f"/api/v1/serviceentries{asked}")
-    if output == JSON:
-        print_document(document, JSON)
+        document = fetch(server, f"/api/v1/serviceentries/{service}{asked}")
     else:
+        document = fetch(server, f"/api/v1/serviceentries{asked}")
+    if output == YAML and document["kind"] == "List":
         print_yaml_documents(document["items"])
+    else:
+        print_document(document, output)
