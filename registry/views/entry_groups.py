@@ -11,12 +11,12 @@ ports. Ports that no endpoint offers have one of their own, so that clients lear
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from registry.model.facts import ServicePort
-from registry.model.services import Endpoint, Health, MergedService
+from registry.model.services import Endpoint, Health, MergedService, TargetPort
 from registry.views.bundles import facing
 from registry.views.policy import TrafficPolicy
 
@@ -73,23 +73,30 @@ def offers(service: MergedService, ports: Sequence[ServicePort], policy: Traffic
     that no healthy one offers: a ServiceEntry has no health. An address and port that every client reaches are there
     once: who reaches a network reaches also the endpoints on none (``registry.views.shadows``).
     """
-    numbers = [(port.port, port.protocol) for port in ports]
+    wanted = {(port.port, port.protocol) for port in ports}
+    known: dict[tuple[TargetPort, ...], Targets] = {}
     found: list[Offer] = []
     for endpoint in service.endpoints:
         if policy.failover and policy.tier(endpoint) is None:
             continue
-        targets = {number: endpoint.target(number, protocol) for number, protocol in numbers}
-        offered = {number: target for number, target in targets.items() if target is not None}
-        found.append(Offer(facing(endpoint, family), offered))
-    healthy = {number for each in found if each.endpoint.health is Health.HEALTHY for number in each.targets}
-    found = [each if each.endpoint.health is Health.HEALTHY else each.without(healthy) for each in found]
-    everywhere = {use for each in found if not each.endpoint.network for use in each.uses()}
-    found = [each.without_uses(everywhere) if each.endpoint.network else each for each in found]
-    return _joined(each for each in found if each.targets)
+        targets = known.get(endpoint.ports)
+        if targets is None:
+            offered = {each.port: each.target for each in endpoint.ports if (each.port, each.protocol) in wanted}
+            targets = known[endpoint.ports] = dict(sorted(offered.items()))
+        found.append(Offer(facing(endpoint, family), targets))
+    if any(each.endpoint.health is not Health.HEALTHY for each in found):
+        healthy = {number for each in found if each.endpoint.health is Health.HEALTHY for number in each.targets}
+        found = [each if each.endpoint.health is Health.HEALTHY else each.without(healthy) for each in found]
+    if any(each.endpoint.network for each in found):
+        everywhere = {use for each in found if not each.endpoint.network for use in each.uses()}
+        found = [each.without_uses(everywhere) if each.endpoint.network else each for each in found]
+    return _joined([each for each in found if each.targets])
 
 
-def _joined(found: Iterable[Offer]) -> list[Offer]:
+def _joined(found: list[Offer]) -> list[Offer]:
     """One offer of those that differ in nothing but their ports, as of one Pod in two EndpointSlices."""
+    if len({each.endpoint.address for each in found}) == len(found):
+        return found
     joined: dict[Endpoint, list[Offer]] = {}
     for each in found:
         same = joined.setdefault(each.endpoint._replace(ports=()), [])
@@ -114,21 +121,26 @@ def _groups_of(ports: Sequence[ServicePort], offered: Sequence[Offer], *, first:
     """Those of at most ``MAX_PORTS`` ports, the most important first."""
     numbers = tuple(port.port for port in ports)
     parts: dict[_Key, list[Offer]] = {}
+    known: dict[int, tuple[Targets, list[Offer]]] = {}
+    """By the ``id`` of an offer's targets, which many share: those of these ports, and the part they belong to."""
     for each in offered:
-        targets = {number: each.targets[number] for number in numbers if number in each.targets}
-        if targets:
-            parts.setdefault(_key(targets), []).append(Offer(each.endpoint, targets))
+        found = known.get(id(each.targets))
+        if found is None:
+            targets = {number: each.targets[number] for number in numbers if number in each.targets}
+            part = parts.setdefault(_key(targets), []) if targets else []
+            found = known[id(each.targets)] = targets, part
+        found[1].append(Offer(each.endpoint, found[0]))
     manned = {number for key in parts for number in key.numbers}
     if unmanned := tuple(number for number in numbers if number not in manned):
         parts[_Key(unmanned, ())] = []
     ordered = sorted(parts, key=lambda key: (not parts[key], -len(key.numbers), key))
-    found = []
+    groups = []
     for position, key in enumerate(ordered):
         suffix = "" if first and not position else key.text()
         defaults = dict(zip(key.numbers, key.targets, strict=True)) if key.targets else {}
         has = set(key.numbers)
-        found.append(Group(suffix, tuple(port for port in ports if port.port in has), tuple(parts[key]), defaults))
-    return found
+        groups.append(Group(suffix, tuple(port for port in ports if port.port in has), tuple(parts[key]), defaults))
+    return groups
 
 
 class _Key(NamedTuple):
