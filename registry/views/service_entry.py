@@ -122,11 +122,13 @@ def unsaid(service: MergedService, policy: TrafficPolicy) -> tuple[str, ...]:
             "internalTrafficPolicy: Local: an entry does not know its client's node, so every client is shown all "
             "endpoints; Istio obeys the field in a cluster's own Service alone"
         )
-    if policy.distribution is not Distribution.ANY or policy.failover:
+    if policy.distribution is Distribution.WEIGHTED or policy.failover:
         found.append(
             "the order by place: Istio orders an entry's endpoints by their localities, as localityLbSetting of a "
             "DestinationRule says"
         )
+    if policy.distribution is Distribution.PREFER_SAME_NODE:
+        found.append("nodes: Istio prefers an entry's endpoints of the same zone, it does not know their nodes")
     if sticky(service):
         found.append("sessionAffinity: say consistentHash in a DestinationRule")
     if any(each.demoted for each in service.endpoints):

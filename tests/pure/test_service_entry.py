@@ -85,7 +85,9 @@ class TestNetworks:
     [
         (merged(), NO_POLICY, []),
         (merged(), LOCAL, ["internalTrafficPolicy: Local"]),
-        (merged(), TrafficPolicy(Distribution.PREFER_SAME_ZONE), ["the order by place"]),
+        (merged(), TrafficPolicy(Distribution.PREFER_SAME_ZONE), []),
+        (merged(), TrafficPolicy(Distribution.PREFER_SAME_NODE), ["nodes"]),
+        (merged(), TrafficPolicy(Distribution.WEIGHTED), ["the order by place"]),
         (merged(), B_ALONE, ["the order by place"]),
         (replace(merged(), affinity_seconds=10), NO_POLICY, ["sessionAffinity"]),
         (merged(an_endpoint("10.0.0.1", demoted=True)), NO_POLICY, ["that endpoints are in doubt"]),

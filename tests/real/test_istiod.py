@@ -247,6 +247,22 @@ async def test_what_the_service_says_to_istio_is_carried(mesh: Mesh, tmp_path: P
         assert "annotations" not in entry["metadata"]
 
 
+@pytest.mark.parametrize(("region", "zone"), [("eu", "eu-1"), ("", "z1")])
+async def test_traffic_stays_near_where_the_service_asks_for_it(
+    mesh: Mesh, tmp_path: Path, region: str, zone: str
+) -> None:
+    async with world(mesh, tmp_path) as on:
+        near, far = a_slice("10.1.0.1", {"http": 80}), a_slice("10.1.0.2", {"http": 80}, name="echo-2")
+        near["endpoints"][0] |= {"zone": zone, "nodeName": "n1"}
+        far["endpoints"][0] |= {"zone": "z9", "nodeName": "n2"}
+        labels = {"topology.kubernetes.io/region": region} if region else {}
+        nodes = [{"apiVersion": "v1", "kind": "Node", "metadata": {"name": n, "labels": labels}} for n in ("n1", "n2")]
+        on.in_b(a_service(HTTP) | {"spec": {"ports": [HTTP], "trafficDistribution": "PreferClose"}}, near, far, *nodes)
+        await on.sidecars_see(80, ("10.1.0.1", 80), ("10.1.0.2", 80))
+        found = await on.istiod.endpoints(f"outbound|80||{on.host()}", zone=f"{region}/{zone}")
+        assert [(each.locality, each.priority) for each in found] == [(f"{region}/{zone}/b", 0), (f"{region}/z9/b", 1)]
+
+
 def odd_services() -> dict[str, tuple[dict[str, Any], ...]]:
     """By name, services at the limits of Kubernetes and of Istio's custom resource definition."""
     long = "http-" + 57 * "a"

@@ -80,12 +80,13 @@ class Istiod:
     def stop(self) -> None:
         self.process.kill()
 
-    async def ask(self, type_url: str, *names: str, namespace: str = "client", **metadata: Any) -> list[any_pb2.Any]:
-        """What a sidecar of that namespace gets, with this metadata beside what every sidecar says."""
-        said = {"NAMESPACE": namespace, "CLUSTER_ID": "a", "ISTIO_VERSION": "1.31.0", **metadata}
+    async def ask(self, type_url: str, *names: str, namespace: str = "client", zone: str = "") -> list[any_pb2.Any]:
+        """What a sidecar of that namespace and zone (``region/zone``) gets."""
         fields = struct_pb2.Struct()
-        fields.update(said)
-        node = base_pb2.Node(id=f"sidecar~{CLIENT}~client.{namespace}~{namespace}.svc.cluster.local", metadata=fields)
+        fields.update({"NAMESPACE": namespace, "CLUSTER_ID": "a", "ISTIO_VERSION": "1.31.0"})
+        place = base_pb2.Locality(**dict(zip(("region", "zone"), zone.split("/"), strict=False)))
+        name = f"sidecar~{CLIENT}~client.{namespace}~{namespace}.svc.cluster.local"
+        node = base_pb2.Node(id=name, metadata=fields, locality=place)
         request = discovery_pb2.DiscoveryRequest(node=node, type_url=type_url, resource_names=names)
         async with grpc.aio.insecure_channel(self.grpc) as channel:
             call = ads_pb2_grpc.AggregatedDiscoveryServiceStub(channel).StreamAggregatedResources()
@@ -103,7 +104,7 @@ class Istiod:
         """Those of one cluster, in order."""
         (assignment,) = await self.ask(ENDPOINTS, cluster, **how)
         found = endpoint_pb2.ClusterLoadAssignment.FromString(assignment.value)
-        return sorted(_seen(group.locality, each) for group in found.endpoints for each in group.lb_endpoints)
+        return sorted(_seen(group, each) for group in found.endpoints for each in group.lb_endpoints)
 
     async def listeners(self, **how: Any) -> dict[str, listener_pb2.Listener]:
         """By name."""
@@ -128,17 +129,18 @@ def _tells_apart(match: listener_components_pb2.FilterChainMatch) -> bool:
 
 
 class Seen(NamedTuple):
-    """An endpoint as a sidecar gets it. ``mtls``: it is spoken to with Istio's mTLS; ``tunnel``: by HBONE."""
+    """An endpoint as a sidecar gets it. ``mtls``: it is spoken to with Istio's mTLS."""
 
     address: str
     port: int
     mtls: bool
     locality: str
+    priority: int
 
 
-def _seen(locality: base_pb2.Locality, endpoint: endpoint_components_pb2.LbEndpoint) -> Seen:
+def _seen(group: endpoint_components_pb2.LocalityLbEndpoints, endpoint: endpoint_components_pb2.LbEndpoint) -> Seen:
     address = endpoint.endpoint.address.socket_address
     match = endpoint.metadata.filter_metadata.get("envoy.transport_socket_match", struct_pb2.Struct())
     mtls = match.fields["tlsMode"].string_value == "istio" if "tlsMode" in match.fields else False
-    where = "/".join(filter(None, (locality.region, locality.zone, locality.sub_zone)))
-    return Seen(address.address, address.port_value, mtls, where)
+    locality = "/".join((group.locality.region, group.locality.zone, group.locality.sub_zone))
+    return Seen(address.address, address.port_value, mtls, locality, group.priority)

@@ -3,8 +3,8 @@
     python tests/tools/build.py          build what is missing
     python tests/tools/build.py --where  print the folder and exit
 
-etcd, kube-apiserver, kube-controller-manager, helm, h2spec and istiod (``pilot-discovery``) come out of their Go modules,
-at the versions that the ``go.mod`` files beside this program pin; Istio's and MCS's custom resource definitions are
+etcd, kube-apiserver, kube-controller-manager, helm, h2spec and pilot-discovery (istiod) come out of Go modules, at the
+versions that the ``go.mod`` files beside this program pin; Istio's and MCS's custom resource definitions are
 copied out of theirs. The cache is ``$XDG_CACHE_HOME/mesh-registry/<hash of what is pinned>`` (default ``~/.cache``): a
 new pin is a new folder.
 Where ``KUBEBUILDER_ASSETS`` names a folder that has the Kubernetes binaries, those are used and not built.
