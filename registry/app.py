@@ -109,6 +109,7 @@ class Registry:
             self._publisher,
             self._names,
             self._export,
+            tcp=config.service_entries.tcp,
             ready=self._may_write,
             recognize=self._recognize,
         )
@@ -168,6 +169,8 @@ class Registry:
             startup=self._startup,
             entries=self._writing.entries,
             conditions=self._writing.conditions,
+            names=self._names,
+            entries_with_tcp=config.service_entries.tcp,
         )
         self._stack = AsyncExitStack()
         self.grpc_address = ""

@@ -27,15 +27,20 @@ from registry.servers.reports import (
     StartReport,
 )
 from registry.startup import Startup
+from registry.views.names import Names
 from registry.views.place import Place, who_of
 from registry.views.policy import ResolvedPolicy
+from registry.views.service_entry import ServiceEntries, service_entries
 from registry.whereabouts import Whereabouts
 from registry.writers.fleet import WriterFleet
 
 
 @dataclass(frozen=True, slots=True)
 class Reporting:
-    """``servers.reports.Reports`` over the parts of a registry."""
+    """``servers.reports.Reports`` over the parts of a registry.
+
+    ``entries_with_tcp``: ServiceEntries have ports for which sidecars take all TCP traffic.
+    """
 
     index: Index
     pipeline: Pipeline
@@ -48,6 +53,8 @@ class Reporting:
     startup: Startup
     entries: WriterFleet
     conditions: WriterFleet
+    names: Names
+    entries_with_tcp: bool
 
     def start(self) -> StartReport:
         return self.startup.report()
@@ -98,8 +105,9 @@ class Reporting:
     def policy(self, service: MergedService) -> ResolvedPolicy:
         return self.publisher.policy(service)
 
-    def family(self, cluster: ClusterId) -> str:
-        return self.index.family(cluster)
+    def service_entries(self, service: MergedService, cluster: ClusterId | None) -> ServiceEntries:
+        family = "" if cluster is None else self.index.family(cluster)
+        return service_entries(service, self.names, self.policy(service).policy, family, tcp=self.entries_with_tcp)
 
     def policy_problems(self) -> Mapping[ServiceKey, Sequence[str]]:
         return self.publisher.problems()
@@ -126,6 +134,7 @@ class Reporting:
             [(name, reason, message) for name, _, reason, message in self.membership().refused],
             found,
             self._node_from(found[0]) if found is not None else "",
+            self.service_entries(service, None).omissions if service is not None else (),
         )
 
     def _node_from(self, client: ClientStatus) -> str:

@@ -25,7 +25,8 @@ Recognize = Callable[[ClusterId, str], str | None]
 class Writing:
     """The writers of both sorts, of which each has one for each member: ``entries`` and ``conditions``, companions.
 
-    Nothing is written before ``ready``, nor where ``recognize`` does not know the cluster for the member's.
+    Nothing is written before ``ready``, nor where ``recognize`` does not know the cluster for the member's. ``tcp`` is
+    as in ``registry.views.service_entry.service_entries``.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class Writing:
         names: Names,
         export: ExportPolicy,
         *,
+        tcp: bool,
         ready: Callable[[], bool],
         recognize: Recognize,
     ) -> None:
@@ -42,6 +44,7 @@ class Writing:
         self._publisher = publisher
         self._names = names
         self._export = export
+        self._tcp = tcp
         self._ready = ready
         self._recognize = recognize
         self.entries = WriterFleet(self._make_writer)
@@ -85,6 +88,7 @@ class Writing:
             names=self._names,
             policy=lambda service: self._publisher.policy(service).policy,
             family=lambda: self._index.family(cluster),
+            tcp=self._tcp,
             random=random.random,
             admit=partial(self._recognize, cluster),
         )

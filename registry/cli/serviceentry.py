@@ -21,15 +21,15 @@ from registry.model.names import ServiceKey
 def serviceentry(service: ServiceKey | None, output: str, cluster: str | None, server: Server) -> None:
     """Print ServiceEntries as the registry writes them into its clusters.
 
-    Of all services without NS/NAME: YAML documents apart by ``---``, or a JSON list object.
+    Of all services without NS/NAME. Several are YAML documents apart by ``---``, or a JSON list object.
     """
     asked = "" if cluster is None else f"?{urlencode({'cluster': cluster})}"
     if service is not None:
-        print_document(fetch(server, service_path("serviceentries", service) + asked), output)
-        return
-    document = fetch(server, f"/api/v1/serviceentries{asked}")
-    if output == JSON:
-        print_document(document, JSON)
+        document = fetch(server, service_path("serviceentries", service) + asked)
+    else:
+        document = fetch(server, f"/api/v1/serviceentries{asked}")
+    if output == JSON or document.get("kind") != "List":
+        print_document(document, output)
         return
     with understanding(server):
         items = list(document["items"])

@@ -148,7 +148,8 @@ def with_flags(
         kubeconfig_folder=_anchor(kubeconfig_folder, Path()) or config.kubeconfig_folder,
         listen=ListenConfig(grpc or config.listen.grpc, http or config.listen.http, config.listen.tls),
         service_entries=ServiceEntriesConfig(
-            config.service_entries.write if write_service_entries is None else write_service_entries
+            config.service_entries.write if write_service_entries is None else write_service_entries,
+            config.service_entries.tcp,
         ),
         snapshot=_anchored_snapshot(SnapshotConfig(snapshot, config.snapshot.min_seconds), Path())
         if snapshot

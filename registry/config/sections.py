@@ -336,9 +336,13 @@ class NetworkConfig(Section, frozen=True):
 
 
 class ServiceEntriesConfig(Section, frozen=True):
-    """Whether ServiceEntries are written into the member clusters that have an API server."""
+    """Whether ServiceEntries are written into the member clusters that have an API server.
+
+    ``tcp``: with the ports for which sidecars take all TCP traffic, whatever its destination, unless they capture DNS.
+    """
 
     write: bool = False
+    tcp: bool = False
 
 
 class EnvoyConfig(Section, frozen=True):

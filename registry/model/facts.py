@@ -49,8 +49,13 @@ NETWORK_LABEL = "topology.istio.io/network"
 """On a Pod: its network. On the namespace ``istio-system``: that of the cluster. On a Service: it is a gateway of that
 network (istio.io, "Multi-network")."""
 
+EXPORT_TO_ANNOTATION = "networking.istio.io/exportTo"
+TRAFFIC_DISTRIBUTION_ANNOTATION = "networking.istio.io/traffic-distribution"
+CARRIED_ANNOTATIONS = frozenset({EXPORT_TO_ANNOTATION, TRAFFIC_DISTRIBUTION_ANNOTATION})
+"""Annotations of a Service that Istio reads, and that its ServiceEntries carry."""
+
 ANNOTATION_PREFIX = "mesh-registry.io/"
-"""Annotations of a Service that begin so are the registry's; no others are kept."""
+"""Annotations of a Service that begin so are the registry's. Beside them only those that Istio reads are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +65,8 @@ class Service:
     ``selector`` is empty where the endpoints are made by hand. ``created`` is the creationTimestamp (RFC 3339, UTC).
     ``traffic_distribution`` is ``spec.trafficDistribution`` as it stands there. ``affinity_seconds`` is how long a
     client stays with one endpoint (``sessionAffinity: ClientIP``), 0 without affinity. ``local_only`` is
-    ``internalTrafficPolicy: Local``. ``annotations`` are the registry's own, without their prefix, ordered by name.
+    ``internalTrafficPolicy: Local``. ``annotations`` are the registry's own, without their prefix, and
+    ``CARRIED_ANNOTATIONS``, ordered by name.
     ``ip_families`` are ``spec.ipFamilies``, the preferred one first; empty where nobody said, as in many a manifest.
     ``copy_mark`` marks a Service made for other clusters' endpoints (``registry.model.copies``); empty on all others.
     ``external`` is where it is reached from outside the cluster, addresses and host names as they stand in

@@ -20,7 +20,7 @@ from registry.views.names import Names
 from registry.views.place import Place, place_of
 from registry.views.policy import ResolvedPolicy
 from registry.views.resources import ASSIGNMENT
-from registry.views.service_entry import unsaid
+from registry.views.service_entry import Omission, unsaid
 from registry.xds.status import SentResource, TypeStatus
 
 Document = dict[str, object]
@@ -49,7 +49,7 @@ class Explanation:
 
     ``refused`` are clusters that were named and are no members, each with its reason and message. ``client`` is the
     one whose view is asked for, with what tells how far it is with a resource. ``node_from`` says from where
-    the client's Kubernetes node is known, empty where it is not.
+    the client's Kubernetes node is known, empty where it is not. ``omissions`` are what the service's entries lack.
     """
 
     service: ServiceExplanation
@@ -59,6 +59,7 @@ class Explanation:
     refused: Sequence[tuple[str, str, str]] = ()
     client: tuple[ClientStatus, Sent] | None = None
     node_from: str = ""
+    omissions: Sequence[Omission] = ()
 
 
 def explanation_document(explanation: Explanation, names: Names, addresses: Iterable[str] = ()) -> Document:
@@ -86,7 +87,12 @@ def explanation_document(explanation: Explanation, names: Names, addresses: Iter
             "from": dict(policy.origins),
             "problems": list(policy.problems),
         },
-        "serviceEntry": {"unsaid": [] if explained.service is None else list(unsaid(explained.service, policy.policy))},
+        "serviceEntry": {
+            "unsaid": [
+                *(each.message for each in explanation.omissions),
+                *(unsaid(explained.service, policy.policy) if explained.service is not None else ()),
+            ]
+        },
         "client": view.document() if view is not None else None,
         "endpoints": [_endpoint(each, view) for each in chosen],
     }

@@ -27,7 +27,7 @@ from registry.servers.documents import (
 from registry.servers.explanation import explanation_document, unknown_address
 from registry.servers.reports import HeldObjectsReport, HeldReport, Reports
 from registry.views.names import Names
-from registry.views.service_entry import service_entry
+from registry.views.service_entry import ServiceEntries
 from registry.views.summary import refused_document, service_document
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ PATHS = {
     "/api/v1/services": "the merged services and their endpoints; ?namespace=NS for one namespace",
     "/api/v1/services/{namespace}/{name}": "one of them",
     "/api/v1/serviceentries": "the services as Istio ServiceEntries; ?namespace=NS, ?cluster=C: as written into C",
-    "/api/v1/serviceentries/{namespace}/{name}": "one of them",
+    "/api/v1/serviceentries/{namespace}/{name}": "those of one service",
     "/api/v1/clusters": "the member clusters and how each is doing; who was refused as one; the networks",
     "/api/v1/guard": "what lists lack and is kept in doubt; POST /api/v1/guard/release lets it go",
     "/api/v1/explain/{namespace}/{name}": "why its endpoints are there, or are not; ?address=A&client=ID",
@@ -145,20 +145,24 @@ class HttpServer:
         return _json(self._document(self._named(request)))
 
     async def _service_entries(self, request: web.Request) -> web.Response:
-        items = [self._entry(request, each) for each in self._selected(request)]
-        return _json({"apiVersion": "v1", "kind": "List", "items": items})
+        items = [entry for each in self._selected(request) for entry in self._entries(request, each).documents]
+        return _json(_list(items))
 
     async def _service_entry(self, request: web.Request) -> web.Response:
-        return _json(self._entry(request, self._named(request)))
+        """The one entry, or a list of several, as ``kubectl get -o json`` has it."""
+        found = self._entries(request, self._named(request))
+        if not found.documents:
+            why = "; ".join(each.message for each in found.omissions) or "it has no port that Istio knows"
+            raise web.HTTPNotFound(text=f"the service has no ServiceEntry: {why}")
+        return _json(found.documents[0] if len(found.documents) == 1 else _list(found.documents))
 
-    def _entry(self, request: web.Request, service: MergedService) -> dict[str, object]:
-        """As it is written into the cluster that is asked for, or into one of which nothing is known."""
+    def _entries(self, request: web.Request, service: MergedService) -> ServiceEntries:
+        """As they are written into the cluster that is asked for, or into one of which nothing is known."""
         cluster = request.query.get("cluster")
         try:
-            family = "" if cluster is None else self._reports.family(ClusterId(cluster))
+            return self._reports.service_entries(service, ClusterId(cluster) if cluster is not None else None)
         except KeyError as error:
             raise web.HTTPNotFound(text=f"no member cluster {cluster}: `get clusters` lists those there are") from error
-        return service_entry(service, self._names, self._reports.policy(service).policy, family)
 
     async def _clusters(self, _request: web.Request) -> web.Response:
         clusters = [cluster_document(report) for report in self._reports.clusters()]
@@ -262,6 +266,10 @@ def _guard_document(name: str, held: Sequence[HeldReport | HeldObjectsReport]) -
         name: [held_document(each) for each in held if isinstance(each, HeldReport)],
         "objects": [held_objects_document(each) for each in held if isinstance(each, HeldObjectsReport)],
     }
+
+
+def _list(items: Sequence[Mapping[str, object]]) -> dict[str, object]:
+    return {"apiVersion": "v1", "kind": "List", "items": list(items)}
 
 
 def _json(document: Mapping[str, object], status: int = HTTPStatus.OK) -> web.Response:

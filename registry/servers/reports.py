@@ -15,6 +15,7 @@ from registry.model.status import SourceStatus, WriterStatus
 from registry.servers.ads import ClientStatus
 from registry.servers.explanation import Explanation
 from registry.views.policy import ResolvedPolicy
+from registry.views.service_entry import ServiceEntries
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +159,8 @@ class Reports(Protocol):
     def policy(self, service: MergedService) -> ResolvedPolicy:
         """How the service's endpoints are ordered, and what of that was not understood."""
 
-    def family(self, cluster: ClusterId) -> str:
-        """``IPv4`` or ``IPv6``, whichever addresses in the cluster have first; empty where that is not known.
+    def service_entries(self, service: MergedService, cluster: ClusterId | None) -> ServiceEntries:
+        """The service's entries as they are written into the cluster; None: one of which nothing is known.
 
         Raises:
             KeyError: it is no member.

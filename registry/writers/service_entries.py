@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
+from typing import Any
 
 from registry.model.names import ClusterId, ServiceKey
 from registry.model.services import ChangeSet, MergedService
@@ -14,11 +15,11 @@ from registry.sources.kubernetes.identity import Admit
 from registry.sources.kubernetes.reflector import Connect
 from registry.views.names import Names
 from registry.views.policy import NO_POLICY, TrafficPolicy
-from registry.views.service_entry import MAX_ENDPOINTS, NAME_PREFIX, Document, entry_name, service_entry
+from registry.views.service_entry import NAME_PREFIX, ServiceEntries, entry_service, service_entries
 from registry.writers.answers import WriteError
 from registry.writers.entry_api import EntryApi
 from registry.writers.loop import Sleep, WriteLoop
-from registry.writers.plan import Action, HeldEntry, plan
+from registry.writers.plan import Action, HeldEntry, make_before_break, plan
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +30,8 @@ class ServiceEntryWriter:
     ``get`` and ``services`` are the merged list, ``namespaces`` those of this cluster. Nothing is written before
     ``ready`` says that every configured cluster was listed once: until then an entry could only be too short; nor
     before ``admit`` knows the cluster for the member's. In a namespace that is not known nothing is done. ``policy`` is
-    that of a service, ``family`` the one that the cluster's own addresses have first.
+    that of a service, ``family`` the one that the cluster's own addresses have first. ``tcp``: entries have ports for
+    which sidecars take all TCP traffic.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class ServiceEntryWriter:
         names: Names,
         policy: Callable[[MergedService], TrafficPolicy] = lambda _: NO_POLICY,
         family: Callable[[], str] = lambda: "",
+        tcp: bool = False,
         random: Callable[[], float],
         sleep: Sleep = asyncio.sleep,
         admit: Admit | None = None,
@@ -55,11 +58,13 @@ class ServiceEntryWriter:
         self._names = names
         self._policy = policy
         self._family = family
+        self._tcp = tcp
         self._loop = WriteLoop(
             "ServiceEntries", cluster, connect, EntryApi, self, ready=ready, random=random, sleep=sleep, admit=admit
         )
-        self._held: dict[ServiceKey, HeldEntry] = {}
-        self._conflicts: set[ServiceKey] = set()
+        self._held: dict[ServiceKey, dict[str, HeldEntry]] = {}
+        """By service, its entries by name; none without entries."""
+        self._conflicts: dict[ServiceKey, set[str]] = {}
         self._rejected: dict[ServiceKey, str] = {}
         self._written = 0
         self._deleted = 0
@@ -86,10 +91,12 @@ class ServiceEntryWriter:
         elif self._conflicts:
             reason, message = "Conflict", "entries of these names are somebody else's; rename or delete them"
         return WriterStatus(
-            entries=sum(entry.ours for entry in self._held.values()),
+            entries=sum(entry.ours for entries in self._held.values() for entry in entries.values()),
             written=self._written,
             deleted=self._deleted,
-            conflicts=tuple(f"{key.namespace}/{entry_name(key.name)}" for key in sorted(self._conflicts)),
+            conflicts=tuple(
+                sorted(f"{key.namespace}/{name}" for key, names in self._conflicts.items() for name in names)
+            ),
             reason=reason,
             message=message,
         )
@@ -99,55 +106,70 @@ class ServiceEntryWriter:
         await self._loop.run()
 
     async def compare(self, api: EntryApi) -> None:
-        self._held = {_key(entry): entry for entry in await api.list_ours() if entry.name.startswith(NAME_PREFIX)}
+        self._held = {}
+        for entry in await api.list_ours():
+            if entry.name.startswith(NAME_PREFIX):
+                self._held.setdefault(_key(entry), {})[entry.name] = entry
         self._rejected.clear()
         self._conflicts.clear()
         self.look_again()
 
     async def write(self, api: EntryApi, key: ServiceKey) -> None:
-        self._conflicts.discard(key)
+        self._conflicts.pop(key, None)
         self._rejected.pop(key, None)
         if key.namespace not in self._namespaces():
             # Gone with its namespace, if that is gone. If not, a list lacked it, and that is no reason to delete.
             self._held.pop(key, None)
             return
         service = self._get(key)
-        if service is not None and len(service.endpoints) > MAX_ENDPOINTS:
-            text = f"{key} has {len(service.endpoints)} endpoints and a ServiceEntry holds {MAX_ENDPOINTS}: not written"
-            self._rejected[key] = text
-            return
-        wanted = self._wanted(service) if service is not None else None
-        held = self._held.get(key)
+        wanted = self._wanted(service).documents if service is not None else ()
+        for name, document in make_before_break(wanted, self._held.get(key, {})):
+            await self._write_one(api, key, name, document)
+
+    async def _write_one(self, api: EntryApi, key: ServiceKey, name: str, wanted: Mapping[str, Any] | None) -> None:
+        held = self._held.get(key, {}).get(name)
         if plan(wanted, held) is Action.CREATE:
-            held = await api.read(key.namespace, entry_name(key.name))
+            held = await api.read(key.namespace, name)
         try:
-            await self._act(api, key, plan(wanted, held), wanted, held)
+            await self._act(api, key, name, plan(wanted, held), wanted, held)
         except WriteError as error:
             if not error.lasting:
                 if error.status == HTTPStatus.CONFLICT:
-                    self._held.pop(key, None)
+                    self._forget(key, name)
                 raise
             self._rejected[key] = str(error)
 
-    def _wanted(self, service: MergedService) -> Document:
-        return service_entry(service, self._names, self._policy(service), self._family())
+    def _wanted(self, service: MergedService) -> ServiceEntries:
+        return service_entries(service, self._names, self._policy(service), self._family(), tcp=self._tcp)
 
     async def _act(
-        self, api: EntryApi, key: ServiceKey, action: Action, wanted: Document | None, held: HeldEntry | None
+        self,
+        api: EntryApi,
+        key: ServiceKey,
+        name: str,
+        action: Action,
+        wanted: Mapping[str, Any] | None,
+        held: HeldEntry | None,
     ) -> None:
         match action:
             case Action.CREATE | Action.UPDATE if wanted is not None:
-                self._held[key] = await api.apply(wanted, held.uid if held is not None else None)
+                applied = await api.apply(wanted, held.uid if held is not None else None)
+                self._held.setdefault(key, {})[name] = applied
                 self._written += 1
             case Action.DELETE if held is not None:
                 await api.delete(held)
-                self._held.pop(key, None)
+                self._forget(key, name)
                 self._deleted += 1
             case Action.CONFLICT:
-                self._conflicts.add(key)
-                name = entry_name(key.name)
+                self._conflicts.setdefault(key, set()).add(name)
                 log.warning("cluster %s: ServiceEntry %s/%s is somebody else's", self.cluster, key.namespace, name)
+
+    def _forget(self, key: ServiceKey, name: str) -> None:
+        entries = self._held.get(key, {})
+        entries.pop(name, None)
+        if not entries:
+            self._held.pop(key, None)
 
 
 def _key(entry: HeldEntry) -> ServiceKey:
-    return ServiceKey(entry.namespace, entry.name.removeprefix(NAME_PREFIX))
+    return ServiceKey(entry.namespace, entry_service(entry.name))

@@ -15,7 +15,7 @@ from registry.model.names import ClusterId, Locality
 from registry.model.services import Endpoint, Health, MergedService, TargetPort
 from registry.views.names import Names
 from registry.views.policy import NO_POLICY, Distribution, Fallback, Selector, TrafficPolicy
-from registry.views.service_entry import service_entry, unsaid
+from registry.views.service_entry import service_entries, unsaid
 
 B = ClusterId("b")
 LOCAL = TrafficPolicy(local_only=True)
@@ -32,8 +32,8 @@ def merged(*endpoints: Endpoint) -> MergedService:
 
 
 def addresses(service: MergedService, policy: TrafficPolicy = NO_POLICY, family: str = "") -> list[str]:
-    document: Any = service_entry(service, Names(), policy, family)
-    return [each["address"] for each in document["spec"]["endpoints"]]
+    documents: Any = service_entries(service, Names(), policy, family).documents
+    return [each["address"] for document in documents for each in document["spec"]["endpoints"]]
 
 
 class TestFamilies:
@@ -85,7 +85,9 @@ class TestNetworks:
     [
         (merged(), NO_POLICY, []),
         (merged(), LOCAL, ["internalTrafficPolicy: Local"]),
-        (merged(), TrafficPolicy(Distribution.PREFER_SAME_ZONE), ["the order by place"]),
+        (merged(), TrafficPolicy(Distribution.PREFER_SAME_ZONE), []),
+        (merged(), TrafficPolicy(Distribution.PREFER_SAME_NODE), ["nodes"]),
+        (merged(), TrafficPolicy(Distribution.WEIGHTED), ["the order by place"]),
         (merged(), B_ALONE, ["the order by place"]),
         (replace(merged(), affinity_seconds=10), NO_POLICY, ["sessionAffinity"]),
         (merged(an_endpoint("10.0.0.1", demoted=True)), NO_POLICY, ["that endpoints are in doubt"]),

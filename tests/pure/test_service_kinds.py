@@ -34,7 +34,7 @@ from registry.views.names import Names
 from registry.views.protocol import unsupported
 from registry.views.rds import encode_grpc_route, encode_virtual_hosts
 from registry.views.resources import served_ports, sticky
-from registry.views.service_entry import service_entry
+from registry.views.service_entry import service_entries
 
 NAMES = Names()
 FOUR, SIX = AddressType.IPV4, AddressType.IPV6
@@ -117,7 +117,8 @@ def test_headless_service_is_balanced_over_its_endpoints_in_xds_and_static_in_th
     service = merged(a=(with_(headless=True), a_slice(on("10.0.0.1", "echo-0", hostname="echo-0"))))
     cluster = cluster_pb2.Cluster.FromString(encode_cluster(ECHO, service.ports[0], NAMES))
     assert (cluster.type, cluster.lb_policy) == (cluster_pb2.Cluster.EDS, cluster_pb2.Cluster.ROUND_ROBIN)
-    assert service_entry(service, NAMES)["spec"]["resolution"] == "STATIC"  # type: ignore[index]
+    (entry,) = service_entries(service, NAMES, tcp=True).documents
+    assert entry["spec"]["resolution"] == "STATIC"  # type: ignore[index]
     assert service.endpoints[0].hostname == "echo-0"
 
 

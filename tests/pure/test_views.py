@@ -17,10 +17,11 @@ from registry.model.facts import Protocol, ServicePort
 from registry.model.names import ClusterId, Locality, ServiceKey
 from registry.model.services import Endpoint, Health, MergedService, TargetPort
 from registry.views.eds import encode_assignment
+from registry.views.entry_ports import unique_port_names
 from registry.views.names import Names
 from registry.views.protocol import AppProtocol, app_protocol, default_port, routes_http, speaks_http2
 from registry.views.rds import assemble_routes, encode_virtual_hosts
-from registry.views.service_entry import service_entry, unique_port_names
+from registry.views.service_entry import service_entries
 
 NAMES = Names()
 
@@ -182,8 +183,8 @@ def test_port_names_of_a_service_entry_are_unique_and_valid(found: tuple[Service
 
 def test_service_entry_leaves_draining_endpoints_out_unless_there_are_no_others() -> None:
     draining = endpoint("10.0.0.2", Locality(), health=Health.DRAINING)
-    both = service_entry(a_merged(endpoint("10.0.0.1", Locality()), draining), NAMES)
-    alone = service_entry(a_merged(draining), NAMES)
+    (both,) = service_entries(a_merged(endpoint("10.0.0.1", Locality()), draining), NAMES).documents
+    (alone,) = service_entries(a_merged(draining), NAMES).documents
     assert [each["address"] for each in both["spec"]["endpoints"]] == ["10.0.0.1"]  # type: ignore[index]
     assert [each["address"] for each in alone["spec"]["endpoints"]] == ["10.0.0.2"]  # type: ignore[index]
 

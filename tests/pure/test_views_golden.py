@@ -33,7 +33,7 @@ from registry.views.names import Names
 from registry.views.policy import resolve
 from registry.views.rds import assemble_routes, encode_virtual_hosts
 from registry.views.resources import ASSIGNMENT, CLUSTER, LISTENER, ROUTE, assignments, outbound_listener, shape, sticky
-from registry.views.service_entry import service_entry
+from registry.views.service_entry import service_entries
 from registry.views.summary import service_document
 
 NAMES = Names()
@@ -177,7 +177,9 @@ def test_an_independent_decoder_reads_every_resource_and_writes_the_same_bytes(w
 
 @pytest.mark.parametrize("world", WORLDS)
 def test_service_entry(world: str) -> None:
-    golden.check(f"{world}.service-entry.yaml", as_yaml(service_entry(merged(world), NAMES)))
+    golden.check(
+        f"{world}.service-entry.yaml", "---\n".join(map(as_yaml, service_entries(merged(world), NAMES).documents))
+    )
 
 
 @pytest.mark.parametrize("world", WORLDS)

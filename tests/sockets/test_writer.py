@@ -266,13 +266,15 @@ async def test_object_replaced_behind_our_back_is_looked_at_again(world: World) 
         assert world.written()["mesh-registry-echo"] == ["theirs"]
 
 
-async def test_service_with_more_endpoints_than_an_entry_holds_is_said_and_the_old_entry_stays(world: World) -> None:
+async def test_endpoints_that_one_entry_cannot_hold_are_in_another_that_goes_with_them(world: World) -> None:
     async with world.writing() as writer:
         await until(lambda: world.written() != {}, "the entry is written")
         world.tell(writer, a_service("echo", *(f"10.1.{n // 250}.{n % 250}" for n in range(4097))))
-        await until(lambda: writer.status().reason == "Rejected", "it is said")
-        assert "4097 endpoints and a ServiceEntry holds 4096" in writer.status().message
-        assert world.written() == {"mesh-registry-echo": ["10.0.0.1"]}
+        await until(lambda: len(world.written()) == 2, "the second is written")
+        assert [len(each) for each in world.written().values()] == [4096, 1]
+        world.tell(writer, a_service("echo", "10.0.0.1"))
+        await until(lambda: world.written() == {"mesh-registry-echo": ["10.0.0.1"]}, "it is gone")
+        assert writer.status().entries == 1
 
 
 async def test_server_that_is_away_for_a_while_gets_the_newest_state(world: World) -> None:

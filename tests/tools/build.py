@@ -3,9 +3,10 @@
     python tests/tools/build.py          build what is missing
     python tests/tools/build.py --where  print the folder and exit
 
-etcd, kube-apiserver, kube-controller-manager, helm and h2spec come out of their Go modules, at the versions that the
-``go.mod`` files beside this program pin; Istio's and MCS's custom resource definitions are copied out of theirs. The
-cache is ``$XDG_CACHE_HOME/mesh-registry/<hash of what is pinned>`` (default ``~/.cache``): a new pin is a new folder.
+etcd, kube-apiserver, kube-controller-manager, helm, h2spec and pilot-discovery (istiod) come out of Go modules, at the
+versions that the ``go.mod`` files beside this program pin; Istio's and MCS's custom resource definitions are
+copied out of theirs. The cache is ``$XDG_CACHE_HOME/mesh-registry/<hash of what is pinned>`` (default ``~/.cache``): a
+new pin is a new folder.
 Where ``KUBEBUILDER_ASSETS`` names a folder that has the Kubernetes binaries, those are used and not built.
 
 The gRPC clients, ``grpc-go`` and ``grpc-java``, are programs of this folder over those libraries. Each has a folder of
@@ -76,6 +77,7 @@ BINARIES = (
     *KUBERNETES,
     Binary("helm", "helm", "helm.sh/helm/v3/cmd/helm"),
     Binary("h2spec", "h2spec", "github.com/summerwind/h2spec/cmd/h2spec"),
+    Binary("pilot-discovery", "istio", "istio.io/istio/pilot/cmd/pilot-discovery"),
 )
 CRDS = (
     ModuleFiles("istio-crds", "istio.io/api", "v1.31.4", "kubernetes/customresourcedefinitions.gen.yaml"),

@@ -14,6 +14,7 @@ import msgspec
 from registry.model.copies import mark_of_copy
 from registry.model.facts import (
     ANNOTATION_PREFIX,
+    CARRIED_ANNOTATIONS,
     NETWORK_LABEL,
     AddressType,
     EndpointSlice,
@@ -345,11 +346,11 @@ def struct_of(kind: Kind) -> type[Object]:
 
 
 def _own_annotations(annotations: Mapping[str, str | None] | None) -> Labels:
-    """The registry's own, without their prefix."""
+    """The registry's own, without their prefix, and those of Istio that ServiceEntries carry."""
     return tuple(
         sorted(
             (key.removeprefix(ANNOTATION_PREFIX), value or "")
             for key, value in (annotations or {}).items()
-            if key.startswith(ANNOTATION_PREFIX)
+            if key.startswith(ANNOTATION_PREFIX) or key in CARRIED_ANNOTATIONS
         )
     )

@@ -1,0 +1,73 @@
+"""What of a Service its ServiceEntries carry for Istio beside endpoints: who sees it, and how near traffic stays. Pure.
+
+Where exports differ, the oldest one's annotations count (``registry.index.conflicts``).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Generic, NamedTuple, TypeVar
+
+from registry.model.facts import EXPORT_TO_ANNOTATION, TRAFFIC_DISTRIBUTION_ANNOTATION
+from registry.model.services import MergedService
+from registry.views.policy import Distribution, TrafficPolicy
+
+EVERYBODY, NOBODY, OWN_NAMESPACE = "*", "~", "."
+
+_NEAR = {
+    each.lower(): each
+    for each in (Distribution.PREFER_CLOSE, Distribution.PREFER_SAME_ZONE, Distribution.PREFER_SAME_NODE)
+}
+"""The values that Istio knows, which compares them without regard to case."""
+_NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+
+
+T = TypeVar("T")
+
+
+class Carried(NamedTuple, Generic[T]):
+    """A value for the entry, empty for none, and what of the annotation is invalid and not carried."""
+
+    value: T
+    problems: tuple[str, ...] = ()
+
+
+def export_to(service: MergedService) -> Carried[tuple[str, ...]]:
+    """``exportTo`` by the Service's annotation, as Istio reads that of a Service.
+
+    ``*`` makes the others needless, and ``~`` those beside it. Empty: the mesh's default holds.
+    """
+    said = dict(service.annotations).get(EXPORT_TO_ANNOTATION, "")
+    names = dict.fromkeys(stripped for each in said.split(",") if (stripped := each.strip()))
+    invalid = [
+        each for each in names if each not in (EVERYBODY, NOBODY, OWN_NAMESPACE) and _NAMESPACE.fullmatch(each) is None
+    ]
+    problems = tuple(
+        f"annotation {EXPORT_TO_ANNOTATION}: expected a namespace, or one of * . ~, got {each[:100]!r}; not carried"
+        for each in invalid[:1]
+    )
+    valid = [each for each in names if each not in invalid]
+    for alone in (EVERYBODY, NOBODY):
+        if alone in valid:
+            return Carried((alone,), problems)
+    if OWN_NAMESPACE in valid:
+        valid = [each for each in valid if each != service.key.namespace]
+    return Carried(tuple(valid), problems)
+
+
+def traffic_distribution(service: MergedService, policy: TrafficPolicy) -> Carried[str]:
+    """The value of Istio's annotation for the entry.
+
+    What the service's ``policy`` says comes before the Service's annotation, as ``spec.trafficDistribution``, a part
+    of it, does for Istio.
+    """
+    if policy.distribution.lower() in _NEAR:
+        return Carried(str(policy.distribution))
+    said = dict(service.annotations).get(TRAFFIC_DISTRIBUTION_ANNOTATION, "")
+    if not said or policy.distribution is not Distribution.ANY:
+        return Carried("")
+    if said.lower() in _NEAR:
+        return Carried(str(_NEAR[said.lower()]))
+    values = ", ".join(_NEAR.values())
+    problem = f"annotation {TRAFFIC_DISTRIBUTION_ANNOTATION}: expected one of {values}, got {said[:100]!r}; not carried"
+    return Carried("", (problem,))
