@@ -110,8 +110,8 @@ class Registry:
             self._names,
             self._export,
             tcp=config.service_entries.tcp,
-            ready=self._may_write,
-            recognize=self._recognize,
+            members=lambda: self._members,
+            pipeline=lambda: self._pipeline,
         )
         self._pipeline = self._make_pipeline()
         self._startup = Startup(
@@ -167,8 +167,7 @@ class Registry:
             reach=self._networks,
             memory=self._memory,
             startup=self._startup,
-            entries=self._writing.entries,
-            conditions=self._writing.conditions,
+            writing=self._writing,
             names=self._names,
             entries_with_tcp=config.service_entries.tcp,
         )
@@ -206,6 +205,7 @@ class Registry:
             stack.push_async_callback(self._watch.stop)
             stack.push_async_callback(self._members.stop)
             self._members.start(self._startup.told)
+            self._writing.begin()
             self._stack = stack.pop_all()
 
     async def stop(self) -> None:
@@ -331,15 +331,5 @@ class Registry:
         self._xds.regroup(is_lost)
         self._lookup.regroup(is_lost)
 
-    def _recognize(self, cluster: ClusterId, uid: str) -> str | None:
-        return self._members.recognize(cluster, uid)
-
     def _unknown_members(self) -> Sequence[ClusterId]:
         return self._startup.unknown_members()
-
-    def _may_write(self) -> bool:
-        """Every member is known, and what it listed is in the merged list, so that no entry is written too short."""
-        clusters = self._members.clusters()
-        return self._members.known and all(
-            self._index.merged(each) or self._members.duplicate(each) for each in clusters
-        )

@@ -32,7 +32,7 @@ from registry.views.place import Place, who_of
 from registry.views.policy import ResolvedPolicy
 from registry.views.service_entry import ServiceEntries, service_entries
 from registry.whereabouts import Whereabouts
-from registry.writers.fleet import WriterFleet
+from registry.writing import Writing
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +51,7 @@ class Reporting:
     reach: Networks
     memory: Memory
     startup: Startup
-    entries: WriterFleet
-    conditions: WriterFleet
+    writing: Writing
     names: Names
     entries_with_tcp: bool
 
@@ -68,7 +67,12 @@ class Reporting:
         snapshot = self.snapshot()
         if snapshot is not None and snapshot.problem:
             troubles.append((f"snapshot {snapshot.path}", "SnapshotNotWritten", snapshot.problem))
+        remains = sorted(self.writing.entries.remains.items())
+        troubles += [(f"cluster {cluster}", left.reason, left.message) for cluster, left in remains]
         return MembershipReport(refused, troubles)
+
+    def awaited(self) -> Sequence[ClusterId]:
+        return self.writing.unknown.clusters if self.writing.entries or self.writing.conditions else ()
 
     def held(self) -> Sequence[HeldReport]:
         return [_held_report(each) for each in self.index.held()]
@@ -157,8 +161,8 @@ class Reporting:
             conditions=self.pipeline.conditions.of(cluster),
             named_by=spec.origin,
             objects=self.index.objects(cluster),
-            writer=self.entries.status(cluster),
-            export_writer=self.conditions.status(cluster),
+            writer=self.writing.entries.status(cluster),
+            export_writer=self.writing.conditions.status(cluster),
             drifted=source.drifted if source is not None else 0,
         )
 

@@ -94,6 +94,7 @@ class _State(Collector):
             unknown.add_metric([each.name, each.reason], 1)
         yield unknown
         yield from self._clusters()
+        yield from self._writers()
         yield from self._snapshot()
         yield from self._membership()
         yield from self._networks()
@@ -106,9 +107,6 @@ class _State(Collector):
             f"{PREFIX}_cluster_failing", "1 while the source fails, for this reason.", labels=["cluster", "reason"]
         )
         objects = GaugeMetricFamily(f"{PREFIX}_cluster_objects", "Objects held.", labels=["cluster", "kind"])
-        written = GaugeMetricFamily(
-            f"{PREFIX}_service_entries", "ServiceEntries of ours in the cluster.", labels=["cluster"]
-        )
         standing = GaugeMetricFamily(
             f"{PREFIX}_cluster_standing", "1 for how much is believed of the cluster.", labels=["cluster", "standing"]
         )
@@ -146,9 +144,38 @@ class _State(Collector):
                 failing.add_metric([report.cluster, report.status.reason], 1)
             for kind, count in sorted(report.objects.items()):
                 objects.add_metric([report.cluster, kind], count)
+        yield from (listed, failing, objects, standing, conditions, held, held_objects, drift)
+
+    def _writers(self) -> Iterator[Metric]:
+        entries = GaugeMetricFamily(
+            f"{PREFIX}_service_entries", "ServiceEntries of ours in the cluster.", labels=["cluster"]
+        )
+        writes = CounterMetricFamily(
+            f"{PREFIX}_service_entry_writes",
+            "ServiceEntries written, deleted, and written to put back what others had changed.",
+            labels=["cluster", "outcome"],
+        )
+        failures = GaugeMetricFamily(
+            f"{PREFIX}_write_failures",
+            "Services whose ServiceEntry, or the conditions of whose ServiceExport, cannot be written now.",
+            labels=["cluster", "kind", "reason"],
+        )
+        awaited = GaugeMetricFamily(
+            f"{PREFIX}_member_awaited",
+            "1 for a member that is not known yet: what ServiceEntries have of it stays as it is.",
+            labels=["cluster"],
+        )
+        for report in self._reports.clusters():
             if report.writer is not None:
-                written.add_metric([report.cluster], report.writer.entries)
-        yield from (listed, failing, objects, written, standing, conditions, held, held_objects, drift)
+                entries.add_metric([report.cluster], report.writer.entries)
+                for outcome in ("written", "deleted", "mended"):
+                    writes.add_metric([report.cluster, outcome], getattr(report.writer, outcome))
+            for kind, status in (("ServiceEntry", report.writer), ("ServiceExport", report.export_writer)):
+                for reason, count in sorted(Tally(each.reason for each in status.failures).items() if status else ()):
+                    failures.add_metric([report.cluster, kind, reason], count)
+        for cluster in self._reports.awaited():
+            awaited.add_metric([cluster], 1)
+        yield from (entries, writes, failures, awaited)
 
     def _snapshot(self) -> Iterator[Metric]:
         report = self._reports.snapshot()

@@ -122,11 +122,21 @@ def cluster_table(clusters: Sequence[Document], wide: bool) -> list[str]:
         counts = [objects.get(kind, 0) for kind in ("Service", "EndpointSlice", "Pod", "Node")]
         row = [cluster["name"], cluster["state"], cluster["reason"], *counts, cluster["origin"]]
         if wide:
-            writer = cluster["serviceEntries"]
-            row += [cluster["standing"], cluster["network"], writer["entries"] if writer else ""]
+            row += [cluster["standing"], cluster["network"], entries_text(cluster["serviceEntries"])]
             row += [conditions_text(cluster["conditions"]), cluster["message"]]
         rows.append(row)
     return table(header + (["STANDING", "NETWORK", "SERVICEENTRIES", "CONDITIONS", "MESSAGE"] if wide else []), rows)
+
+
+def entries_text(writer: Document | None) -> str:
+    """How many ServiceEntries are in the cluster, and how many services' could not be written, or why none is."""
+    if writer is None:
+        return ""
+    failed = len(writer["failures"])
+    if failed:
+        reasons = ",".join(sorted({each["reason"] for each in writer["failures"]}))
+        return f"{writer['entries']}, {failed} failed: {reasons}"
+    return f"{writer['entries']}, {writer['reason']}" if writer["reason"] else str(writer["entries"])
 
 
 def conditions_text(conditions: Sequence[Document]) -> str:

@@ -63,6 +63,8 @@ class Index:
         """Clusters of which something is held, and which said something since the last commit."""
         self._new: set[ClusterId] = set()
         """Clusters that had not listed everything when the last commit came."""
+        self._unseen: set[ClusterId] = set()
+        """Clusters of which nothing was shown when the last commit came."""
         self.doubted: set[ClusterId] = set()
         """Clusters of which something is held, or was at the last commit."""
 
@@ -76,6 +78,7 @@ class Index:
             raise ValueError(f"cluster {cluster} is a member already")
         self._members[cluster] = Member(cluster, network, self._export, self._guard)
         self._new.add(cluster)
+        self._unseen.add(cluster)
 
     def remove_cluster(self, cluster: ClusterId) -> None:
         """Forget ``cluster``: the next commit is without all it said."""
@@ -84,6 +87,7 @@ class Index:
         self._gateways.forget(cluster)
         self.doubted.discard(cluster)
         self._new.discard(cluster)
+        self._unseen.discard(cluster)
         self._stale.update((cluster, key) for key in self._keys_of(cluster))
 
     def start_over(self, cluster: ClusterId) -> None:
@@ -178,6 +182,7 @@ class Index:
             member = self._members.get(cluster)
             self._gateways.put(cluster, key, None if member is None else member.gateway(key))
         self._new = {cluster for cluster in self._new if not self._members[cluster].facts.synced}
+        self._unseen = {cluster for cluster in self._unseen if not self._members[cluster].shown}
         touched = self._unmerged.union(key for _, key in self._stale)
         self._stale.clear()
         self._unmerged.clear()
@@ -293,6 +298,10 @@ class Index:
     def merged(self, cluster: ClusterId) -> bool:
         """What the cluster listed at first is in the merged list: it was synced when the last commit came."""
         return cluster not in self._new
+
+    def seen(self, cluster: ClusterId) -> bool:
+        """What is known of the cluster is in the merged list: what it listed, or what a snapshot has of it."""
+        return cluster not in self._unseen
 
     @property
     def waiting(self) -> int:

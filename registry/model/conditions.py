@@ -35,6 +35,12 @@ class ConditionType(StrEnum):
     """False: a list lacks endpoints that were there and that are kept, since nothing else says that they are gone."""
     NETWORK_REACHABLE = "NetworkReachable"
     """The networks its endpoints are on have gateways for clients of others. Absent where there is one network."""
+    ENTRIES_WRITTEN = "EntriesWritten"
+    """The ServiceEntries in the cluster are as they should be. Absent where none are written."""
+    ENTRIES_COMPLETE = "EntriesComplete"
+    """False: members are not known yet, and what the cluster's ServiceEntries have of them stays as it is."""
+    EXPORTS_WRITTEN = "ExportConditionsWritten"
+    """The conditions of the cluster's ServiceExports are as they should be. Absent where none are written."""
     GATEWAYS_USABLE = "GatewaysUsable"
     """False: a Service of it is labelled as a network's gateway and cannot be used as one. Else it is absent."""
 

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from registry.model.conditions import Condition
 from registry.model.events import SourceEvent
-from registry.model.names import ClusterId, Kind
+from registry.model.names import ClusterId, Kind, ServiceKey
 
 
 class SourceState(StrEnum):
@@ -40,19 +40,40 @@ class SourceStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class WriteFailure:
+    """One service's object that could not be written. ``reason`` is one word, ``message`` the API server's, shortened.
+
+    ``refused``: the API server does not take this object; otherwise it is tried again soon.
+    """
+
+    service: ServiceKey
+    reason: str
+    message: str
+    refused: bool
+
+
+@dataclass(frozen=True, slots=True)
 class WriterStatus:
     """``entries`` of ours are in the cluster; ``written`` and ``deleted`` count since the start.
 
-    ``conflicts`` are objects of others that stand where ours would, as ``namespace/name``: they are left alone.
-    ``reason`` (one word) and ``message`` say why something is not written; both are empty when all is.
+    ``mended`` counts the writes that put back what others had changed. ``conflicts`` are objects of others that stand
+    where ours would, as ``namespace/name``: they are left alone. ``contested`` are objects of ours that others change
+    again and again. ``failures`` are what could not be written, ordered by service. ``awaits`` are the members that are
+    not known yet: what is held of them stays. ``reason`` (one word) and ``message`` say why something is not written;
+    both are empty when all is. ``unwatched`` says why changes by others are not noticed at once.
     """
 
     entries: int = 0
     written: int = 0
     deleted: int = 0
+    mended: int = 0
     conflicts: tuple[str, ...] = ()
+    contested: tuple[str, ...] = ()
+    failures: tuple[WriteFailure, ...] = ()
+    awaits: tuple[ClusterId, ...] = ()
     reason: str = ""
     message: str = ""
+    unwatched: str = ""
 
 
 class Sink(Protocol):

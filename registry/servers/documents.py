@@ -149,7 +149,14 @@ def _writer_document(status: WriterStatus) -> Document:
         "entries": status.entries,
         "written": status.written,
         "deleted": status.deleted,
+        "mended": status.mended,
         "conflicts": list(status.conflicts),
+        "contested": list(status.contested),
+        "failures": [
+            {"service": str(each.service), "reason": each.reason, "message": each.message, "refused": each.refused}
+            for each in status.failures
+        ],
+        "awaits": list(status.awaits),
         "reason": status.reason,
         "message": status.message,
     }

@@ -14,6 +14,7 @@ import msgspec
 
 from registry.model.facts import TRAFFIC_DISTRIBUTION_ANNOTATION, ServicePort
 from registry.model.services import Endpoint, MergedService
+from registry.views.attribution import CLUSTER_LABEL, attributed
 from registry.views.entry_carried import export_to, traffic_distribution
 from registry.views.entry_groups import Group, Offer, Targets, grouped, offers
 from registry.views.entry_ports import entry_ports, takes_all_traffic, unique_port_names
@@ -34,6 +35,8 @@ MAX_BYTES = 1_000_000
 """How long an entry's endpoints may be as JSON. etcd takes 1.5 MiB, field managers and all."""
 MAX_LABELS = 256
 """How many of an endpoint, by the custom resource definition."""
+OUR_LABELS = 2
+"""So many of them are ours: the mode of TLS and the cluster."""
 MAX_NAMED = 5
 """How many ports or endpoints a message names."""
 
@@ -151,9 +154,8 @@ def _ports_left_out(known: Sequence[ServicePort], ports: Sequence[ServicePort]) 
 
 def _cut(found: Sequence[Offer]) -> Iterator[Omission]:
     """What Istio's custom resource definition has no room for."""
-    labelled = [
-        each.endpoint.pod or each.endpoint.address for each in found if len(each.endpoint.labels) > MAX_LABELS - 1
-    ]
+    most = MAX_LABELS - OUR_LABELS
+    labelled = [each.endpoint.pod or each.endpoint.address for each in found if len(each.endpoint.labels) > most]
     if labelled:
         yield Omission(
             "LabelsLeftOut",
@@ -221,8 +223,9 @@ def _endpoint(offer: Offer, port_names: Mapping[int, str], defaults: Targets) ->
 
 
 def _labels(endpoint: Endpoint) -> dict[str, str]:
-    """Those of its Pod, with whether it speaks Istio's mTLS said in any case."""
-    labels = dict(endpoint.labels)
-    tls = labels.pop(TLS_MODE_LABEL, NO_TLS)
-    kept = [*list(labels.items())[: MAX_LABELS - 1], (TLS_MODE_LABEL, tls)]
-    return dict(sorted(kept))
+    """Those of its Pod, with its cluster, and with whether it speaks Istio's mTLS said in any case."""
+    labels = dict(attributed(endpoint))
+    ours = {TLS_MODE_LABEL: labels.pop(TLS_MODE_LABEL, NO_TLS)}
+    if CLUSTER_LABEL in labels:
+        ours[CLUSTER_LABEL] = labels.pop(CLUSTER_LABEL)
+    return dict(sorted([*list(labels.items())[: MAX_LABELS - OUR_LABELS], *ours.items()]))

@@ -11,6 +11,7 @@ from registry.sources.kubernetes.api import retry_after
 from registry.sources.kubernetes.client import ApiResponse
 from registry.sources.kubernetes.conditions import Fault, Reason, refused
 from registry.sources.kubernetes.decode import decode_status_message
+from registry.writers.refusals import Refusal, refusal, shortened
 
 SUCCESS = (HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.ACCEPTED)
 
@@ -18,18 +19,30 @@ SUCCESS = (HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.ACCEPTED)
 class WriteError(Exception):
     """The API server answered, and not with success.
 
-    ``lasting``: asking again for the same will not help until something else changes.
+    ``refusal`` says why it does not take this object, None where the answer may not be about the object.
     """
 
-    def __init__(self, condition: Fault, response: ApiResponse) -> None:
+    def __init__(self, condition: Fault, status: int, refusal: Refusal | None, retry_after: float | None) -> None:
         super().__init__(condition.message)
         self.condition = condition
-        self.status = response.status
-        self.retry_after = retry_after(response.headers)
+        self.status = status
+        self.refusal = refusal
+        self.retry_after = retry_after
+
+    @classmethod
+    def of_object(cls, refusal: Refusal, message: str) -> WriteError:
+        """An object that the API server would not take: it is not asked."""
+        return cls(Fault(Reason.BAD_OBJECT, message), HTTPStatus.UNPROCESSABLE_ENTITY, refusal, None)
+
+    def with_outcome(self, outcome: str) -> WriteError:
+        """The same, with what became of the object."""
+        fault = Fault(self.condition.reason, f"{self.condition.message}; {outcome}")
+        return WriteError(fault, self.status, self.refusal, self.retry_after)
 
     @property
-    def lasting(self) -> bool:
-        return self.status in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
+    def reason(self) -> str:
+        """One word, fit for a metric label."""
+        return self.refusal or self.condition.reason
 
 
 def success(verb: str, what: str, response: ApiResponse, missing: str) -> Any:
@@ -42,8 +55,19 @@ def success(verb: str, what: str, response: ApiResponse, missing: str) -> Any:
         try:
             return msgspec.json.decode(response.body)
         except (ValueError, RecursionError) as error:
-            raise WriteError(Fault(Reason.BAD_RESPONSE, f"{verb} {what}: {error}"), response) from error
-    condition = refused(verb, what, response.status, decode_status_message(response.body))
-    if response.status == HTTPStatus.NOT_FOUND:
+            fault = Fault(Reason.BAD_RESPONSE, f"{verb} {what}: {error}")
+            raise WriteError(fault, response.status, None, None) from error
+    raise failure(verb, what, response, missing)
+
+
+def failure(verb: str, what: str, response: ApiResponse, missing: str) -> WriteError:
+    """The error that an answer without success is."""
+    status, message = response.status, decode_status_message(response.body)
+    why = refusal(status, message)
+    if why is not None:
+        condition = Fault(Reason.BAD_OBJECT, f"{verb} {what}: {status} {shortened(message)}")
+    elif status == HTTPStatus.NOT_FOUND:
         condition = Fault(Reason.NOT_FOUND, f"{verb} {what}: {missing}")
-    raise WriteError(condition, response)
+    else:
+        condition = refused(verb, what, status, shortened(message))
+    return WriteError(condition, status, why, retry_after(response.headers))

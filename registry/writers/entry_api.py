@@ -1,21 +1,49 @@
-"""The ServiceEntries of one API server: list ours, read one, apply, delete."""
+"""The ServiceEntries of one API server: list and watch ours, read one, apply, delete."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
 import msgspec
 
 from registry.sources.kubernetes.client import ApiResponse, KubernetesClient
+from registry.sources.kubernetes.framing import LineFramer, LineTooLongError
+from registry.sources.kubernetes.steps import PAGE_SIZE, watch_step
 from registry.views.service_entry import API_VERSION, MANAGED_BY, MANAGED_BY_LABEL
-from registry.writers.answers import success
+from registry.writers.answers import failure, success
 from registry.writers.plan import FIELD_MANAGER, HeldEntry, held_entry
 
 RESOURCE = "serviceentries.networking.istio.io"
-PAGE_SIZE = 500
+MISSING = f"the API server has no {API_VERSION} ServiceEntry; install Istio's custom resources"
+SILENCE_SECONDS = 120.0
+"""How long a watch may bring nothing. An API server sends a bookmark about once a minute."""
+
 _BASE = f"/apis/{API_VERSION}"
+_OURS = {"labelSelector": f"{MANAGED_BY_LABEL}={MANAGED_BY}"}
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """Every ServiceEntry with our label, whoever put the label there, as of ``version``."""
+
+    entries: tuple[HeldEntry, ...]
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """One event of a watch, of an entry; ``entry`` is None for a bookmark. ``gone``: it was deleted, or unlabelled."""
+
+    version: str
+    entry: HeldEntry | None = None
+    gone: bool = False
+
+
+class ExpiredError(Exception):
+    """The watch cannot go on from where it was: list anew."""
 
 
 class EntryApi:
@@ -24,25 +52,47 @@ class EntryApi:
     def __init__(self, client: KubernetesClient) -> None:
         self._client = client
 
-    async def list_ours(self) -> list[HeldEntry]:
-        """Every ServiceEntry with our label, whoever put the label there."""
-        query = {"labelSelector": f"{MANAGED_BY_LABEL}={MANAGED_BY}", "limit": str(PAGE_SIZE)}
+    async def list_ours(self) -> Listed:
+        query = {**_OURS, "limit": str(PAGE_SIZE)}
         entries: list[HeldEntry] = []
         while True:
             response = await self._client.request("GET", f"{_BASE}/serviceentries", query=query)
-            document = _success("list", RESOURCE, response)
+            document = success("list", RESOURCE, response, MISSING)
             entries += [held_entry(item) for item in document.get("items") or ()]
             token = document["metadata"].get("continue")
             if not token:
-                return entries
+                return Listed(tuple(entries), document["metadata"].get("resourceVersion") or "")
             query["continue"] = token
+
+    async def watch(self, version: str, random: float) -> AsyncIterator[Heard]:
+        """What happens to entries with our label after ``version``, until the server ends the watch.
+
+        Raises:
+            ExpiredError: nothing can be followed from that version, or a line cannot be read.
+        """
+        query = {**watch_step(_BASE, version, random).query, **_OURS}
+        async with self._client.stream(f"{_BASE}/serviceentries", query, silence=SILENCE_SECONDS) as stream:
+            if stream.status == HTTPStatus.GONE:
+                raise ExpiredError
+            if stream.status != HTTPStatus.OK:
+                response = ApiResponse(stream.status, stream.headers, await stream.read())
+                raise failure("watch", RESOURCE, response, MISSING)
+            framer = LineFramer()
+            async for chunk in stream.chunks():
+                try:
+                    lines = framer.feed(chunk)
+                    heard = [_heard(msgspec.json.decode(line)) for line in lines]
+                except (LineTooLongError, msgspec.MsgspecError, KeyError, TypeError, AttributeError) as error:
+                    raise ExpiredError from error
+                for each in heard:
+                    yield each
 
     async def read(self, namespace: str, name: str) -> HeldEntry | None:
         """The entry of that name, whoever's; None when there is none."""
         response = await self._client.request("GET", _path(namespace, name))
         if response.status == HTTPStatus.NOT_FOUND:
             return None
-        return held_entry(_success("get", f"{RESOURCE} {namespace}/{name}", response))
+        return held_entry(success("get", f"{RESOURCE} {namespace}/{name}", response, MISSING))
 
     async def apply(self, wanted: Mapping[str, Any], uid: str | None) -> HeldEntry:
         """Server-side apply. With ``uid`` only to that very object, without only where nobody owns those fields yet."""
@@ -56,7 +106,7 @@ class EntryApi:
             body=msgspec.json.encode(body),
             content_type="application/apply-patch+yaml",
         )
-        return held_entry(_success("patch", f"{RESOURCE} {namespace}/{name}", response))
+        return held_entry(success("patch", f"{RESOURCE} {namespace}/{name}", response, MISSING))
 
     async def delete(self, held: HeldEntry) -> None:
         """Delete that very object; no error when it is gone already."""
@@ -65,13 +115,23 @@ class EntryApi:
             "DELETE", _path(held.namespace, held.name), body=msgspec.json.encode(options)
         )
         if response.status != HTTPStatus.NOT_FOUND:
-            _success("delete", f"{RESOURCE} {held.namespace}/{held.name}", response)
+            success("delete", f"{RESOURCE} {held.namespace}/{held.name}", response, MISSING)
 
 
 def _path(namespace: str, name: str) -> str:
     return f"{_BASE}/namespaces/{namespace}/serviceentries/{name}"
 
 
-def _success(verb: str, what: str, response: ApiResponse) -> Any:
-    missing = f"the API server has no {API_VERSION} ServiceEntry; install Istio's custom resources"
-    return success(verb, what, response, missing)
+def _heard(event: Mapping[str, Any]) -> Heard:
+    """One line of a watch.
+
+    Raises:
+        ExpiredError: it is an error event, whatever its code: a list says what is there.
+    """
+    kind, found = event["type"], event["object"]
+    if kind == "ERROR":
+        raise ExpiredError
+    version = found["metadata"].get("resourceVersion") or ""
+    if kind == "BOOKMARK":
+        return Heard(version)
+    return Heard(version, held_entry(found), kind == "DELETED")

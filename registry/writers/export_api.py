@@ -13,7 +13,7 @@ import msgspec
 from registry.model.names import Kind, ServiceKey
 from registry.sources.kubernetes.client import KubernetesClient
 from registry.sources.kubernetes.resources import RESOURCES
-from registry.views.export_status import ExportCondition
+from registry.views.export_status import CONFLICT, READY, ExportCondition
 from registry.writers.answers import success
 
 FIELD_MANAGER = "mesh-registry-exports"
@@ -65,6 +65,23 @@ def held_export(document: Mapping[str, Any]) -> HeldExport:
             if each["status"] in ("True", "False")
         },
     )
+
+
+def while_unknown(wanted: Iterable[ExportCondition], held: HeldExport) -> tuple[ExportCondition, ...]:
+    """``wanted`` as far as it is certain while members are not known.
+
+    Such a member may have an export that conflicts, and may be one of the clusters that are counted.
+    """
+    found = []
+    for each in wanted:
+        before = held.conditions.get(each.type)
+        if each.type == CONFLICT and not each.status:
+            found += [before.condition] if before is not None else []
+        elif each.type == READY and each.status and before is not None and before.condition.status:
+            found.append(before.condition)
+        else:
+            found.append(each)
+    return tuple(found)
 
 
 def condition_documents(

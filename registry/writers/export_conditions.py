@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 
+from registry.model.conditions import Condition
 from registry.model.facts import Fact, Service
 from registry.model.names import ClusterId, Kind, ObjectRef, ServiceKey
 from registry.model.services import ChangeSet, MergedService
@@ -15,8 +16,10 @@ from registry.sources.kubernetes.identity import Admit
 from registry.sources.kubernetes.reflector import Connect
 from registry.views.export_status import ExportCondition, export_conditions
 from registry.writers.answers import WriteError
-from registry.writers.export_api import ExportApi, HeldExport, condition_documents
-from registry.writers.loop import Sleep, WriteLoop
+from registry.writers.export_api import ExportApi, HeldExport, condition_documents, while_unknown
+from registry.writers.loop import Confirm, Sleep, WriteLoop
+from registry.writers.told import exports_status, exports_written
+from registry.writers.unknown import NOBODY, Unknown
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +29,8 @@ class ExportConditionWriter:
 
     ``exports`` are those that the cluster told of, ``service`` finds a Service of the cluster, ``get`` the merged one,
     and ``excluded`` says whether the configuration exports nothing of that name. ``now`` is the time in seconds since
-    the epoch. Nothing is written before ``ready``, nor before ``admit`` knows the cluster for the member's.
+    the epoch. Nothing is written before ``ready``, nor before ``admit`` knows the cluster for the member's. While
+    members are ``unknown``, conditions that they may be a reason for stay. ``say`` takes conditions of the cluster.
     """
 
     def __init__(
@@ -39,12 +43,16 @@ class ExportConditionWriter:
         get: Callable[[ServiceKey], MergedService | None],
         excluded: Callable[[ServiceKey], bool],
         ready: Callable[[], bool],
+        unknown: Callable[[], Unknown] = lambda: NOBODY,
         now: Callable[[], float],
         random: Callable[[], float],
         sleep: Sleep = asyncio.sleep,
         admit: Admit | None = None,
+        say: Callable[[Condition], None] = lambda _: None,
     ) -> None:
         self.cluster = cluster
+        self._unknown = unknown
+        self._say = say
         self._exports = exports
         self._service = service
         self._get = get
@@ -67,6 +75,10 @@ class ExportConditionWriter:
         self._conflicts: set[ServiceKey] = set()
         self._written = 0
 
+    @property
+    def uid(self) -> str:
+        return self._loop.uid
+
     def publish(self, changes: ChangeSet) -> None:
         """These services changed."""
         exports = self._exports()
@@ -78,25 +90,24 @@ class ExportConditionWriter:
 
     def look_again(self) -> None:
         """Something else that matters changed: a list was completed, or it is time to write."""
-        self._loop.mark(ServiceKey(ref.namespace, ref.name) for ref in self._exports())
+        self._loop.mark((ServiceKey(ref.namespace, ref.name) for ref in self._exports()), changed=False)
 
     def status(self) -> WriterStatus:
         """How the writing goes; ``entries`` are ServiceExports."""
-        reason, message = "", ""
-        trouble = self._loop.trouble
-        if self._loop.waiting:
-            reason, message = "Waiting", "nothing is written until every cluster was listed once"
-        elif trouble is not None:
-            reason, message = trouble.reason, trouble.message
-        elif self._conflicts:
-            reason, message = "Conflict", "conditions of these ServiceExports are another controller's"
-        return WriterStatus(
-            entries=len(self._held),
-            written=self._written,
-            conflicts=tuple(map(str, sorted(self._conflicts))),
-            reason=reason,
-            message=message,
+        return exports_status(
+            WriterStatus(
+                entries=len(self._held),
+                written=self._written,
+                conflicts=tuple(map(str, sorted(self._conflicts))),
+                failures=self._loop.asides.failures,
+                awaits=self._unknown().clusters,
+            ),
+            waiting=self._loop.waiting,
+            trouble=self._loop.trouble,
         )
+
+    def report(self) -> None:
+        self._say(exports_written(self.status()))
 
     async def run(self) -> None:
         """Write until cancelled. What fails is tried again; a bad object holds up no other."""
@@ -106,7 +117,11 @@ class ExportConditionWriter:
         self._held = {each.key: each for each in await api.list_all()}
         self._conflicts.clear()
         self._wrote = {key: wrote for key, wrote in self._wrote.items() if key in self._held}
-        self._loop.mark(self._held)
+        self._loop.mark(self._held, changed=False)
+
+    async def follow(self, _api: ExportApi, _confirm: Confirm, /) -> None:
+        """What others change is told by the cluster's source."""
+        await asyncio.Event().wait()
 
     async def write(self, api: ExportApi, key: ServiceKey) -> None:
         """Bring the conditions of one ServiceExport to where they should be."""
@@ -122,6 +137,8 @@ class ExportConditionWriter:
             self._forget(key)
         self._held[key] = held
         wanted = export_conditions(key, self.cluster, self._service(key), self._get(key), excluded=self._excluded(key))
+        if self._unknown():
+            wanted = while_unknown(wanted, held)
         left_over = {each.type for each in self._wrote.get(key, ())} - {each.type for each in wanted}
         if held.has(wanted) and not left_over:
             return

@@ -6,17 +6,22 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 
 from registry.model.names import ClusterId
 from registry.model.services import ChangeSet
 from registry.model.status import WriterStatus
 from registry.sources.kubernetes.client import KubernetesClient
 from registry.sources.kubernetes.reflector import Connect
+from registry.writers.departure import Left
 from registry.writers.loop import Writer
 
 log = logging.getLogger(__name__)
 
 MakeWriter = Callable[[ClusterId, Connect], Writer]
+
+Depart = Callable[[ClusterId, Connect, str], Awaitable[Left | None]]
+"""Removes what is ours from a cluster that left, of the UID that the writer knew; what remains there, if anything."""
 
 
 @dataclass(slots=True)
@@ -29,12 +34,23 @@ class _Writing:
 
 
 class WriterFleet:
-    """Starts, reconnects and stops writers. A member that is gone keeps the entries it has: it is not ours any more."""
+    """Starts, reconnects and stops writers.
 
-    def __init__(self, make: MakeWriter) -> None:
+    When a member leaves, ``depart`` removes what was written into it; a program that stops removes nothing.
+    ``joined`` is called when there is another member.
+    """
+
+    def __init__(
+        self, make: MakeWriter, depart: Depart | None = None, joined: Callable[[], object] = lambda: None
+    ) -> None:
         self._make = make
+        self._depart = depart
+        self._joined = joined
         self._writing: dict[ClusterId, _Writing] = {}
         self._ending: set[asyncio.Task[None]] = set()
+        self._departing: dict[ClusterId, asyncio.Task[None]] = {}
+        self.remains: dict[ClusterId, Left] = {}
+        """Clusters that left and in which entries may remain, until they are members again."""
 
     def publish(self, changes: ChangeSet) -> None:
         """These services changed."""
@@ -46,16 +62,27 @@ class WriterFleet:
         for each in self._writing.values():
             each.writer.look_again()
 
+    def __bool__(self) -> bool:
+        """Whether anything is written anywhere."""
+        return bool(self._writing)
+
+    @property
+    def departing(self) -> tuple[ClusterId, ...]:
+        """Clusters that left and that are being cleaned."""
+        return tuple(sorted(self._departing))
+
     def status(self, cluster: ClusterId) -> WriterStatus | None:
         """How the writing into the cluster goes; None where nothing is written."""
         writing = self._writing.get(cluster)
         return writing.writer.status() if writing is not None else None
 
-    def joined(self, cluster: ClusterId) -> None:
+    def joined(self, _cluster: ClusterId, /) -> None:
         """It is written into when it is known how it is reached."""
+        self._joined()
 
     def reached(self, cluster: ClusterId, connect: Connect | None) -> None:
         """Write into the cluster over this from now on. What is on its way may have been written or not."""
+        self.remains.pop(cluster, None)
         if connect is None:
             self.left(cluster)
             return
@@ -70,16 +97,44 @@ class WriterFleet:
         """How it is written into does not depend on it."""
 
     def left(self, cluster: ClusterId) -> None:
-        """Write nothing into the cluster any more."""
+        """Write nothing into the cluster any more, and remove what was written."""
         writing = self._writing.pop(cluster, None)
-        if writing is not None:
-            self._end(writing)
+        if writing is None:
+            return
+        ended = self._end(writing)
+        if self._depart is not None:
+            depart = partial(self._depart, cluster, writing.connect, writing.writer.uid)
+            task = asyncio.create_task(self._clean(cluster, depart, ended), name=f"departure {cluster}")
+            self._ending.add(task)
+            self._departing[cluster] = task
+            task.add_done_callback(self._ending.discard)
 
     async def stop(self) -> None:
-        """End every writer."""
-        for cluster in list(self._writing):
-            self.left(cluster)
+        """End every writer. What they wrote stays."""
+        for writing in self._writing.values():
+            self._end(writing)
+        self._writing.clear()
+        for task in self._departing.values():
+            task.cancel()
         await asyncio.gather(*self._ending, return_exceptions=True)
+
+    async def _clean(
+        self, cluster: ClusterId, depart: Callable[[], Awaitable[Left | None]], after: asyncio.Task[None] | None
+    ) -> None:
+        """Remove what was written into a cluster that left, once its writer has ended."""
+        this = asyncio.current_task()
+        try:
+            if after is not None:
+                await asyncio.wait([after])
+            left = await depart()
+        except Exception:
+            log.exception("cluster %s: removing what was written there failed", cluster)
+            return
+        finally:
+            if self._departing.get(cluster) is this:
+                del self._departing[cluster]
+        if left is not None and cluster not in self._writing:
+            self.remains[cluster] = left
 
     def _new(self, cluster: ClusterId, connect: Connect) -> _Writing:
         async def current() -> KubernetesClient:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable
+from itertools import islice
 from typing import Generic, Protocol, TypeVar
 
 from registry.model.names import ClusterId, ServiceKey
@@ -17,18 +18,23 @@ from registry.sources.kubernetes.conditions import Fault
 from registry.sources.kubernetes.identity import Admit, Identity
 from registry.sources.kubernetes.reflector import Connect
 from registry.writers.answers import WriteError
+from registry.writers.aside import Asides
 
 log = logging.getLogger(__name__)
 
 RELIST_SECONDS = 300.0
-"""How often what is there is compared with what should be, in case somebody else changed it."""
+"""How often what is there is compared with what should be, whatever was noticed meanwhile."""
 
 RETRY_SECONDS = (1.0, 60.0)
 """The first wait after a failure, and the longest; each is twice the one before."""
 
 CONCURRENT_WRITES = 8
 
+FAILURES_IN_A_ROW = 8
+"""So many failures in a row that may be about the cluster are about the cluster: nothing else is tried then."""
+
 Sleep = Callable[[float], Awaitable[None]]
+Confirm = Callable[[], Awaitable[None]]
 Api = TypeVar("Api")
 ApiUsed_contra = TypeVar("ApiUsed_contra", contravariant=True)
 
@@ -38,6 +44,10 @@ class Writer(Protocol):
 
     @property
     def cluster(self) -> ClusterId: ...
+
+    @property
+    def uid(self) -> str:
+        """Which cluster it wrote into last, empty where it reached none."""
 
     def publish(self, changes: ChangeSet) -> None:
         """These services changed."""
@@ -53,21 +63,27 @@ class Writer(Protocol):
 
 
 class Work(Protocol[ApiUsed_contra]):
-    """What a writer does when the loop calls it. Both raise ``WriteError`` and ``TransportError``."""
+    """What a writer does when the loop calls it. All raise ``WriteError`` and ``TransportError``."""
 
     async def compare(self, api: ApiUsed_contra) -> None:
         """Read what is there, and mark all that is there or should be."""
 
-    async def write(self, api: ApiUsed_contra, key: ServiceKey) -> None:
-        """Bring one object to where it should be."""
+    async def write(self, api: ApiUsed_contra, key: ServiceKey) -> float | None:
+        """Bring one object to where it should be; in how many seconds to look at it again, None: there is no need."""
+
+    async def follow(self, api: ApiUsed_contra, confirm: Confirm, /) -> None:
+        """Mark what others change, until it has to be compared anew. ``confirm`` is as in ``EntryWatch``."""
+
+    def report(self) -> None:
+        """How the writing goes may be another than before."""
 
 
 class WriteLoop(Generic[Api]):
     """Calls ``work`` for what is marked, a few at a time, over clients that ``connect`` gives.
 
     Nothing is written before ``ready``, nor before ``admit`` knows the cluster that the client leads to for the
-    member's: it is asked at each comparison, so also after each failure. What fails is marked again and tried later;
-    ``what`` is written, for logs.
+    member's: it is asked at each comparison, and again after each failure. An object whose writing fails is set aside,
+    and tried again later; ``what`` is written, for logs.
     """
 
     def __init__(
@@ -92,20 +108,34 @@ class WriteLoop(Generic[Api]):
         self._random = random
         self._sleep = sleep
         self._admit = admit
-        self._dirty: set[ServiceKey] = set()
+        self._dirty: dict[ServiceKey, None] = {}
         self._changed = asyncio.Event()
         self._failures = 0
+        self._in_a_row = 0
+        self._doubted_at = 0.0
+        """When it was last in doubt whether the client leads to the member's cluster."""
+        self.asides = Asides(what, cluster, random)
+        self.uid = ""
         self.waiting = True
         self.trouble: Fault | None = None
 
-    def mark(self, keys: Iterable[ServiceKey]) -> None:
-        """Look at these; with none, look whether it is time to begin."""
-        self._dirty.update(keys)
+    def mark(self, keys: Iterable[ServiceKey], *, changed: bool = True) -> None:
+        """Look at these; with none, look whether it is time to begin.
+
+        What failed is tried again soon where it ``changed``, else at its time.
+        """
+        for key in keys:
+            if key not in self.asides:
+                self._dirty[key] = None
+            elif changed:
+                self.asides.hurry(key)
         self._changed.set()
 
     async def run(self) -> None:
         """Write until cancelled. What fails is tried again; a bad object holds up no other."""
+        self.waiting = True
         while not self._ready():
+            self._work.report()
             self._changed.clear()
             await self._changed.wait()
         self.waiting = False
@@ -123,39 +153,89 @@ class WriteLoop(Generic[Api]):
     async def _follow(self, api: Api, identity: Identity) -> None:
         while True:
             try:
-                await identity.confirm(asyncio.get_running_loop().time())
-                await self._reconcile(api)
+                self._doubt()
+                await self._confirm(identity)
+                await self._reconcile(api, identity)
             except TransportError as error:
                 await self._back_off(Fault(error.reason, str(error)))
             except WriteError as error:
                 await self._back_off(error.condition, error.retry_after)
 
-    async def _reconcile(self, api: Api) -> None:
+    async def _reconcile(self, api: Api, identity: Identity) -> None:
         """Compare all that is there with all that should be, then follow changes until it is time to compare again."""
-        await self._work.compare(api)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(RELIST_SECONDS):
-                while True:
-                    await self._write_dirty(api)
-                    self.trouble = None
-                    self._failures = 0
-                    await self._changed.wait()
 
-    async def _write_dirty(self, api: Api) -> None:
-        """Write what is marked, a few at a time; raises the first failure after all were tried."""
+        async def confirm() -> None:
+            self._doubt()
+            await self._confirm(identity)
+
+        await self._work.compare(api)
+        following = asyncio.ensure_future(self._work.follow(api, confirm))
+        following.add_done_callback(lambda _: self._changed.set())
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(RELIST_SECONDS):
+                    while not following.done():
+                        await self._write_dirty(api, identity)
+                        self.trouble = None
+                        self._failures = 0
+                        self._work.report()
+                        await self._until_due()
+                    following.result()
+        finally:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+
+    async def _until_due(self) -> None:
+        """Something is marked, or it is time to look at something that was set aside."""
+        due = self.asides.next_at()
+        if due is None:
+            await self._changed.wait()
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(due):
+                await self._changed.wait()
+
+    async def _write_dirty(self, api: Api, identity: Identity) -> None:
+        """Write what is marked, a few at a time. What fails is set aside, unless it is the cluster that fails."""
         self._changed.clear()
+        now = asyncio.get_running_loop().time
+        self._dirty.update(dict.fromkeys(self.asides.due(now())))
         while self._dirty:
-            keys = sorted(self._dirty)[:CONCURRENT_WRITES]
+            keys = list(islice(self._dirty, CONCURRENT_WRITES))
+            await self._confirm(identity)
             outcomes = await asyncio.gather(*(self._write(api, key) for key in keys), return_exceptions=True)
-            failed = {key: each for key, each in zip(keys, outcomes, strict=True) if each is not None}
-            if failed:
-                self._dirty.update(failed)
-                raise next(iter(failed.values()))
+            broken: BaseException | None = None
+            for key, outcome in zip(keys, outcomes, strict=True):
+                if isinstance(outcome, WriteError):
+                    self._failed(key, outcome, now())
+                    broken = outcome if self._in_a_row >= FAILURES_IN_A_ROW else broken
+                elif isinstance(outcome, BaseException):
+                    self._dirty[key] = None
+                    broken = outcome
+            if broken is not None:
+                self._in_a_row = 0
+                raise broken
+
+    def _failed(self, key: ServiceKey, error: WriteError, now: float) -> None:
+        self.asides.put(key, error, now)
+        if error.refusal is None:
+            self._in_a_row += 1
+            self._doubt()
 
     async def _write(self, api: Api, key: ServiceKey) -> None:
         """The mark is taken first: a change meanwhile marks it again."""
-        self._dirty.discard(key)
-        await self._work.write(api, key)
+        self._dirty.pop(key, None)
+        again = await self._work.write(api, key)
+        self._in_a_row = 0
+        self.asides.done(key)
+        if again is not None:
+            self.asides.later(key, asyncio.get_running_loop().time() + again)
+
+    def _doubt(self) -> None:
+        self._doubted_at = asyncio.get_running_loop().time()
+
+    async def _confirm(self, identity: Identity) -> None:
+        await identity.confirm(self._doubted_at)
 
     def _identity(self, client: KubernetesClient) -> Identity:
         """Whether it is the member's cluster that the client leads to."""
@@ -164,14 +244,22 @@ class WriteLoop(Generic[Api]):
             if identity.fault is not None:
                 self._say(identity.fault)
 
+        def admit(uid: str) -> str | None:
+            why = self._admit(uid) if self._admit is not None else None
+            if why is None:
+                self.uid = uid
+            return why
+
         around = Surroundings(self._random, asyncio.get_running_loop().time, self._sleep)
-        identity = Identity(client, self._admit, around, changed=changed, say=lambda _: None)
+        known = None if self._admit is None else admit
+        identity = Identity(client, known, around, changed=changed, say=lambda _: None)
         return identity
 
     def _say(self, trouble: Fault) -> None:
         if trouble != self.trouble:
             log.warning("cluster %s: writing %s: %s: %s", self._cluster, self._what, trouble.reason, trouble.message)
         self.trouble = trouble
+        self._work.report()
 
     async def _back_off(self, condition: Fault, retry_after: float | None = None) -> None:
         self._say(condition)

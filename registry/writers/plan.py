@@ -1,13 +1,14 @@
-"""What to do about the ServiceEntries of one service, from those that are wanted and those that are there. Pure."""
+"""What to do about one ServiceEntry, from what is wanted and what is there. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from registry.views.service_entry import MANAGED_BY, MANAGED_BY_LABEL
+from registry.model.names import ServiceKey
+from registry.views.service_entry import MANAGED_BY, MANAGED_BY_LABEL, entry_service
 
 FIELD_MANAGER = "mesh-registry"
 """Under which the API server records what we wrote (Kubernetes, "Server-Side Apply", "Managers")."""
@@ -26,50 +27,68 @@ class Action(Enum):
 
 @dataclass(frozen=True, slots=True)
 class HeldEntry:
-    """A ServiceEntry as the API server has it."""
+    """A ServiceEntry as the API server has it.
+
+    ``applied_by`` are the field managers that applied it, and ``editor`` is the manager other than us that changed it
+    last. ``owned`` are the fields that we own: of its spec by their name, of the rest as ``labels/<key>`` and
+    ``annotations/<key>``.
+    """
 
     namespace: str
     name: str
     uid: str
     labels: Mapping[str, str]
+    annotations: Mapping[str, str]
     spec: Mapping[str, Any]
+    version: str
     applied_by: frozenset[str]
-    """The field managers that applied it."""
-    annotations: Mapping[str, str] = field(default_factory=dict)
-    applied: frozenset[str] = frozenset()
-    """What of it we applied: fields of its spec, and annotations."""
+    owned: frozenset[str]
+    editor: str
 
     @property
     def ours(self) -> bool:
-        """It has our label, and we are recorded as one who applied it: a label alone anybody can set."""
-        return self.labels.get(MANAGED_BY_LABEL) == MANAGED_BY and FIELD_MANAGER in self.applied_by
+        """We are recorded as one who applied it, and it has our label: a label alone anybody can set.
+
+        Where the label was taken off or changed, and the hosts are still ours, the entry is too.
+        """
+        labelled = self.labels.get(MANAGED_BY_LABEL) == MANAGED_BY
+        return FIELD_MANAGER in self.applied_by and (labelled or "hosts" in self.owned)
 
 
 def held_entry(document: Mapping[str, Any]) -> HeldEntry:
     """The object as the API server answers it."""
     metadata = document["metadata"]
-    managers = [each for each in metadata.get("managedFields") or () if each.get("operation") == "Apply"]
+    managers = metadata.get("managedFields") or ()
+    applied = [each for each in managers if each.get("operation") == "Apply"]
+    ours = [each for each in applied if each.get("manager") == FIELD_MANAGER]
+    others = [each for each in managers if each not in ours and each.get("subresource", "") == ""]
+    newest: Mapping[str, Any] = max(others, key=lambda each: each.get("time") or "", default={})
     return HeldEntry(
         namespace=metadata["namespace"],
         name=metadata["name"],
         uid=metadata["uid"],
         labels=metadata.get("labels") or {},
-        spec=document.get("spec") or {},
-        applied_by=frozenset(each.get("manager", "") for each in managers),
         annotations=metadata.get("annotations") or {},
-        applied=frozenset(
-            name
-            for each in managers
-            if each.get("manager") == FIELD_MANAGER
-            for name in _field_names(each.get("fieldsV1") or {})
-        ),
+        spec=document.get("spec") or {},
+        version=metadata.get("resourceVersion") or "",
+        applied_by=frozenset(each.get("manager", "") for each in applied),
+        owned=frozenset(field for each in ours for field in _fields(each.get("fieldsV1") or {})),
+        editor=newest.get("manager", ""),
     )
 
 
-def _field_names(fields: Mapping[str, Any]) -> Iterator[str]:
-    """Of ``fieldsV1``, the fields of ``spec`` and the annotations ("Server-Side Apply", "Field management")."""
-    for owned in (fields.get("f:spec"), (fields.get("f:metadata") or {}).get("f:annotations")):
-        yield from (name.removeprefix("f:") for name in owned or () if name.startswith("f:"))
+def _fields(owned: Mapping[str, Any]) -> Iterator[str]:
+    """The names in a ``fieldsV1``, as ``HeldEntry.owned`` has them."""
+    yield from (each.removeprefix("f:") for each in owned.get("f:spec") or ())
+    metadata = owned.get("f:metadata") or {}
+    for part in ("labels", "annotations"):
+        fields = metadata.get(f"f:{part}") or ()
+        yield from (f"{part}/{each.removeprefix('f:')}" for each in fields if each.startswith("f:"))
+
+
+def key_of(entry: HeldEntry) -> ServiceKey:
+    """The service that an entry is of, as its name says."""
+    return ServiceKey(entry.namespace, entry_service(entry.name))
 
 
 def plan(wanted: Mapping[str, Any] | None, held: HeldEntry | None) -> Action:
@@ -84,13 +103,20 @@ def plan(wanted: Mapping[str, Any] | None, held: HeldEntry | None) -> Action:
         return Action.NOTHING if wanted is None else Action.CONFLICT
     if wanted is None:
         return Action.DELETE
-    spec, annotations = wanted["spec"], wanted["metadata"].get("annotations") or {}
+    spec, metadata = wanted["spec"], wanted["metadata"]
+    labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
+    ours = {*spec, *(f"labels/{key}" for key in labels), *(f"annotations/{key}" for key in annotations)}
     same = (
-        all(held.spec.get(key) == value for key, value in spec.items())
-        and all(held.annotations.get(key) == value for key, value in annotations.items())
-        and held.applied <= spec.keys() | annotations.keys()
+        _within(spec, held.spec)
+        and _within(labels, held.labels)
+        and _within(annotations, held.annotations)
+        and held.owned <= ours
     )
     return Action.NOTHING if same else Action.UPDATE
+
+
+def _within(wanted: Mapping[str, Any], held: Mapping[str, Any]) -> bool:
+    return all(held.get(key) == value for key, value in wanted.items())
 
 
 def make_before_break(

@@ -68,7 +68,13 @@ PURE = (
     "sources/manifests/files.py",
     "sources/manifests/objects.py",
     "sources/manifests/folder.py",
+    "writers/contests.py",
+    "writers/held.py",
+    "writers/kept.py",
     "writers/plan.py",
+    "writers/refusals.py",
+    "writers/told.py",
+    "writers/unknown.py",
 )
 IMPURE = frozenset(
     {

@@ -2,108 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
-import yaml
-from support.fake_entries import FakeEntries, a_moment
+from support.fake_entries import a_moment
 from support.processes import until
+from support.writer_world import OURS, a_service, writer_world
+from support.writer_world import WriterWorld as World
 
-from registry.model.facts import ServicePort
-from registry.model.names import ClusterId, Locality, ServiceKey
-from registry.model.services import Change, Endpoint, MergedService, TargetPort
-from registry.sources.kubernetes.client import KubernetesClient
-from registry.views.names import Names
-from registry.writers.service_entries import ServiceEntryWriter
-
-A = ClusterId("a")
-OURS = {"app.kubernetes.io/managed-by": "mesh-registry"}
-
-
-def a_service(name: str, *addresses: str) -> MergedService:
-    endpoints = tuple(Endpoint(Locality(), address, (TargetPort(80, 8080),), A) for address in addresses)
-    return MergedService(ServiceKey("shop", name), (ServicePort(80, "http"),), endpoints, (A,))
-
-
-@dataclass
-class World:
-    """What the writer sees: services, namespaces, whether it is time; and the API server it writes to."""
-
-    api: FakeEntries
-    folder: Path
-    services: dict[ServiceKey, MergedService] = field(default_factory=dict)
-    namespaces: frozenset[str] = frozenset({"shop"})
-    ready: bool = True
-    family: str = ""
-    waits: list[float] = field(default_factory=list)
-
-    def put(self, *services: MergedService) -> None:
-        self.services |= {service.key: service for service in services}
-
-    @asynccontextmanager
-    async def writing(self) -> AsyncIterator[ServiceEntryWriter]:
-        path = self.folder / "kubeconfig"
-        path.write_text(
-            yaml.safe_dump(
-                {
-                    "current-context": "it",
-                    "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
-                    "clusters": [{"name": "it", "cluster": {"server": self.api.url}}],
-                    "users": [{"name": "it", "user": {"token": "x"}}],
-                }
-            )
-        )
-
-        async def wait(seconds: float) -> None:
-            self.waits.append(seconds)
-            await asyncio.sleep(0.01)
-
-        writer = ServiceEntryWriter(
-            A,
-            lambda: KubernetesClient.from_kubeconfig(path),
-            services=lambda: tuple(self.services.values()),
-            get=self.services.get,
-            namespaces=lambda: self.namespaces,
-            ready=lambda: self.ready,
-            names=Names(),
-            family=lambda: self.family,
-            random=lambda: 0.0,
-            sleep=wait,
-            admit=lambda uid: None if uid == "uid-a" else f"{uid} is a stranger",
-        )
-        task = asyncio.create_task(writer.run())
-        try:
-            yield writer
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
-    def written(self) -> dict[str, list[str]]:
-        """Name -> addresses of every entry there is."""
-        return {
-            name: [endpoint["address"] for endpoint in each["spec"].get("endpoints", ())]
-            for (_, name), each in self.api.objects.items()
-        }
-
-    def tell(self, writer: ServiceEntryWriter, service: MergedService) -> None:
-        """The service changed."""
-        self.put(service)
-        writer.publish((Change(service.key, None, service),))
+from registry.model.names import ServiceKey
+from registry.model.services import Change
 
 
 @pytest_asyncio.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
-    api = FakeEntries()
-    await api.start()
-    it = World(api, tmp_path)
-    it.put(a_service("echo", "10.0.0.1"))
-    yield it
-    await api.stop()
+    async with writer_world(tmp_path) as it:
+        yield it
 
 
 async def test_an_entry_has_the_addresses_of_the_clusters_own_family_once_that_is_known(world: World) -> None:
@@ -138,7 +55,7 @@ async def test_what_is_equal_is_not_written(world: World) -> None:
         assert world.api.wrote == []
 
 
-async def test_nothing_is_written_or_asked_before_every_cluster_was_listed(world: World) -> None:
+async def test_nothing_is_written_or_asked_before_the_cluster_is_known(world: World) -> None:
     world.ready = False
     async with world.writing() as writer:
         await a_moment()

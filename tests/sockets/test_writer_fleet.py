@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+import pytest
 import pytest_asyncio
 from support.fake_apiserver import kubeconfig
-from support.fake_entries import FakeEntries, a_moment
+from support.fake_entries import FakeEntries
 from support.processes import until
 
 from registry.model.facts import ServicePort
@@ -19,10 +20,12 @@ from registry.model.services import Change, Endpoint, MergedService, TargetPort
 from registry.sources.kubernetes.client import KubernetesClient
 from registry.sources.kubernetes.reflector import Connect
 from registry.views.names import Names
+from registry.writers.departure import Departure, Left
 from registry.writers.fleet import WriterFleet
 from registry.writers.service_entries import ServiceEntryWriter
 
 A, B = ClusterId("a"), ClusterId("b")
+OURS = {"app.kubernetes.io/managed-by": "mesh-registry"}
 
 
 @dataclass
@@ -31,9 +34,18 @@ class World:
 
     folder: Path
     services: dict[ServiceKey, MergedService] = field(default_factory=dict)
+    claimed: bool = False
 
     def __post_init__(self) -> None:
-        self.fleet = WriterFleet(self._writer)
+        self.fleet = WriterFleet(self._writer, self._depart)
+
+    def written(self, cluster: ClusterId) -> int:
+        """How many entries its writer knows that it wrote."""
+        status = self.fleet.status(cluster)
+        return status.written if status is not None else 0
+
+    async def _depart(self, cluster: ClusterId, connect: Connect, uid: str) -> Left | None:
+        return await Departure(cluster, connect, uid, lambda: self.claimed, lambda: 0.0).run(0.3)
 
     def connect(self, api: FakeEntries) -> Connect:
         path = self.folder / f"kubeconfig-{api.url.rpartition(':')[2]}"
@@ -57,6 +69,7 @@ class World:
             ready=lambda: True,
             names=Names(),
             random=lambda: 0.0,
+            admit=lambda _: None,
         )
 
 
@@ -93,14 +106,13 @@ async def test_writers_come_and_go_with_their_members(world: World) -> None:
         assert world.fleet.status(A) is None
         world.put("cart", "10.0.0.2")
         await until(lambda: "mesh-registry-cart" in written(two), "the other goes on")
-        await a_moment()
-        assert written(one) == {"mesh-registry-echo"}, "what it has stays; nothing is written any more"
+        await until(lambda: written(one) == set(), "what was written is removed, and nothing is written any more")
 
 
 async def test_writer_moves_over_to_other_credentials_and_writes_nothing_twice(world: World) -> None:
     async with an_api() as api:
         world.fleet.reached(A, world.connect(api))
-        await until(lambda: written(api), "it is written")
+        await until(lambda: world.written(A) == 1, "it is written")
         requests = api.requests
         world.fleet.reached(A, world.connect(api))
         await until(lambda: api.requests > requests, "it looks again over the new ones")
@@ -119,3 +131,52 @@ async def test_member_that_has_no_api_server_any_more_is_written_into_no_more(wo
         world.fleet.reached(A, None)
         assert world.fleet.status(A) is None
         world.fleet.left(A)
+
+
+async def test_what_was_written_into_a_member_that_leaves_is_removed(world: World) -> None:
+    async with an_api() as api:
+        api.put("shop", "mesh-registry-theirs", {}, "somebody", OURS)
+        world.fleet.reached(A, world.connect(api))
+        await until(lambda: "mesh-registry-echo" in written(api), "it is written")
+        world.fleet.left(A)
+        await until(lambda: written(api) == {"mesh-registry-theirs"}, "ours is gone")
+        assert world.fleet.remains == {}
+
+
+async def test_what_another_member_looks_after_now_is_not_removed(world: World) -> None:
+    world.claimed = True
+    async with an_api() as api:
+        world.fleet.reached(A, world.connect(api))
+        await until(lambda: written(api), "it is written")
+        world.fleet.left(A)
+        await until(lambda: not world.fleet.departing, "that is done")
+        assert written(api) == {"mesh-registry-echo"}
+        assert world.fleet.remains == {}
+
+
+@pytest.mark.parametrize("stranger", [False, True])
+async def test_cluster_that_cannot_be_cleaned_is_said_until_it_is_a_member_again(world: World, stranger: bool) -> None:
+    async with an_api() as api:
+        world.fleet.reached(A, world.connect(api))
+        await until(lambda: written(api), "it is written")
+        if stranger:
+            api.uid = "uid-b"
+        else:
+            api.fault = lambda method, _name: 403 if method == "DELETE" else None
+        world.fleet.left(A)
+        await until(lambda: A in world.fleet.remains, "it is said")
+        left = world.fleet.remains[A]
+        assert left.reason == "EntriesRemain"
+        assert ("it is another cluster now" if stranger else "403") in left.message
+        assert "kubectl delete serviceentries -A -l app.kubernetes.io/managed-by=mesh-registry" in left.message
+        assert written(api) == {"mesh-registry-echo"}
+        world.fleet.reached(A, world.connect(api))
+        assert world.fleet.remains == {}
+
+
+async def test_program_that_stops_removes_nothing(world: World) -> None:
+    async with an_api() as api:
+        world.fleet.reached(A, world.connect(api))
+        await until(lambda: written(api), "it is written")
+        await world.fleet.stop()
+        assert written(api) == {"mesh-registry-echo"}

@@ -1,0 +1,98 @@
+"""Our ServiceEntries in one cluster, as the API server has them, by the service that each is of. No IO."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from registry.model.names import ServiceKey
+from registry.sources.kubernetes.versions import older
+from registry.writers.contests import Place
+from registry.writers.kept import Kept, kept
+from registry.writers.plan import HeldEntry, key_of
+from registry.writers.unknown import Unknown
+
+NO_ENTRIES: Mapping[str, HeldEntry] = {}
+
+
+class HeldEntries:
+    """Entries by place and by service; and, while members are unknown, what our entries had of them.
+
+    That is remembered apart, so that who edits or deletes an entry meanwhile loses nothing of those members.
+    """
+
+    def __init__(self) -> None:
+        self._entries: dict[Place, HeldEntry] = {}
+        self._of: dict[ServiceKey, dict[str, HeldEntry]] = {}
+        self._kept: dict[ServiceKey, dict[Place, Kept]] = {}
+
+    @property
+    def ours(self) -> int:
+        """How many there are, without those that only have our label."""
+        return sum(entry.ours for entry in self._entries.values())
+
+    def keys(self) -> list[ServiceKey]:
+        """The services that have any."""
+        return sorted(self._of)
+
+    def get(self, place: Place) -> HeldEntry | None:
+        return self._entries.get(place)
+
+    def of(self, key: ServiceKey) -> Mapping[str, HeldEntry]:
+        """Name -> entry, of one service."""
+        return dict(self._of.get(key, NO_ENTRIES))
+
+    def listed(self, entries: Iterable[HeldEntry]) -> None:
+        """These are all there are."""
+        self._entries.clear()
+        self._of.clear()
+        for entry in entries:
+            self.put(entry)
+
+    def put(self, entry: HeldEntry) -> None:
+        """The API server has the entry so."""
+        self._entries[Place(entry.namespace, entry.name)] = entry
+        self._of.setdefault(key_of(entry), {})[entry.name] = entry
+
+    def drop(self, place: Place) -> None:
+        """The API server has it no more."""
+        entry = self._entries.pop(place, None)
+        if entry is not None:
+            held = self._of[key_of(entry)]
+            del held[place.name]
+            if not held:
+                del self._of[key_of(entry)]
+
+    def forget(self, key: ServiceKey) -> None:
+        """Its namespace is not there."""
+        for name in list(self._of.get(key, NO_ENTRIES)):
+            self.drop(Place(key.namespace, name))
+
+    def is_news(self, entry: HeldEntry) -> bool:
+        """Whether the entry, of a watch, is another than is held, and not an older state of it."""
+        held = self._entries.get(Place(entry.namespace, entry.name))
+        if held is None:
+            return True
+        return held.version != entry.version and not older(entry.version, held.version)
+
+    def kept(self, key: ServiceKey, unknown: Unknown) -> Iterator[Kept]:
+        """What the entries of a service have of members that are unknown.
+
+        An entry whose endpoints somebody else wrote tells nothing of them: what it had before counts, or else, of what
+        it has, that which is attributed.
+        """
+        if not unknown:
+            self._kept.pop(key, None)
+            return
+        found = self._kept.setdefault(key, {})
+        for name, entry in self._of.get(key, NO_ENTRIES).items():
+            place = Place(key.namespace, name)
+            if entry.ours and "endpoints" in entry.owned:
+                found[place] = kept(entry.spec, unknown.stays)
+            elif place not in found:
+                found[place] = kept(entry.spec, lambda label: bool(label) and unknown.stays(label))
+        yield from found.values()
+
+    def let_go(self, place: Place) -> None:
+        """We deleted the entry: what it had is not wanted, or is in another."""
+        for found in self._kept.values():
+            found.pop(place, None)
