@@ -104,7 +104,7 @@ class Registry:
         self._health = HealthServer(services)
         services = (*services, self._health.service())
         self._services = (*services, *ReflectionServer(services).services())
-        self._writing = Writing(
+        self.writing = Writing(
             self._index,
             self._publisher,
             self._names,
@@ -129,8 +129,8 @@ class Registry:
         probe = config.liveness.probe.plan() if config.liveness.probe is not None else None
         self._standings = Standings(self._watch, self._index, lambda: self._members, probe)
         companions: list[Companion] = [self._standings, self._memory]
-        companions += [self._writing.entries] if config.service_entries.write else []
-        companions += [self._writing.conditions] if config.exported.write_conditions else []
+        companions += [self.writing.entries] if config.service_entries.write else []
+        companions += [self.writing.conditions] if config.exported.write_conditions else []
         absence = absence_policy(config)
         self._in_force = ConfigurationInForce(
             file[1] if file is not None else config,
@@ -167,7 +167,7 @@ class Registry:
             reach=self._networks,
             memory=self._memory,
             startup=self._startup,
-            writing=self._writing,
+            writing=self.writing,
             names=self._names,
             entries_with_tcp=config.service_entries.tcp,
         )
@@ -193,7 +193,7 @@ class Registry:
             self.http_address = await http.start()
             stack.push_async_callback(http.stop)
             self._metrics.observe(self.reports)
-            stack.push_async_callback(self._writing.stop)
+            stack.push_async_callback(self.writing.stop)
             await self._memory.start()
             stack.push_async_callback(self._memory.stop)
             stack.push_async_callback(self._peering.stop)
@@ -205,7 +205,7 @@ class Registry:
             stack.push_async_callback(self._watch.stop)
             stack.push_async_callback(self._members.stop)
             self._members.start(self._startup.told)
-            self._writing.begin()
+            self.writing.begin()
             self._stack = stack.pop_all()
 
     async def stop(self) -> None:
@@ -225,7 +225,7 @@ class Registry:
             self._pipeline,
             self._publisher,
             self._lookup,
-            self._writing,
+            self.writing,
             self._watch,
             self._standings,
             self._members,
@@ -255,7 +255,7 @@ class Registry:
     def _make_pipeline(self) -> Pipeline:
         coalesce = self._config.coalesce
         kinds = (Kind.SERVICE, Kind.SERVICE_EXPORT) if self._config.exported.write_conditions else ()
-        observers: dict[Kind, Observer] = dict.fromkeys(kinds, self._writing.told)
+        observers: dict[Kind, Observer] = dict.fromkeys(kinds, self.writing.told)
         observers |= dict.fromkeys((Kind.POD, Kind.ENDPOINT_SLICE), self._whereabouts.told)
         return Pipeline(
             self._index,
@@ -265,7 +265,7 @@ class Registry:
                 self._publisher.publish,
                 self._look_at_networks,
                 self._lookup.publish,
-                self._writing.publish,
+                self.writing.publish,
                 log_conflicts,
                 self._memory.publish,
             ],
@@ -283,7 +283,7 @@ class Registry:
 
     def _look_again(self) -> None:
         """A list was completed, or there is another namespace."""
-        self._writing.look_again()
+        self.writing.look_again()
         self._watch.look_soon()
         self._whereabouts.listed()
         self._startup.look_soon()

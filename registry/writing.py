@@ -70,9 +70,9 @@ class Writing:
         self.unknown: Unknown = NOBODY
         """Who is not known yet, as of the last look."""
         self._said: tuple[str, ...] = ()
-        self.entries = WriterFleet(self._make_writer, self._depart, self._look)
+        self.entries = WriterFleet(self._make_writer, self._depart, self._look_soon)
         self._export_writers: dict[ClusterId, ExportConditionWriter] = {}
-        self.conditions = WriterFleet(self._make_export_writer, joined=self._look)
+        self.conditions = WriterFleet(self._make_export_writer, joined=self._look_soon)
 
     def begin(self) -> None:
         """Members are followed from now on."""
@@ -110,13 +110,21 @@ class Writing:
 
     def _look_on(self) -> None:
         """Look from time to time: not everything that makes a member known is told."""
-        if self._look():
-            self.look_again()
+        self._look_soon()
         self._looking = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look_on)
 
-    def _look(self) -> bool:
-        """Find who is not known yet; whether that is somebody else than before. A log line where it is."""
-        before, self.unknown = self.unknown, self._find_unknown()
+    def _look_soon(self) -> None:
+        """Look, and where something changed have the writers do so."""
+        before, begun = self.unknown, self._begun
+        self._look()
+        if before.names != self.unknown.names or begun is not self._begun:
+            self.look_again()
+        elif str(before) != str(self.unknown):
+            self.entries.report()
+
+    def _look(self) -> None:
+        """Find who is not known yet. A log line where that is somebody else than before."""
+        self.unknown = self._find_unknown()
         self._begun = self._begun or (bool(self._begin_at) and self._is_time())
         if self._begun and self._said != self.unknown.names and (self.entries or self.conditions):
             self._said = self.unknown.names
@@ -124,7 +132,6 @@ class Writing:
                 log.warning("writing into members goes on without what is not known, which stays: %s", self.unknown)
             else:
                 log.info("every member is known: what is written into members is complete")
-        return before.names != self.unknown.names
 
     def _is_time(self) -> bool:
         """Whether to begin: nobody is unknown who may list in a moment, or that was waited for long enough."""

@@ -62,6 +62,11 @@ class WriterFleet:
         for each in self._writing.values():
             each.writer.look_again()
 
+    def report(self) -> None:
+        """Say anew how the writing goes."""
+        for each in self._writing.values():
+            each.writer.report()
+
     def __bool__(self) -> bool:
         """Whether anything is written anywhere."""
         return bool(self._writing)

@@ -128,7 +128,8 @@ def _endpoint(document: Mapping[str, Any], ports: Sequence[Mapping[str, Any]]) -
         for port in ports
     )
     labels = document.get("labels") or {}
-    region, zone, sub_zone, *_ = (*str(document.get("locality") or "").split("/"), "", "", "")
+    said = str(document.get("locality") or f"//{label(document)}")
+    region, zone, sub_zone, *_ = (*said.split("/"), "", "", "")
     return Endpoint(
         locality=Locality(region, zone, sub_zone),
         address=str(document.get("address") or ""),

@@ -58,6 +58,9 @@ class Writer(Protocol):
     def status(self) -> WriterStatus:
         """How the writing goes."""
 
+    def report(self) -> None:
+        """Say how the writing goes."""
+
     async def run(self) -> None:
         """Write until cancelled."""
 

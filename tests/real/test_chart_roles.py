@@ -26,7 +26,7 @@ EXPORTS = {
     ("multicluster.x-k8s.io", "serviceexports"): {"list", "watch", "get"},
     ("multicluster.x-k8s.io", "serviceexports/status"): {"patch"},
 }
-WRITE = {("networking.istio.io", "serviceentries"): {"list", "get", "create", "patch", "delete"}}
+WRITE = {("networking.istio.io", "serviceentries"): {"list", "watch", "get", "create", "patch", "delete"}}
 EVERYBODY = {
     ("authorization.k8s.io", "selfsubjectaccessreviews"),
     ("authorization.k8s.io", "selfsubjectrulesreviews"),

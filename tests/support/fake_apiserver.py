@@ -72,6 +72,8 @@ class FakeApiServer:
         """Whether it says that it is."""
         self.other_groups: list[str] = []
         """Resources that it has besides, by their paths."""
+        self.more: Callable[[web.Application], None] = lambda _: None
+        """Adds what it answers besides, before it starts."""
         self._tls = tls
         self._stores = {kind: _Store() for kind in Kind}
         self._scripts: dict[tuple[str, Kind], deque[Answer]] = {
@@ -86,6 +88,7 @@ class FakeApiServer:
         for kind in Kind:
             for path in RESOURCES[kind].paths:
                 app.router.add_get(path, self._handler(kind, path))
+        self.more(app)
         app.router.add_get("/readyz", self._readiness)
         app.router.add_get("/apis", self._groups)
         app.router.add_get("/apis/{group}/{version}", self._resources)

@@ -41,12 +41,16 @@ class FakeEntries:
     async def start(self) -> None:
         app = web.Application()
         app.router.add_get("/api/v1/namespaces", self._identity)
-        app.router.add_get(f"{PATH}/serviceentries", self._list)
-        app.router.add_route("*", PATH + "/namespaces/{namespace}/serviceentries/{name}", self._one)
+        self.serve(app)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
         self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+
+    def serve(self, app: web.Application) -> None:
+        """Answer for ServiceEntries in that API server."""
+        app.router.add_get(f"{PATH}/serviceentries", self._list)
+        app.router.add_route("*", PATH + "/namespaces/{namespace}/serviceentries/{name}", self._one)
 
     async def stop(self) -> None:
         self.cut()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from aiohttp import web
 from support.fake_apiserver import FakeApiServer, kubeconfig
 from support.processes import until
 from support.removal_counter import RemovalCounter
@@ -34,9 +35,13 @@ def a_slice_of(*addresses: str) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def a_cluster(uid: str, *addresses: str) -> AsyncIterator[FakeApiServer]:
-    """A fake API server with the service ``shop/echo`` and these endpoints."""
-    async with FakeApiServer() as server:
+async def a_cluster(
+    uid: str, *addresses: str, more: Callable[[web.Application], None] = lambda _: None
+) -> AsyncIterator[FakeApiServer]:
+    """A fake API server with the service ``shop/echo`` and these endpoints; ``more`` adds what else it answers."""
+    server = FakeApiServer()
+    server.more = more
+    async with server:
         server.uid = uid
         ports = [{"name": "http", "port": 80, "targetPort": 8080}]
         await server.put(Kind.SERVICE, {"metadata": {"name": "echo", "namespace": "shop"}, "spec": {"ports": ports}})
