@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -13,7 +15,18 @@ from registry.sources.kubernetes.conditions import Fault, Reason, refused
 from registry.sources.kubernetes.decode import decode_status_message
 from registry.writers.refusals import Refusal, refusal, shortened
 
+Result = TypeVar("Result")
+
 SUCCESS = (HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.ACCEPTED)
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[Result]):
+    """A page of a list, as of ``version``; ``token`` continues it, empty on the last."""
+
+    items: list[Result]
+    version: str
+    token: str
 
 
 class WriteError(Exception):
@@ -45,19 +58,42 @@ class WriteError(Exception):
         return self.refusal or self.condition.reason
 
 
-def success(verb: str, what: str, response: ApiResponse, missing: str) -> Any:
-    """The answer's document. ``missing`` says what is probably not installed where the path is not found.
+def success(
+    verb: str, what: str, response: ApiResponse, missing: str, read: Callable[[Mapping[str, Any]], Result]
+) -> Result:
+    """What ``read`` makes of the answer's document. ``missing`` says what is probably not installed where there is 404.
 
     Raises:
-        WriteError: it is no success, or no JSON.
+        WriteError: it is no success, or says something else than an API server does.
     """
-    if response.status in SUCCESS:
-        try:
-            return msgspec.json.decode(response.body)
-        except (ValueError, RecursionError) as error:
-            fault = Fault(Reason.BAD_RESPONSE, f"{verb} {what}: {error}")
-            raise WriteError(fault, response.status, None, None) from error
-    raise failure(verb, what, response, missing)
+    if response.status not in SUCCESS:
+        raise failure(verb, what, response, missing)
+    try:
+        return read(msgspec.json.decode(response.body))
+    except (
+        msgspec.MsgspecError,
+        UnicodeDecodeError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        ValueError,
+        RecursionError,
+    ) as error:
+        text = f"{verb} {what}: {response.status} without the object ({error!r}): is this the API server?"
+        raise WriteError(Fault(Reason.BAD_RESPONSE, text), response.status, None, None) from error
+
+
+def list_page(kind: str, read: Callable[[Mapping[str, Any]], Result]) -> Callable[[Mapping[str, Any]], Page[Result]]:
+    """Reads a page of a list of ``kind``. Whatever else is JSON must not pass for a list of nothing."""
+
+    def page(document: Mapping[str, Any]) -> Page[Result]:
+        if document["kind"] != f"{kind}List":
+            raise ValueError(f"a {kind}List was expected")
+        metadata = document["metadata"]
+        items = [read(item) for item in document.get("items") or ()]
+        return Page(items, metadata.get("resourceVersion") or "", metadata.get("continue") or "")
+
+    return page
 
 
 def failure(verb: str, what: str, response: ApiResponse, missing: str) -> WriteError:

@@ -84,7 +84,8 @@ class Contests:
     def lasting(self, now: float) -> Iterator[tuple[Place, str]]:
         """The entries that were put back too often, each with who changed it; ordered. Forgets what is over."""
         for place, contest in sorted(self._contests.items(), key=lambda pair: pair[0]):
-            if contest.edited_at is None and now - contest.mended_at > _calm(contest):
+            since = contest.mended_at if contest.edited_at is None else contest.edited_at + LONGEST_SECONDS
+            if now - since > _calm(contest):
                 del self._contests[place]
             elif contest.mends >= FREE_MENDS:
                 yield place, contest.by

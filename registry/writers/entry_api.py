@@ -12,8 +12,8 @@ import msgspec
 from registry.sources.kubernetes.client import ApiResponse, KubernetesClient
 from registry.sources.kubernetes.framing import LineFramer, LineTooLongError
 from registry.sources.kubernetes.steps import PAGE_SIZE, watch_step
-from registry.views.service_entry import API_VERSION, MANAGED_BY, MANAGED_BY_LABEL
-from registry.writers.answers import failure, success
+from registry.views.service_entry import API_VERSION, KIND, MANAGED_BY, MANAGED_BY_LABEL
+from registry.writers.answers import failure, list_page, success
 from registry.writers.plan import FIELD_MANAGER, HeldEntry, held_entry
 
 RESOURCE = "serviceentries.networking.istio.io"
@@ -57,12 +57,11 @@ class EntryApi:
         entries: list[HeldEntry] = []
         while True:
             response = await self._client.request("GET", f"{_BASE}/serviceentries", query=query)
-            document = success("list", RESOURCE, response, MISSING)
-            entries += [held_entry(item) for item in document.get("items") or ()]
-            token = document["metadata"].get("continue")
-            if not token:
-                return Listed(tuple(entries), document["metadata"].get("resourceVersion") or "")
-            query["continue"] = token
+            page = success("list", RESOURCE, response, MISSING, list_page(KIND, held_entry))
+            entries += page.items
+            if not page.token:
+                return Listed(tuple(entries), page.version)
+            query["continue"] = page.token
 
     async def watch(self, version: str, random: float) -> AsyncIterator[Heard]:
         """What happens to entries with our label after ``version``, until the server ends the watch.
@@ -82,7 +81,7 @@ class EntryApi:
                 try:
                     lines = framer.feed(chunk)
                     heard = [_heard(msgspec.json.decode(line)) for line in lines]
-                except (LineTooLongError, msgspec.MsgspecError, KeyError, TypeError, AttributeError) as error:
+                except (LineTooLongError, msgspec.MsgspecError, LookupError, TypeError, AttributeError) as error:
                     raise ExpiredError from error
                 for each in heard:
                     yield each
@@ -92,7 +91,7 @@ class EntryApi:
         response = await self._client.request("GET", _path(namespace, name))
         if response.status == HTTPStatus.NOT_FOUND:
             return None
-        return held_entry(success("get", f"{RESOURCE} {namespace}/{name}", response, MISSING))
+        return success("get", f"{RESOURCE} {namespace}/{name}", response, MISSING, held_entry)
 
     async def apply(self, wanted: Mapping[str, Any], uid: str | None) -> HeldEntry:
         """Server-side apply. With ``uid`` only to that very object, without only where nobody owns those fields yet."""
@@ -106,7 +105,7 @@ class EntryApi:
             body=msgspec.json.encode(body),
             content_type="application/apply-patch+yaml",
         )
-        return held_entry(success("patch", f"{RESOURCE} {namespace}/{name}", response, MISSING))
+        return success("patch", f"{RESOURCE} {namespace}/{name}", response, MISSING, held_entry)
 
     async def delete(self, held: HeldEntry) -> None:
         """Delete that very object; no error when it is gone already."""
@@ -115,7 +114,7 @@ class EntryApi:
             "DELETE", _path(held.namespace, held.name), body=msgspec.json.encode(options)
         )
         if response.status != HTTPStatus.NOT_FOUND:
-            success("delete", f"{RESOURCE} {held.namespace}/{held.name}", response, MISSING)
+            success("delete", f"{RESOURCE} {held.namespace}/{held.name}", response, MISSING, bool)
 
 
 def _path(namespace: str, name: str) -> str:

@@ -14,7 +14,7 @@ from registry.model.names import Kind, ServiceKey
 from registry.sources.kubernetes.client import KubernetesClient
 from registry.sources.kubernetes.resources import RESOURCES
 from registry.views.export_status import CONFLICT, READY, ExportCondition
-from registry.writers.answers import success
+from registry.writers.answers import list_page, success
 
 FIELD_MANAGER = "mesh-registry-exports"
 """Apart from that of other objects: what one manager applies is all it owns of an object."""
@@ -126,7 +126,7 @@ class ExportApi:
         response = await self._client.request("GET", self._path_of(key))
         if response.status == HTTPStatus.NOT_FOUND:
             return None
-        return held_export(success("get", f"{EXPORTS.name} {key}", response, MISSING))
+        return success("get", f"{EXPORTS.name} {key}", response, MISSING, held_export)
 
     async def apply(self, held: HeldExport, wanted: Sequence[Mapping[str, object]]) -> HeldExport:
         """Server-side apply of the conditions to that very object; what another manager owns is not taken from it."""
@@ -144,7 +144,7 @@ class ExportApi:
             body=msgspec.json.encode(body),
             content_type="application/apply-patch+yaml",
         )
-        return held_export(success("patch", f"{EXPORTS.name}/status {held.key}", response, MISSING))
+        return success("patch", f"{EXPORTS.name}/status {held.key}", response, MISSING, held_export)
 
     def _path_of(self, key: ServiceKey) -> str:
         base, _, resource = self._path.rpartition("/")
@@ -157,9 +157,8 @@ class ExportApi:
             response = await self._client.request("GET", path, query=query)
             if response.status == HTTPStatus.NOT_FOUND:
                 return None
-            document = success("list", EXPORTS.name, response, MISSING)
-            found += [held_export(item) for item in document.get("items") or ()]
-            token = document["metadata"].get("continue")
-            if not token:
+            page = success("list", EXPORTS.name, response, MISSING, list_page(Kind.SERVICE_EXPORT, held_export))
+            found += page.items
+            if not page.token:
                 return found
-            query["continue"] = token
+            query["continue"] = page.token

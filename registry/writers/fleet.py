@@ -18,6 +18,8 @@ from registry.writers.loop import Writer
 
 log = logging.getLogger(__name__)
 
+RESTART_SECONDS = 10.0
+
 MakeWriter = Callable[[ClusterId, Connect], Writer]
 
 Depart = Callable[[ClusterId, Connect, str], Awaitable[Left | None]]
@@ -160,7 +162,9 @@ async def _run(writer: Writer, after: Awaitable[None] | None) -> None:
     """Let the writer run, once its run before has ended. A bug in it is logged and takes nothing else down."""
     if after is not None:
         await asyncio.wait([asyncio.ensure_future(after)])
-    try:
-        await writer.run()
-    except Exception:
-        log.exception("writer %s failed and will not be restarted", writer.cluster)
+    while True:
+        try:
+            await writer.run()
+        except Exception:
+            log.exception("writer %s failed and begins anew in %g s", writer.cluster, RESTART_SECONDS)
+        await asyncio.sleep(RESTART_SECONDS)

@@ -22,13 +22,10 @@ class HeldEntries:
 
     def __init__(self) -> None:
         self._entries: dict[Place, HeldEntry] = {}
+        self.ours = 0
+        """How many there are, without those that only have our label."""
         self._of: dict[ServiceKey, dict[str, HeldEntry]] = {}
         self._kept: dict[ServiceKey, dict[Place, Kept]] = {}
-
-    @property
-    def ours(self) -> int:
-        """How many there are, without those that only have our label."""
-        return sum(entry.ours for entry in self._entries.values())
 
     def keys(self) -> list[ServiceKey]:
         """The services that have any."""
@@ -44,19 +41,24 @@ class HeldEntries:
     def listed(self, entries: Iterable[HeldEntry]) -> None:
         """These are all there are."""
         self._entries.clear()
+        self.ours = 0
         self._of.clear()
         for entry in entries:
             self.put(entry)
 
     def put(self, entry: HeldEntry) -> None:
         """The API server has the entry so."""
-        self._entries[Place(entry.namespace, entry.name)] = entry
+        place = Place(entry.namespace, entry.name)
+        self.drop(place)
+        self._entries[place] = entry
+        self.ours += entry.ours
         self._of.setdefault(key_of(entry), {})[entry.name] = entry
 
     def drop(self, place: Place) -> None:
         """The API server has it no more."""
         entry = self._entries.pop(place, None)
         if entry is not None:
+            self.ours -= entry.ours
             held = self._of[key_of(entry)]
             del held[place.name]
             if not held:

@@ -6,7 +6,7 @@ from typing import Any
 
 from registry.model.names import ServiceKey
 from registry.views.export_status import ExportCondition
-from registry.writers.export_api import condition_documents, held_export
+from registry.writers.export_api import HeldExport, condition_documents, held_export, while_unknown
 
 READY = ExportCondition("Ready", True, "Exported", "in the list")
 NOW = 1_767_225_600.0
@@ -58,3 +58,24 @@ def test_unknown_is_not_the_same_as_false() -> None:
     pending = ExportCondition("Ready", False, "Pending", "")
     unknown = held_export(export(status="Unknown", reason="Pending", message=""))
     assert not unknown.has([pending])
+
+
+def test_what_an_unknown_member_may_be_a_reason_for_stays() -> None:
+    conflict, none = (
+        ExportCondition("Conflict", True, "PortConflict", "b"),
+        ExportCondition("Conflict", False, "NoConflicts", ""),
+    )
+    fewer, pending = ExportCondition("Ready", True, "Exported", "of 1"), ExportCondition("Ready", False, "Pending", "")
+
+    def held(*conditions: ExportCondition) -> HeldExport:
+        document = export()
+        document["status"]["conditions"] = [
+            {"type": each.type, "status": str(each.status), "reason": each.reason, "message": each.message}
+            for each in conditions
+        ]
+        return held_export(document)
+
+    assert while_unknown([fewer, none], held(READY, conflict)) == (READY, conflict)
+    assert while_unknown([fewer, none], held()) == (fewer,), "that there is no conflict is not known"
+    assert while_unknown([pending], held(READY)) == (pending,)
+    assert while_unknown([fewer, conflict], held(READY, none)) == (READY, conflict)

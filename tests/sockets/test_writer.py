@@ -174,6 +174,16 @@ async def test_server_that_refuses_is_named_and_asked_again(world: World, status
         await until(lambda: writer.status().reason == "", "all is well")
 
 
+@pytest.mark.parametrize("body", [b"<html>log in</html>", b"{}", b'{"kind": "Status", "metadata": {}}', b"[1]"])
+async def test_answer_that_is_no_api_servers_is_said_and_asked_for_again(world: World, body: bytes) -> None:
+    world.api.garbage = body
+    async with world.writing() as writer:
+        await until(lambda: len(world.waits) >= 2, "it was asked again")
+        assert writer.status().reason == "BadResponse"
+        world.api.garbage = b""
+        await until(lambda: world.written() != {}, "the entry is written")
+
+
 async def test_object_replaced_behind_our_back_is_looked_at_again(world: World) -> None:
     async with world.writing() as writer:
         await until(lambda: world.written() != {}, "the entry is written")

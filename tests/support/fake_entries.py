@@ -26,6 +26,8 @@ class FakeEntries:
         self.objects: dict[tuple[str, str], Object] = {}
         self.fault: Callable[[str, str], Fault] = lambda _method, _name: None
         self.refuse: Callable[[Object], Fault] = lambda _object: None
+        self.garbage = b""
+        """Answers every list with 200, if it is any."""
         self.wrote: list[tuple[str, str]] = []
         self.requests = 0
         self.watches = 0
@@ -108,6 +110,8 @@ class FakeEntries:
         fault = self.fault("WATCH" if watch else "GET", "")
         if fault is not None:
             return _status(fault)
+        if self.garbage:
+            return web.Response(body=self.garbage)
         if watch:
             return await self._watch(request)
         key, _, value = request.query["labelSelector"].partition("=")
