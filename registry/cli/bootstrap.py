@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from registry.cli.options import AddressOption, Command, grpc_server_address, place_options
+from registry.cli.options import AddressOption, Command, grpc_server_for_clients, place_options
 from registry.cli.output import JSON, YAML, print_document
 from registry.cli.server import Server
 from registry.config import Address
@@ -15,7 +15,7 @@ def _node_options(command: Command) -> Command:
     node_id = click.option(
         "--node-id", metavar="ID", default=DEFAULT_NODE_ID, show_default=True, help="The client's id."
     )
-    return node_id(place_options(grpc_server_address(command)))
+    return node_id(place_options(grpc_server_for_clients(command)))
 
 
 @click.group()

@@ -81,7 +81,7 @@ class ServerOption(click.ParamType[Server]):
 
     name = "HOST:PORT"
 
-    def __init__(self, default_port: int) -> None:
+    def __init__(self, default_port: int | None) -> None:
         self._default_port = default_port
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Server:
@@ -93,10 +93,10 @@ class ServerOption(click.ParamType[Server]):
             self.fail(str(error), param, ctx)
 
 
-def _server(port: int, variable: str, what: str) -> Callable[[Command], Command]:
+def _server(port: int, variable: str, what: str, *, complete: bool = False) -> Callable[[Command], Command]:
     return click.option(
         "--server",
-        type=ServerOption(port),
+        type=ServerOption(None if complete else port),
         metavar="HOST:PORT",
         default=f"{LOOPBACK}:{port}",
         show_default=True,
@@ -108,3 +108,5 @@ def _server(port: int, variable: str, what: str) -> Callable[[Command], Command]
 
 http_server_address = _server(HTTP_PORT, "MESH_REGISTRY_HTTP", "HTTP")
 grpc_server_address = _server(GRPC_PORT, "MESH_REGISTRY_GRPC", "gRPC")
+grpc_server_for_clients = _server(GRPC_PORT, "MESH_REGISTRY_GRPC", "gRPC", complete=True)
+"""The same, to be written down for others: with its port."""

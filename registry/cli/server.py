@@ -30,8 +30,10 @@ class Server:
         return f"{'https' if self.tls else 'http'}://{self.address}{path}"
 
 
-def parse_server(text: str, default_port: int) -> Server:
-    """``HOST``, ``HOST:PORT``, ``http://HOST[:PORT][/]`` or ``https://...``; an IPv6 host in brackets.
+def parse_server(text: str, default_port: int | None) -> Server:
+    """``HOST[:PORT]``, ``http://HOST[:PORT][/]`` or ``https://...``; an IPv6 host in brackets.
+
+    Without a ``default_port`` the port has to be there.
 
     Raises:
         ValueError: it is not that.
@@ -48,10 +50,10 @@ def parse_server(text: str, default_port: int) -> Server:
     return Server(_address(rest.rstrip("/"), default_port, text), scheme.lower() == "https")
 
 
-def _address(authority: str, default_port: int, text: str) -> Address:
+def _address(authority: str, default_port: int | None, text: str) -> Address:
     bare = authority.startswith("[") and authority.endswith("]")
-    has_port = ":" in authority and not bare
-    address = parse_address(authority if has_port else f"{authority}:{default_port}")
+    complete = default_port is None or (":" in authority and not bare)
+    address = parse_address(authority if complete else f"{authority}:{default_port}")
     if not address.port:
         raise ValueError(f"{text!r} names port 0; nobody can be reached there")
     if not _HOST.fullmatch(address.host) or (":" in address.host) != authority.startswith("["):

@@ -71,6 +71,13 @@ def test_what_is_no_server_is_refused_with_the_mend(text: str, said: str) -> Non
     assert said in str(error.value)
 
 
+def test_a_port_can_be_required() -> None:
+    assert parse_server("http://[::1]:1/", None) == Server(Address("::1", 1))
+    for text in ("host", "[::1]", "http://host/"):
+        with pytest.raises(ValueError, match="HOST:PORT"):
+            parse_server(text, None)
+
+
 def test_a_url_is_made_of_any_server() -> None:
     assert parse_server("[::1]", 15014).url("/readyz") == "http://[::1]:15014/readyz"
     assert parse_server("https://host:1/", 15014).url("/readyz") == "https://host:1/readyz"
