@@ -31,8 +31,8 @@ class Signals:
             self._loop.add_signal_handler(signum, log.warning, "%s is ignored; SIGHUP reloads", signum.name)
 
     def _stop(self, signum: signal.Signals) -> None:
-        log.info("%s: stopping; a second one ends the process at once", signum.name)
-        self.stop.set()
         for each in STOPPING:
             self._loop.remove_signal_handler(each)
             signal.signal(each, signal.SIG_DFL)
+        log.info("%s: stopping; a second one ends the process at once", signum.name)
+        self.stop.set()

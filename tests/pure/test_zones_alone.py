@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from support.facts import ECHO, A, a_service, a_slice, listing
 
@@ -15,7 +17,7 @@ from registry.views.names import Names
 from registry.views.order import Slot
 from registry.views.place import Place
 from registry.views.policy import Distribution, Selector, TrafficPolicy
-from registry.views.service_entry import service_entry
+from registry.views.service_entry import service_entries
 
 HERE = Place(zone="rack-1")
 GATES = [Gateway("203.0.113.1", 1, Locality("", "rack-2")), Gateway("203.0.113.2", 1, Locality("", "rack-1"))]
@@ -89,6 +91,6 @@ def test_a_configured_gateway_is_in_its_zone() -> None:
 
 
 def test_a_service_entry_says_the_zone() -> None:
-    spec = service_entry(merged(), Names())["spec"]
-    assert isinstance(spec, dict)
+    (document,) = service_entries(merged(), Names()).documents
+    spec: Any = document["spec"]
     assert [each["locality"] for each in spec["endpoints"]] == ["/rack-1/a", "/rack-2/a"]

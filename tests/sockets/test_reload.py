@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import signal
 import subprocess
 from collections.abc import AsyncIterator
@@ -16,6 +15,7 @@ import aiohttp
 import grpc.aio
 import pytest
 import pytest_asyncio
+import yaml
 from support.processes import free_port, until
 from support.registry import PROGRAM, RunningRegistry
 
@@ -47,7 +47,7 @@ def objects(cluster: int, network: str) -> str:
     ]
     labels = {"topology.istio.io/network": network} if network else {}
     system = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "istio-system", "labels": labels}}
-    return "\n---\n".join(map(json.dumps, [*there, system]))
+    return yaml.safe_dump_all([*there, system])
 
 
 BASE = "clusters:\n- {name: a, manifests: a}\n- {name: b, manifests: b}\n"
