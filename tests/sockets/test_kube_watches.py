@@ -11,7 +11,7 @@ import pytest_asyncio
 from aiohttp import web
 from support.fake_apiserver import FakeApiServer, kubeconfig, silence, stream
 from support.kube_rig import A, Rig
-from support.kube_wire import a_service, an_event
+from support.kube_wire import a_bookmark, a_service, an_event
 
 from registry.model.conditions import ConditionType
 from registry.model.events import Delete, Init, InitDone
@@ -183,3 +183,27 @@ async def test_object_that_no_watch_told_of_is_found_by_the_audit(rig: Rig) -> N
 def consistent(rig: Rig) -> bool:
     found = {each.condition.type: each.condition.status for each in rig.sink.conditions.of(A)}
     return found.get(ConditionType.CONSISTENT, False)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "then", "reason"),
+    [
+        ((), "end", "WatchClosed"),
+        ((), "cut", "Unreachable"),
+        ((b'{"type":"ADDED","object":{"kind"',), "end", "WatchClosed"),
+        ((b'{"type":"ADDED","object":{"kind"',), "cut", "Unreachable"),
+        ((b"<html>please log in</html>",), "end", "WatchClosed"),
+        ((b"<html>please log in</html>\n",), "end", "BadResponse"),
+        ((a_bookmark("1") + b"\n",), "end", "WatchClosed"),
+    ],
+)
+async def test_watches_that_end_without_news_are_said_and_lists_tell_what_they_do_not(
+    rig: Rig, pieces: tuple[bytes, ...], then: str, reason: str
+) -> None:
+    rig.server.script("watch", SERVICE, *[stream(*pieces, then=then)] * 1000)
+    async with rig.running():
+        await rig.sink.until(lambda: rig.failing(reason), "it is a fault")
+        await rig.server.put(SERVICE, a_service("three"))
+        await rig.has("one", "two", "three")
+        await rig.sink.until(lambda: rig.failing(reason), "it still is")
+        rig.nothing_was_deleted()
