@@ -21,7 +21,7 @@ from registry.sources.manifests.objects import ManifestError, Row, read_rows
 MEMORY_BYTES = 1 << 30
 """More is refused to it by the system: the file is then one that cannot be read."""
 
-NICE = 10
+NICE = 5
 FRAME_BYTES = 16 << 10
 """What the other side decodes in one turn of its loop, in about 3 ms."""
 

@@ -39,6 +39,8 @@ MAX_LISTS = 8
 
 _AT_PATH = re.compile(r" - at `(?P<path>\$[^`]*)`$")
 _SEPARATOR = re.compile(rb"^---(?=[ \t\r\n#]|\Z)", re.MULTILINE)
+_ODD_LINES = re.compile(rb"\A\xfe\xff|\A\xff\xfe|\r(?!\n)|\xc2\x85|\xe2\x80[\xa8\xa9]")
+"""UTF-16, or what YAML takes for the end of a line beside the line feed."""
 
 
 class ManifestError(Exception):
@@ -145,11 +147,13 @@ def _yaml(source: Source) -> Iterator[tuple[Source, int, Entry]]:
 
 
 def _after(source: Source, error: DocumentError) -> Source | None:
-    """What follows the document that has the error."""
+    """What follows the document that has the error; None if nothing does, or lines cannot be counted by line feeds."""
+    if _ODD_LINES.search(source.content):
+        return None
     at = 0
     for _ in range(error.line - 1):
         at = source.content.find(b"\n", at) + 1
-    separator = _SEPARATOR.search(source.content, at)
+    separator = _SEPARATOR.search(source.content, max(at, 1))
     if separator is None or not source.content[separator.end() :].strip():
         return None
     start = separator.start()
