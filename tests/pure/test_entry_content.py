@@ -19,6 +19,7 @@ from registry.index.merge import distinct_endpoints
 from registry.model.facts import Fact, Pod, Protocol, ServicePort, SliceEndpoint, SlicePort
 from registry.model.names import ClusterId, Locality
 from registry.model.services import Endpoint, Health, MergedService, TargetPort
+from registry.views.attribution import CLUSTER_LABEL
 from registry.views.entry_ports import MAX_NAME, unique_port_names
 from registry.views.names import Names
 from registry.views.policy import NO_POLICY, Distribution, TrafficPolicy
@@ -168,11 +169,11 @@ class TestTls:
         slices = a_slice(SliceEndpoint("10.0.0.1", pod="p1"))
         (entry,) = entries(merged((a_service(), slices, Pod("shop", "p1", (("app", "echo"), *labels), account))))
         (endpoint,) = entry["spec"]["endpoints"]
-        assert endpoint["labels"] == {"app": "echo", LABEL: mode}
+        assert endpoint["labels"] == {"app": "echo", LABEL: mode, CLUSTER_LABEL: "a"}
 
     def test_an_endpoint_without_a_known_pod_speaks_none(self) -> None:
         (entry,) = entries(merged((a_service(), a_slice("10.0.0.1"))))
-        assert [each["labels"] for each in entry["spec"]["endpoints"]] == [{LABEL: "disabled"}]
+        assert [each["labels"] for each in entry["spec"]["endpoints"]] == [{LABEL: "disabled", CLUSTER_LABEL: "a"}]
 
 
 class TestTcp:
