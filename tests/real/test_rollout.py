@@ -53,6 +53,7 @@ async def test_rollout_while_a_member_is_down_loses_nothing_of_it(planes: Planes
                     await until(lambda: all(len(each.addresses) == 5 for each in clients), "the news of a", 60)
                     assert before < clients[0].addresses == clients[1].addresses
                     assert all(each.lost == set() for each in clients)
+                    names = {first: "replica 1", second: "replica 2"}
+                    text = transcript(began, clients, events, names.__getitem__)
+                    (tmp_path / "transcript.txt").write_text(text + "\n")
                     it.registry.process.start()
-        names = {first: "replica 1", second: "replica 2"}
-        (tmp_path / "transcript.txt").write_text(transcript(began, clients, events, names.__getitem__))

@@ -16,7 +16,7 @@ from support.fleet import LISTEN, Fleet, a_cluster, a_slice_of, config_of, fleet
 from support.processes import until
 
 from registry.config import ClusterConfig, Config, load
-from registry.config.sections import FollowConfig, GuardConfig, SnapshotConfig
+from registry.config.sections import FollowConfig, GuardConfig, SnapshotConfig, StartupConfig
 from registry.model.conditions import ConditionType
 from registry.model.names import Kind
 from registry.servers.explanation import explanation_document
@@ -483,7 +483,7 @@ async def test_kubeconfigs_of_flags_are_followed_too(tmp_path: Path, a: FakeApiS
     path = tmp_path / "a"
     path.write_text(config_of(a))
     flags = (ClusterConfig("a", kubeconfig=str(path)), ClusterConfig("b", kubeconfig=str(tmp_path / "b")))
-    async with fleet(Config(clusters=flags, listen=LISTEN), flags) as on:
+    async with fleet(Config(clusters=flags, listen=LISTEN, startup=StartupConfig(0)), flags) as on:
         await on.has(A1, A2)
         replace_file(path, config_of(a, "renewed"))
         await until(lambda: watches_with(a, "Bearer renewed"), "the newest are used")

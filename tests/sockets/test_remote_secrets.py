@@ -16,7 +16,7 @@ from support.fleet import LISTEN, Fleet, a_cluster, config_of, fleet
 from support.processes import until
 
 from registry.config import Config, RemoteSecretsConfig
-from registry.config.sections import GuardConfig
+from registry.config.sections import GuardConfig, StartupConfig
 from registry.membership.absence import AbsencePolicy
 from registry.membership.secrets import RemoteSecrets
 from registry.membership.spec import MemberSpec, Trouble
@@ -266,10 +266,11 @@ async def test_home_cluster_that_shows_no_namespaces_is_followed_all_the_same(
 
 
 @asynccontextmanager
-async def running(home: FakeSecrets, folder: Path) -> AsyncIterator[Fleet]:
+async def running(home: FakeSecrets, folder: Path, max_wait: float = 120) -> AsyncIterator[Fleet]:
     path = folder / "home"
     path.write_text(kubeconfig(home.url))
-    async with fleet(Config(remote_secrets=RemoteSecretsConfig(kubeconfig=str(path)), listen=LISTEN)) as on:
+    secrets, startup = RemoteSecretsConfig(kubeconfig=str(path)), StartupConfig(max_wait)
+    async with fleet(Config(remote_secrets=secrets, listen=LISTEN, startup=startup)) as on:
         yield on
 
 
@@ -340,7 +341,7 @@ async def test_registry_whose_home_cluster_cannot_be_reached_serves_all_the_same
 ) -> None:
     home = FakeSecrets()
     home.url = X
-    async with running(home, tmp_path) as on:
-        await until(on.registry.reports.ready, "it is ready")
+    async with running(home, tmp_path, max_wait=0.5) as on:
+        await until(lambda: on.registry.reports.start().ready, "it is ready")
         ((origin, reason, _),) = on.registry.reports.membership().troubles
         assert (origin, reason) == (f"Secrets in istio-system of kubeconfig {tmp_path / 'home'}", "Unreachable")

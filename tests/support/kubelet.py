@@ -7,13 +7,14 @@ process, which answers every request with the pod's name.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import grpc
 import grpc.aio
-from aiohttp import web
+from aiohttp import ClientConnectionError, web
 from support.kube_api import CORE, ApiError, KubeApi, pod_status
 
 Stop = Callable[[], Awaitable[object]]
@@ -74,15 +75,20 @@ class Kubelet:
         await self._api.patch(f"{self._path}/{name}/status", pod_status(pod["status"]["podIP"], ready=ready))
 
     async def _run(self) -> None:
+        """Pods run on while the API server is away."""
         while True:
-            for pod in await self._api.items(self._path):
-                name = pod["metadata"]["name"]
-                if "deletionTimestamp" in pod["metadata"]:
-                    if name not in self._ending:
-                        self._ending[name] = asyncio.create_task(self._end(name))
-                elif name not in self._servers:
-                    await self._start(name, pod)
+            with contextlib.suppress(ClientConnectionError):
+                await self._look()
             await asyncio.sleep(POLL_SECONDS)
+
+    async def _look(self) -> None:
+        for pod in await self._api.items(self._path):
+            name = pod["metadata"]["name"]
+            if "deletionTimestamp" in pod["metadata"]:
+                if name not in self._ending:
+                    self._ending[name] = asyncio.create_task(self._end(name))
+            elif name not in self._servers:
+                await self._start(name, pod)
 
     async def _start(self, name: str, pod: dict[str, Any]) -> None:
         address = next(self._addresses)
