@@ -38,7 +38,8 @@ class ConditionType(StrEnum):
     ENTRIES_WRITTEN = "EntriesWritten"
     """The ServiceEntries in the cluster are as they should be. Absent where none are written."""
     ENTRIES_COMPLETE = "EntriesComplete"
-    """False: members are not known yet, and what the cluster's ServiceEntries have of them stays as it is."""
+    """False: members are not known yet, and what the cluster's ServiceEntries have of them stays as it is; or a service
+    has something that its entries lack (``registry.views.service_entry.Omission``)."""
     EXPORTS_WRITTEN = "ExportConditionsWritten"
     """The conditions of the cluster's ServiceExports are as they should be. Absent where none are written."""
     GATEWAYS_USABLE = "GatewaysUsable"

@@ -17,7 +17,7 @@ from registry.sources.kubernetes.identity import Admit
 from registry.sources.kubernetes.reflector import Connect
 from registry.views.names import Names
 from registry.views.policy import NO_POLICY, TrafficPolicy
-from registry.views.service_entry import NAME_PREFIX, service_entries
+from registry.views.service_entry import NAME_PREFIX, Omission, service_entries
 from registry.writers.answers import WriteError
 from registry.writers.contests import Contests, Place
 from registry.writers.entry_api import EntryApi, Heard
@@ -89,6 +89,7 @@ class ServiceEntryWriter:
         self._in_flight: dict[Place, Heard | None] = {}
         """Entries that are being written, each with the last event of it meanwhile: it may be of that write."""
         self._conflicts: set[Place] = set()
+        self._omitted: dict[ServiceKey, Sequence[Omission]] = {}
         self._written = self._deleted = self._mended = 0
 
     @property
@@ -128,7 +129,7 @@ class ServiceEntryWriter:
     def report(self) -> None:
         self._say(entries_written(self.status()))
         if not self._loop.waiting:
-            self._say(entries_complete(self._unknown()))
+            self._say(entries_complete(self._unknown(), self._omitted))
 
     async def run(self) -> None:
         """Write until cancelled. What fails is tried again; a bad object holds up no other."""
@@ -172,6 +173,7 @@ class ServiceEntryWriter:
         """
         fresh = key in self._fresh
         self._fresh.discard(key)
+        self._omitted.pop(key, None)
         if key.namespace not in self._namespaces():
             # Gone with its namespace, if that is gone. If not, a list lacked it, and that is no reason to delete.
             self._held.forget(key)
@@ -215,7 +217,10 @@ class ServiceEntryWriter:
         """What the service should have here."""
         if service is not None:
             policy, family = self._policy(service), self._family()
-            return service_entries(service, self._names, policy, family, tcp=self._tcp).documents
+            found = service_entries(service, self._names, policy, family, tcp=self._tcp)
+            if found.omissions:
+                self._omitted[key] = found.omissions
+            return found.documents
         if not unknown:
             return ()
         held = [entry for _, entry in sorted(self._held.of(key).items()) if entry.ours]

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from registry.model.conditions import Condition, ConditionType
+from registry.model.names import ServiceKey
 from registry.model.status import WriteFailure, WriterStatus
 from registry.sources.kubernetes.conditions import Fault
+from registry.views.service_entry import Omission
 from registry.writers.contests import Place
 from registry.writers.unknown import Unknown
 
 NAMED = 3
 """How many objects a message names; the API has them all."""
+
+NOTHING_OMITTED: Mapping[ServiceKey, Sequence[Omission]] = {}
 
 REJECTED = "Rejected"
 WAITING = "Waiting"
@@ -55,12 +59,17 @@ def exports_written(status: WriterStatus) -> Condition:
     return Condition(ConditionType.EXPORTS_WRITTEN, not status.reason, status.reason or "Written", status.message)
 
 
-def entries_complete(unknown: Unknown) -> Condition:
-    """Whether every member is known, so that the entries have all there is."""
-    if not unknown:
-        return Condition(ConditionType.ENTRIES_COMPLETE, True, "MembersKnown")
-    text = f"what entries have of members that are not known yet stays as it is: {unknown}"
-    return Condition(ConditionType.ENTRIES_COMPLETE, False, "MembersUnknown", text)
+def entries_complete(unknown: Unknown, omitted: Mapping[ServiceKey, Sequence[Omission]] = NOTHING_OMITTED) -> Condition:
+    """Whether the entries have all there is: every member is known, and nothing of a service is ``omitted``."""
+    if unknown:
+        text = f"what entries have of members that are not known yet stays as it is: {unknown}"
+        return Condition(ConditionType.ENTRIES_COMPLETE, False, "MembersUnknown", text)
+    if omitted:
+        keys = sorted(omitted)
+        said = [f"{key}: {omitted[key][0].message}" for key in keys[:NAMED]]
+        more = f"; and {len(keys) - NAMED} more services" if len(keys) > NAMED else ""
+        return Condition(ConditionType.ENTRIES_COMPLETE, False, omitted[keys[0]][0].reason, "; ".join(said) + more)
+    return Condition(ConditionType.ENTRIES_COMPLETE, True, "MembersKnown")
 
 
 def _wrong(failures: Sequence[WriteFailure], waiting: bool, trouble: Fault | None) -> tuple[str, str]:

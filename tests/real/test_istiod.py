@@ -217,6 +217,8 @@ async def test_ports_that_would_take_all_traffic_are_there_only_if_asked(mesh: M
         assert len(entry["spec"]["ports"]) == (11 if tcp else 6)
         lacks = (await on.registry.get(f"/api/v1/explain/{on.namespace}/echo"))["serviceEntry"]["unsaid"]
         assert any("serviceEntries.tcp" in each for each in lacks) != tcp
+        conditions = (await on.registry.cluster("a"))["conditions"]
+        assert any(each["reason"] == "TCPPortsLeftOut" for each in conditions) != tcp
 
 
 async def test_what_the_service_says_to_istio_is_carried(mesh: Mesh, tmp_path: Path) -> None:
@@ -266,7 +268,7 @@ async def test_traffic_stays_near_where_the_service_asks_for_it(
 def odd_services() -> dict[str, tuple[dict[str, Any], ...]]:
     """By name, services at the limits of Kubernetes and of Istio's custom resource definition."""
     long = "http-" + 57 * "a"
-    many = [{"name": f"http-{number}", "port": number} for number in range(1000, 1300)]
+    many = [{"name": f"http-{number}", "port": number} for number in range(1000, 1140)]
     return {
         "long-names": ({"name": long + "a", "port": 1}, {"name": long + "b", "port": 2}, {"name": long, "port": 3}),
         "unnamed": ({"port": 8000, "appProtocol": "http"},),

@@ -13,6 +13,8 @@ from support.processes import until
 from support.writer_world import OURS, a_service, writer_world
 from support.writer_world import WriterWorld as World
 
+from registry.model.conditions import ConditionType
+from registry.model.facts import ServicePort
 from registry.model.names import ServiceKey
 from registry.model.services import Change
 
@@ -215,3 +217,18 @@ async def test_server_that_is_away_for_a_while_gets_the_newest_state(world: Worl
         world.api.fault = lambda _method, _name: None
         await until(lambda: world.written()["mesh-registry-echo"] == ["10.0.0.5"], "the newest state is written")
         assert world.api.wrote == [("PATCH", "mesh-registry-echo")]
+
+
+async def test_what_entries_lack_is_a_condition_until_they_have_it(world: World) -> None:
+    port = ServicePort(3306, "mysql")
+    world.put(replace(a_service("db", "10.0.0.9"), ports=(port,)))
+    async with world.writing() as writer:
+        kind = ConditionType.ENTRIES_COMPLETE
+        await until(lambda: kind in world.said and not world.said[kind].status, "it is reported")
+        said = world.said[kind]
+        assert said.reason == "TCPPortsLeftOut"
+        assert said.message.startswith("shop/db: no entry, since left out: 3306 (MySQL).")
+        assert set(world.written()) == {"mesh-registry-echo"}
+        world.tell(writer, a_service("db", "10.0.0.9"))
+        await until(lambda: world.said[kind].status, "it has all")
+        assert set(world.written()) == {"mesh-registry-echo", "mesh-registry-db"}
