@@ -19,3 +19,5 @@ class Standing(StrEnum):
 
     Clients in the cluster itself keep its endpoints where they were, DEMOTED or EVICTED.
     """
+
+    __hash__ = str.__hash__

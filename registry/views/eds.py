@@ -93,7 +93,8 @@ class ServiceAssignments:
             encoder = self._ports.get(port)
             if encoder is None:
                 encoder = self._ports[port] = PortBundles(port, self._recorder(port) if self._recorder else None)
-            endpoints = (*self._service.endpoints, *self._service.evicted)
+            service = self._service
+            endpoints = (*service.endpoints, *service.evicted) if service.evicted else service.endpoints
             found = self._bundles[port] = encoder.update(endpoints, self._policy, self._entrances)
             self._layouts.setdefault(port, Layouts()).update(found)
         return found
