@@ -28,9 +28,12 @@ def serviceentry(service: ServiceKey | None, output: str, cluster: str | None, s
         document = fetch(server, service_path("serviceentries", service) + asked)
     else:
         document = fetch(server, f"/api/v1/serviceentries{asked}")
-    if output == JSON or document.get("kind") != "List":
-        print_document(document, output)
-        return
     with understanding(server):
-        items = list(document["items"])
-    print_yaml_documents(items)
+        several = service is None or document["kind"] == "List"
+        items = list(document["items"]) if several else [document]
+    if output == JSON:
+        print_document(document, JSON)
+    elif several:
+        print_yaml_documents(items)
+    else:
+        print_document(document, YAML)

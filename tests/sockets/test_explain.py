@@ -88,7 +88,7 @@ async def test_every_endpoint_is_told_with_the_rule_and_where_it_is_from(running
         ("b", "Current", None),
     ]
     text = running.command("explain", ECHO, "--server", running.http).stdout
-    assert "its ServiceEntry cannot say the order by place: Istio orders" in text
+    assert "its ServiceEntry cannot say" not in text, "PreferSameZone is carried to the entry"
     assert "10.0.0.2  a  not in the list: NotReady" in text
     assert "  dropped  NotReady: the slice says that it is not ready" in text
 
