@@ -18,7 +18,7 @@ import pytest_asyncio
 import yaml
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from support.processes import free_port, until
-from support.registry import PROGRAM, RunningRegistry
+from support.registry import PROGRAM, RunningRegistry, at_once
 
 import registry.cli.demo
 
