@@ -21,6 +21,7 @@ XDS_MODULES = (
     "envoy.service.endpoint.v3.eds_pb2",
     "envoy.service.listener.v3.lds_pb2",
     "envoy.service.route.v3.rds_pb2",
+    "registry.protos.peers_pb2",
     "registry.protos.registry_pb2",
 )
 """Where the services are described; imported when somebody asks, since serving needs only their messages."""

@@ -11,7 +11,7 @@ from support.controlplane import ControlPlane
 from support.fleet import replace_file
 from support.kube_api import CORE, DISCOVERY, ISTIO, ApiError, service
 from support.processes import free_port, until
-from support.registry import RunningRegistry
+from support.registry import RunningRegistry, at_once
 from support.scene import Planes
 
 NAME = "mesh-registry-echo"
@@ -86,7 +86,7 @@ async def test_entries_while_a_member_is_not_known_and_after_it_left(planes: Pla
     away = planes.b.kubeconfig(server=f"https://127.0.0.1:{free_port()}").read_text()
     (folder / "b").write_text(away)
     await write(planes.a, planes.namespace, "echo", 1, 6)
-    async with RunningRegistry(tmp_path, *flags, name="blind") as registry:
+    async with RunningRegistry(tmp_path, *flags, at_once(tmp_path), name="blind") as registry:
         await until(lambda: has(planes, planes.a, 1, 6, 3, 4), "what is known is written, and b's stays")
         assert await has(planes, planes.a, 5, name="mesh-registry-cart")
         said = await until(lambda: condition(registry, "a", "EntriesComplete", status=False), "it is said")

@@ -14,7 +14,7 @@ import pytest_asyncio
 from support.fake_apiserver import FakeApiServer, kubeconfig, stream
 from support.kube_wire import a_service
 from support.processes import until
-from support.registry import RunningRegistry
+from support.registry import RunningRegistry, at_once
 
 from registry.model.names import Kind
 
@@ -189,7 +189,7 @@ async def test_members_that_nobody_names_any_more_are_shown_and_removed_by_hand(
     async def in_doubt() -> bool:
         return [each["cluster"] for each in (await it.get("/api/v1/guard"))["members"]] == ["b", "c"]
 
-    async with RunningRegistry(tmp_path, f"--kubeconfig-dir={folder}") as it:
+    async with RunningRegistry(tmp_path, f"--kubeconfig-dir={folder}", at_once(tmp_path)) as it:
         assert await members() == ["a", "b", "c"]
         (folder / "b").rename(folder / ".b")
         (folder / "c").rename(folder / ".c")

@@ -101,21 +101,23 @@ def asking(address: str, learnt: list[ClusterFacts], host: str = "127.0.0.1", tl
 
 
 async def test_10000_services_are_taken_whole_and_the_loop_is_not_held_up() -> None:
+    """The clock is this thread's own; the best of three, since Python's garbage is looked through now and then."""
     known = facts("a", 10_000)
+    turns = []
     async with giving(known) as it:
-        learnt: list[ClusterFacts] = []
-        longest, last = 0.0, time.thread_time()
-        done = asyncio.create_task(asking(it.address, learnt).round())
-        began = time.monotonic()
-        while not done.done():
-            await asyncio.sleep(0)
-            now = time.thread_time()
-            longest, last = max(longest, now - last), now
-        await done
-        assert learnt[0].facts == known.facts
-        assert (learnt[0].uid, learnt[0].age) == ("uid-a", 3.0)
-        assert longest < 0.05, "seconds of CPU in one turn of the loop, of the one that gives and the one that asks"
-        print(f"10,000 services: {time.monotonic() - began:.2f} s, the longest turn {1000 * longest:.1f} ms of CPU")
+        for _ in range(3):
+            learnt: list[ClusterFacts] = []
+            longest, last = 0.0, time.thread_time()
+            done = asyncio.create_task(asking(it.address, learnt).round())
+            while not done.done():
+                await asyncio.sleep(0)
+                now = time.thread_time()
+                longest, last = max(longest, now - last), now
+            await done
+            assert learnt[0].facts == known.facts
+            assert (learnt[0].uid, learnt[0].age) == ("uid-a", 3.0)
+            turns.append(longest)
+    assert min(turns) < 0.02, "seconds of CPU in one turn of the loop, of the one that gives and the one that asks"
 
 
 async def test_replicas_that_ask_at_once_get_the_same_bytes_and_one_too_many_is_refused() -> None:

@@ -18,7 +18,7 @@ import pytest_asyncio
 import yaml
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from support.processes import free_port, until
-from support.registry import PROGRAM, RunningRegistry
+from support.registry import PROGRAM, RunningRegistry, at_once
 
 import registry.cli.demo
 
@@ -162,9 +162,7 @@ async def test_kubeconfig_that_is_missing_or_leads_nowhere_is_named_and_the_rest
         "users": [{"name": "it", "user": {"token": "x"}}],
     }
     nowhere.write_text(yaml.safe_dump(document))
-    config = folder.parent / "registry.yaml"
-    config.write_text("startup: {maxWaitSeconds: 0}\n")
-    flags = [f"--kubeconfig=missing={folder / 'missing'}", f"--kubeconfig=nowhere={nowhere}", f"--config={config}"]
+    flags = [f"--kubeconfig=missing={folder / 'missing'}", f"--kubeconfig=nowhere={nowhere}", at_once(folder.parent)]
     async with RunningRegistry(folder.parent, *manifests(folder), *flags) as it:
         assert len(await it.addresses(ECHO)) == 4
         ready = await it.get("/readyz")

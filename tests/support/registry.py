@@ -89,5 +89,12 @@ class RunningRegistry:
         return subprocess.run([*PROGRAM, *arguments], capture_output=True, text=True, timeout=60, check=False)
 
 
+def at_once(folder: Path) -> str:
+    """The flag for a start that does not wait for members that fail."""
+    path = folder / "at-once.yaml"
+    path.write_text("startup: {maxWaitSeconds: 0}\n")
+    return f"--config={path}"
+
+
 def _given(flag: str, arguments: Sequence[str]) -> str | None:
     return arguments[arguments.index(flag) + 1] if flag in arguments else None
