@@ -183,6 +183,15 @@ def test_lists_give_their_items_what_they_lack_even_if_their_kind_comes_last() -
     assert error_of("apiVersion: v1\nkind: List\nitems:\n- 5\n").startswith("x.yaml:4: items[0]: expected an object")
 
 
+@pytest.mark.parametrize("items", ["[10.0.0.0/8, 10.1.0.0/16]", "[null]", "[[a]]", "[{cidr: 1, cidr: 2}]", "[.inf]"])
+@pytest.mark.parametrize("head", ["kind: DenyList\napiVersion: x.test/v1\n", "apiVersion: v1\nkind: ConfigMapList\n"])
+def test_items_of_a_kind_that_is_not_read_need_not_be_objects(head: str, items: str) -> None:
+    for text in (f"{head}items: {items}\n", f"items: {items}\n{head}"):
+        assert [each.name for each in services(f"{text}---\n{SERVICE}")] == ["echo"]
+    document = '{"apiVersion": "x.test/v1", "kind": "DenyList", "items": ["10.0.0.0/8", 5]}'
+    assert [each.name for each in services(f"{document}\n---\n{SERVICE}")] == ["echo"]
+
+
 @pytest.mark.parametrize("indent", [None, 2])
 def test_json_is_read_as_json(indent: int | None) -> None:
     odd = {

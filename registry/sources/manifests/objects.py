@@ -32,6 +32,9 @@ KINDS: Mapping[tuple[str, str], Kind] = {
 }
 _NAMES = frozenset(kind for _, kind in KINDS)
 _GROUPS = frozenset({"v1", "discovery.k8s.io"})
+_LISTS = frozenset({"List", *(f"{kind}List" for kind in _NAMES)})
+"""Kinds whose items are objects. Custom kinds end in ``List`` too, with items of their own."""
+
 CLUSTER_SCOPED = frozenset({Kind.NODE, Kind.NAMESPACE})
 DEFAULT_NAMESPACE = "default"
 MAX_LISTS = 8
@@ -176,7 +179,7 @@ def _json_entry(objects: _Objects, text: bytes, path: str, line: int, depth: int
         if objects.skips(version, kind):
             return objects.entry(path, line, {"apiVersion": version, "kind": kind}, None)
         items = memoryview(fields.get("items", b""))
-        if kind.endswith("List") and items[:1].tobytes() == b"[":
+        if kind in _LISTS and items[:1].tobytes() == b"[":
             if depth == MAX_LISTS:
                 return Broken(f"lists in more than {MAX_LISTS} lists", line + objects.line)
             entries: list[object] = []
@@ -209,7 +212,7 @@ class _Objects:
         self.line = line
 
     def skips(self, version: str, kind: str) -> bool:
-        return (version, kind) not in KINDS and not kind.endswith("List")
+        return (version, kind) not in KINDS and kind not in _LISTS
 
     def item(self, path: str, line: int, value: Any, problem: Problem | None) -> Entry:
         if isinstance(value, dict) and not ("kind" in value and "apiVersion" in value):
@@ -225,7 +228,7 @@ class _Objects:
         version, kind = value.get("apiVersion"), value.get("kind")
         if not isinstance(kind, str) or not isinstance(version, str):
             return broken or Broken("no apiVersion and kind (is the file cut off?)", line + self.line)
-        if kind.endswith("List") and isinstance(value.get("items"), list):
+        if kind in _LISTS and isinstance(value.get("items"), list):
             return broken or [*self._listed(path, line, version, kind, value["items"])]
         return self._object(path, line + self.line, version, kind, value, broken)
 
