@@ -26,6 +26,9 @@ _BLOCK = re.compile(
 
 _FLAGS = ssl.VerifyFlags.VERIFY_X509_TRUSTED_FIRST | ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
 
+_KEY_IDENTIFIER, _NO_IDENTIFIER = bytes.fromhex("0603551d0e04"), bytes.fromhex("0603551d7f04")
+"""How the extension subjectKeyIdentifier (2.5.29.14, not critical) begins in DER, and one that means nothing."""
+
 _CERT_SIGNATURE_FAILURE = 7
 """``X509_V_ERR_CERT_SIGNATURE_FAILURE`` of OpenSSL."""
 
@@ -80,7 +83,7 @@ def client_contexts(
     trusted = [b""]
     if verify and authority:
         try:
-            trusted = [b"".join(each) for each in _arrangements(anchors(authority))]
+            trusted = [_trusted(each) for each in _arrangements(anchors(authority))]
         except TlsError as error:
             raise TlsError(f"certificate-authority {error}") from error
     contexts = tuple(_client_context(each, verify) for each in trusted)
@@ -119,6 +122,16 @@ def _client_context(trusted: bytes, verify: bool) -> ssl.SSLContext:
     return context
 
 
+def _trusted(certificates: list[bytes]) -> bytes:
+    """What OpenSSL is given to trust ``certificates``: each as it is, and each without its key identifier.
+
+    OpenSSL passes over an issuer whose identifier is not the one that the issued certificate names, as after an
+    authority was made anew with its old key. Go goes by name and key. A trusted certificate's signature is not checked.
+    """
+    nameless = {each.replace(_KEY_IDENTIFIER, _NO_IDENTIFIER, 1): None for each in certificates}
+    return b"".join(dict.fromkeys([*certificates, *nameless]))
+
+
 def _arrangements(certificates: list[bytes]) -> list[list[bytes]]:
     """All of them; and where some have one name, lists in which each name is there once."""
     if len(certificates) == 1:
@@ -153,7 +166,7 @@ def require_certificate(context: ssl.SSLContext, authority: bytes) -> None:
     Raises:
         TlsError: that is no authority.
     """
-    context.load_verify_locations(cadata=b"".join(anchors(authority)))
+    context.load_verify_locations(cadata=_trusted(anchors(authority)))
     context.verify_flags = _FLAGS
     context.verify_mode = ssl.CERT_REQUIRED
 

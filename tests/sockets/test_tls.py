@@ -64,6 +64,13 @@ def rotated(*, newest_first: bool, identified: bool = False) -> Case:
     return Case(issue("server", new, identified=identified), bundle)
 
 
+def made_anew(*, sent: bool = False) -> Case:
+    """The authority has its old key, and another key identifier than the server's certificate names."""
+    old = authority(identified=True)
+    new = authority(key=old.key, identified=b"another way to name the key")
+    return Case(issue("server", old, identified=True), new.pem, new.pem if sent else b"")
+
+
 def pinned(*, ca: bool | None, by: Pair | None = None) -> Case:
     leaf = issue("server", by, ca=ca)
     return Case(leaf, leaf.pem)
@@ -94,6 +101,8 @@ ACCEPTED: dict[str, Callable[[], Case]] = {
     "rotated, the new one first": lambda: rotated(newest_first=True),
     "rotated, the new one last": lambda: rotated(newest_first=False),
     "rotated, identified": lambda: rotated(newest_first=False, identified=True),
+    "an authority made anew": made_anew,
+    "an authority made anew, sent": lambda: made_anew(sent=True),
     "serial zero": lambda: plain(serial=0),
     "tls-server-name": lambda: plain_named("api.example.test", names=("api.example.test",)),
     "tls-server-name in capitals": lambda: plain_named("API.example.test", names=("api.example.test",)),
@@ -237,7 +246,9 @@ def test_many_authorities_of_one_name_are_tried_a_few_times() -> None:
     assert len(client_contexts(OTHER.pem + authority().pem)) == 1
 
 
-@pytest.mark.parametrize("name", ["no key identifiers", "comment that is not UTF-8", "a bad one before"])
+@pytest.mark.parametrize(
+    "name", ["no key identifiers", "comment that is not UTF-8", "a bad one before", "an authority made anew"]
+)
 async def test_clients_of_our_servers_are_checked_alike(name: str, tmp_path: Path) -> None:
     """What a server's certificate may be, a client's may be; here the client is the case."""
     case, own = ACCEPTED[name](), issue("server", OTHER)

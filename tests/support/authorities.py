@@ -44,9 +44,15 @@ class Pair:
         return paths
 
 
-def authority(name: str = "kubernetes", by: Pair | None = None, *, identified: bool = False) -> Pair:
+def authority(
+    name: str = "kubernetes",
+    by: Pair | None = None,
+    *,
+    identified: bool | bytes = False,
+    key: ec.EllipticCurvePrivateKey | None = None,
+) -> Pair:
     """A CA, its own or one that ``by`` signed. Without identifiers it is as old clusters have them."""
-    return issue(name, by, names=(), ca=True, identified=identified)
+    return issue(name, by, names=(), ca=True, identified=identified, key=key)
 
 
 def issue(
@@ -55,15 +61,17 @@ def issue(
     names: Sequence[str] = LOCAL,
     *,
     ca: bool | None = None,
-    identified: bool = False,
+    identified: bool | bytes = False,
+    key: ec.EllipticCurvePrivateKey | None = None,
     days: tuple[float, float] = (-1, 1),
     serial: int = 1,
 ) -> Pair:
     """A certificate for ``names`` (DNS names and addresses), self-signed without ``by``. ``serial`` is one byte.
 
-    ``ca`` is what its basic constraints say; None: it has none.
+    ``ca`` is what its basic constraints say; None: it has none. ``identified`` may be its key identifier. Without
+    ``key`` it has a new one.
     """
-    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    key, now = key or ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
     signer = by.key if by else key
     builder = (
         x509.CertificateBuilder()
@@ -82,7 +90,9 @@ def issue(
     if identified:
         of_issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key())
         builder = builder.add_extension(of_issuer, critical=False)
-        builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        digest = x509.SubjectKeyIdentifier.from_public_key(key.public_key()).digest
+        own = x509.SubjectKeyIdentifier(identified if isinstance(identified, bytes) else digest)
+        builder = builder.add_extension(own, critical=False)
     signed = builder.sign(signer, hashes.SHA256())
     der = signed.public_bytes(serialization.Encoding.DER)
     return Pair(name, der if serial == 1 else _with_serial(signed, signer, serial), key)
