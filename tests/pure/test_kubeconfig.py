@@ -119,6 +119,13 @@ def without(key: str) -> dict[str, Any]:
         (document({"server": "https://x:99999"}), "expected a URL"),
         (document({"server": "https://x y"}), "expected a URL"),
         (document({"server": "ftp://x"}), "expected a URL"),
+        (document({"server": "https://a..b:6443"}), "expected a URL"),
+        (document({"server": "https://.b"}), "expected a URL"),
+        (document({"server": f"https://{'x' * 64}.b"}), "expected a URL"),
+        (document({"proxy-url": "http://a..b:3128"}), "proxy-url: expected a URL"),
+        (document({"tls-server-name": ".b"}), "clusters[c].cluster.tls-server-name: no name of a server: '.b'"),
+        (document({"tls-server-name": "a\0b"}), "tls-server-name: no name"),
+        (document({"tls-server-name": "a b"}), "tls-server-name: no name"),
         (
             document({"insecure-skip-tls-verify": "true"}),
             "insecure-skip-tls-verify: expected true or false, got text",

@@ -29,7 +29,7 @@ from registry.sources.kubernetes.fields import (
     read_fields,
     unknown_fields,
 )
-from registry.sources.kubernetes.urls import Address, UrlError, proxy_address, server_address
+from registry.sources.kubernetes.urls import Address, UrlError, is_server_name, proxy_address, server_address
 from registry.sources.kubernetes.users import check_user, impersonation_headers
 
 __all__ = ["Kubeconfig", "KubeconfigError", "Surroundings", "read_kubeconfig"]
@@ -155,6 +155,8 @@ def _kubeconfig(in_cluster: _Section, in_user: _Section, ignored: tuple[str, ...
     if ca and insecure:
         text = "with insecure-skip-tls-verify nothing is checked against a certificate-authority; take out one of them"
         raise KubeconfigError(f"{in_cluster.at}: {text}")
+    if cluster.tls_server_name and not is_server_name(cluster.tls_server_name):
+        raise KubeconfigError(f"{in_cluster.at}.tls-server-name: no name of a server: {cluster.tls_server_name!r}")
     certificate, key = in_user.pem("client-certificate"), in_user.pem("client-key")
     server = _server(cluster, in_cluster.at, tls=bool(ca or certificate or insecure))
     if server.username or server.password:

@@ -40,6 +40,14 @@ def shown(text: str) -> str:
     return re.sub(r"^([A-Za-z][A-Za-z0-9+.-]*://)?.*@", r"\1...@", text, flags=re.DOTALL)
 
 
+def is_server_name(text: str) -> bool:
+    """Whether connections can be made to the name, and TLS can ask for it: no part of it is empty or too long."""
+    try:
+        return text.isprintable() and " " not in text and bool(text.encode("idna"))
+    except UnicodeError:
+        return False
+
+
 def server_address(text: str, *, tls: bool) -> Address:
     """The API server that a kubeconfig names. Without a scheme it is https, but only if ``tls`` is configured.
 
@@ -85,7 +93,8 @@ def environment_proxy(server: str, environment: Mapping[str, str]) -> Address | 
 def _split(text: str, schemes: tuple[str, ...], example: str) -> SplitResult:
     try:
         parts = urlsplit(text)
-        usable = parts.scheme in schemes and parts.hostname and parts.port != 0 and not re.search(r"[\x00-\x20]", text)
+        usable = parts.scheme in schemes and parts.port != 0 and not re.search(r"[\x00-\x20]", text)
+        usable = usable and is_server_name(parts.hostname or "")
     except ValueError:
         usable = None
     if not usable:
