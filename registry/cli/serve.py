@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from registry.cli.output import say
 from registry.cli.signals import Signals
 from registry.config import ClusterConfig, Config, load, with_flags
 from registry.telemetry import start_logging
+
+log = logging.getLogger(__name__)
 
 EPILOG = """\b
 Examples:
@@ -98,4 +101,7 @@ async def _reload(registry: Registry, signals: Signals) -> None:
     while True:
         await signals.reload.wait()
         signals.reload.clear()
-        await registry.reload()
+        try:
+            await registry.reload()
+        except Exception:
+            log.exception("reload: failed; what was in force is")

@@ -80,6 +80,13 @@ def load(path: Path) -> Config:
     config, wrong = _read(path)
     if wrong:
         raise ConfigError(wrong[0])
+    try:
+        return _resolved(config, path)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def _resolved(config: Config, path: Path) -> Config:
     return msgspec.structs.replace(
         config,
         clusters=tuple(_anchored(cluster, path.parent) for cluster in config.clusters),
@@ -217,7 +224,14 @@ def _anchored_listen(listen: ListenConfig, folder: Path) -> ListenConfig:
 
 
 def _anchor(path: str | None, folder: Path) -> str | None:
-    return None if path is None else str((folder / Path(path).expanduser()).absolute())
+    if path is None:
+        return None
+    if "\0" in path:
+        raise ConfigError(f"{path!r} cannot be a path: it has a NUL; mend it")
+    try:
+        return str((folder / Path(path).expanduser()).absolute())
+    except RuntimeError as error:
+        raise ConfigError(f"{path}: whose home that is is not known here; write the whole path") from error
 
 
 def _explained(path: Path, document: Document, text: str) -> ConfigError:

@@ -13,6 +13,9 @@ log = logging.getLogger(__name__)
 
 PROVIDER_FAILED = "InternalError"
 
+RESTART_SECONDS = 10.0
+"""How long after a bug a provider is run anew."""
+
 Changed = Callable[[Membership, Membership], None]
 """Is told the membership before and the one now."""
 
@@ -84,6 +87,9 @@ class Hearing:
 
     def members(self, position: int, specs: Sequence[MemberSpec]) -> None:
         """The provider at ``position`` says that these are its members now."""
+        trouble = self._troubles[position]
+        if trouble is not None and trouble.reason == PROVIDER_FAILED:
+            self.trouble(position, None)
         self._said[position] = tuple(specs)
         before = self._membership
         after = self._membership = unite(said for said in self._said if said is not None)
@@ -111,14 +117,18 @@ class Hearing:
             callback()
 
     async def _run(self, position: int) -> None:
-        """One provider. A bug in it is told, and keeps no other from being heard."""
+        """One provider. A bug in it is told, and keeps no other from being heard; it is run anew after a while."""
         provider = self._providers[position]
-        try:
-            await provider.run(_Ear(self, position))
-        except Exception as error:
-            log.exception("the members of %s are not followed any more", provider.origin)
-            text = f"{error!r}: changes are not noticed any more; the log has the details"
-            self.trouble(position, Trouble(PROVIDER_FAILED, text))
+        while True:
+            try:
+                await provider.run(_Ear(self, position))
+            except Exception as error:
+                log.exception("the members of %s are not followed for %g s", provider.origin, RESTART_SECONDS)
+                text = f"{error!r}: changes are not noticed until it is over; the log has the details"
+                self.trouble(position, Trouble(PROVIDER_FAILED, text))
+                await asyncio.sleep(RESTART_SECONDS)
+            else:
+                return
 
 
 class _Ear:

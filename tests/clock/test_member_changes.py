@@ -15,6 +15,7 @@ from support.virtual_loop import VirtualLoop, virtually
 from registry.config.sections import GuardConfig
 from registry.index import Index
 from registry.membership.following import Admit, Following, Held, Opened
+from registry.membership.hearing import RESTART_SECONDS, Hearing
 from registry.membership.leaving import SUCCESSION_SECONDS
 from registry.membership.members import Members
 from registry.membership.spec import Connection, Listener, MemberSpec, Trouble, Unusable
@@ -514,6 +515,32 @@ def test_bug_in_a_provider_is_told_and_keeps_no_other_from_being_heard() -> None
         opened[0].answer()
         assert hub.shown == {"10.0.0.1"}
         await members.stop()
+
+    virtually(play())
+
+
+def test_provider_that_fails_is_run_anew() -> None:
+    class Failing:
+        origin = "failing"
+        runs = 0
+
+        async def run(self, listener: Listener) -> None:
+            self.runs += 1
+            if self.runs <= 2:
+                raise ZeroDivisionError("a bug")
+            listener.members([])
+
+        def release(self, _name: str) -> bool:
+            return False
+
+    async def play() -> None:
+        provider = Failing()
+        hearing = Hearing([provider], lambda _before, _after: None)
+        listening = asyncio.create_task(hearing.run(lambda: None))
+        await a_while(RESTART_SECONDS * 1.5)
+        assert (provider.runs, hearing.troubles["failing"].reason, hearing.known) == (2, "InternalError", False)
+        await listening
+        assert (provider.runs, hearing.troubles, hearing.known) == (3, {}, True)
 
     virtually(play())
 

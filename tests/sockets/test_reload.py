@@ -196,6 +196,17 @@ async def test_a_broken_file_leaves_in_force_what_was_and_is_said(rig: Rig) -> N
     assert await rig.problems() == []
 
 
+@pytest.mark.parametrize("path", ["~nobody-here/x", "a\\0b"])
+async def test_a_path_that_cannot_be_one_ends_nothing(rig: Rig, path: str) -> None:
+    rig.write(f'- {{name: c, kubeconfig: "{path}"}}\n')
+    await rig.hup("what it said before holds")
+    assert any(each.startswith("ConfigurationInvalid") for each in await rig.problems())
+    rig.write(SAME_ZONE)
+    await rig.hup("took effect: traffic")
+    assert not await rig.problems()
+    assert "Traceback" not in rig.log
+
+
 async def test_what_needs_a_restart_is_named_and_the_rest_takes_effect(rig: Rig) -> None:
     rig.write(SAME_ZONE + "limits: {streams: 7}\nexport: {mode: ServiceExport, writeConditions: true}\n")
     await rig.hup("traffic changed")
