@@ -20,6 +20,9 @@ from registry.writers.plan import HeldEntry
 Stays = Callable[[str], bool]
 """Whether an endpoint stays that has this value of the cluster's label, ``""`` for none."""
 
+LeftOf = Callable[[HeldEntry], Sequence[Mapping[str, Any]]]
+"""The endpoints of an entry that are not gone."""
+
 
 @dataclass(frozen=True, slots=True)
 class Kept:
@@ -86,6 +89,13 @@ def present(entry: HeldEntry, service: MergedService) -> Sequence[Mapping[str, A
         if offered is not None and all(pair in offered for pair in _said(each, ports)):
             left.append(each)
     return left
+
+
+def still_there(entry: HeldEntry, service: MergedService | None, stays: Stays) -> Sequence[Mapping[str, Any]]:
+    """The entry's endpoints that are not gone, of a ``service`` that may be."""
+    if service is not None:
+        return present(entry, service)
+    return [each for each in entry.spec.get("endpoints") or () if stays(label(each))]
 
 
 def _said(endpoint: Mapping[str, Any], ports: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, int]]:
