@@ -184,18 +184,22 @@ class Writing:
         until = loop.time() + IDENTITY_SECONDS
         while self._someone_unidentified() and not self._claimed(uid) and loop.time() < until:
             await asyncio.sleep(LOOK_SECONDS / 4)
-        return await Departure(cluster, connect, uid, partial(self._claimed, uid), random.random).run()
+        claimed, undecided = partial(self._claimed, uid), partial(self._unidentified, cluster)
+        return await Departure(cluster, connect, uid, claimed, random.random, undecided).run()
 
     def _claimed(self, uid: str) -> bool:
         members = self._members()
         return any(members.uid(each) == uid for each in members.clusters())
 
     def _someone_unidentified(self) -> bool:
+        return any(map(self._unidentified, self._members().clusters()))
+
+    def _unidentified(self, cluster: ClusterId) -> bool:
+        """Whether there is a member of that name, and which cluster it is was never proven."""
         members = self._members()
-        return any(
-            not members.uid(each) and not isinstance(members.spec(each).connection, Manifests)
-            for each in members.clusters()
-        )
+        if cluster not in members.clusters() or members.uid(cluster):
+            return False
+        return not isinstance(members.spec(cluster).connection, Manifests)
 
     def _make_writer(self, cluster: ClusterId, connect: Connect) -> ServiceEntryWriter:
         return ServiceEntryWriter(
