@@ -17,6 +17,7 @@ from registry.model.conditions import Condition
 from registry.model.facts import Service
 from registry.model.names import ClusterId, Kind, ObjectRef, ServiceKey
 from registry.model.services import ChangeSet
+from registry.model.standing import Standing
 from registry.model.status import SourceState
 from registry.pipeline import Pipeline
 from registry.servers.publisher import Publisher
@@ -117,7 +118,7 @@ class Writing:
         """Look, and where something changed have the writers do so."""
         before, begun = self.unknown, self._begun
         self._look()
-        if before.names != self.unknown.names or begun is not self._begun:
+        if not before.same_as(self.unknown) or begun is not self._begun:
             self.look_again()
         elif str(before) != str(self.unknown):
             self.entries.report()
@@ -157,7 +158,11 @@ class Writing:
                 status = statuses.get(cluster)
                 unknown.append((cluster, (status.reason or status.state) if status is not None else "new"))
         unheard = tuple(origin for origin, _ in members.hearing.unheard)
-        return Unknown(unknown, unheard, known, duplicates)
+        return Unknown(unknown, unheard, known, duplicates, filter(self._unverified, known))
+
+    def _unverified(self, cluster: ClusterId) -> bool:
+        """Whether the cluster is shown by what a snapshot or a peer knew. Of one that is evicted nothing is to stay."""
+        return self._index.restored(cluster) and self._index.standing(cluster) is not Standing.EVICTED
 
     def _may_write(self, cluster: ClusterId) -> bool:
         return self._begun and cluster in self._index and self._index.seen(cluster)
@@ -179,18 +184,22 @@ class Writing:
         until = loop.time() + IDENTITY_SECONDS
         while self._someone_unidentified() and not self._claimed(uid) and loop.time() < until:
             await asyncio.sleep(LOOK_SECONDS / 4)
-        return await Departure(cluster, connect, uid, partial(self._claimed, uid), random.random).run()
+        claimed, undecided = partial(self._claimed, uid), partial(self._unidentified, cluster)
+        return await Departure(cluster, connect, uid, claimed, random.random, undecided).run()
 
     def _claimed(self, uid: str) -> bool:
         members = self._members()
         return any(members.uid(each) == uid for each in members.clusters())
 
     def _someone_unidentified(self) -> bool:
+        return any(map(self._unidentified, self._members().clusters()))
+
+    def _unidentified(self, cluster: ClusterId) -> bool:
+        """Whether there is a member of that name, and which cluster it is was never proven."""
         members = self._members()
-        return any(
-            not members.uid(each) and not isinstance(members.spec(each).connection, Manifests)
-            for each in members.clusters()
-        )
+        if cluster not in members.clusters() or members.uid(cluster):
+            return False
+        return not isinstance(members.spec(cluster).connection, Manifests)
 
     def _make_writer(self, cluster: ClusterId, connect: Connect) -> ServiceEntryWriter:
         return ServiceEntryWriter(

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from google.protobuf.message import DecodeError
+
 from registry.model.names import ClusterId
 from registry.protos import peers_pb2 as pb
 from registry.snapshot.format import VERSION, ClusterFacts, SnapshotError, decode
@@ -160,13 +162,14 @@ class Peers:
         """What the peer says it knows; None where it is this replica itself, or cannot be used."""
         try:
             async with _faults(), asyncio.timeout(self._rules.describe), await self._channel(peer, host) as channel:
-                call = channel.unary_unary(
+                call: grpc.aio.UnaryUnaryMultiCallable[pb.DescribeRequest, bytes] = channel.unary_unary(
                     f"/{SERVICE_NAME}/Describe",
                     request_serializer=pb.DescribeRequest.SerializeToString,
-                    response_deserializer=pb.Description.FromString,
                 )
-                said: pb.Description = await call(pb.DescribeRequest())
-                offer = self._offer(peer, said)
+                offer = self._offer(peer, pb.Description.FromString(await call(pb.DescribeRequest())))
+        except DecodeError:
+            self._complain(peer, "its answer cannot be read: is it a replica's gRPC port?", "Describe")
+            return None
         except PeerError as error:
             self._complain(peer, str(error), "Describe")
             return None

@@ -40,16 +40,26 @@ def remain(why: str) -> Left:
 
 
 class Departure:
-    """``uid`` is the cluster that we wrote into; ``claimed`` says whether another member is that cluster now."""
+    """``uid`` is the cluster that we wrote into; ``claimed`` says whether another member is that cluster now.
+
+    Nothing is deleted while a member may be that cluster (``undecided``).
+    """
 
     def __init__(
-        self, cluster: ClusterId, connect: Connect, uid: str, claimed: Callable[[], bool], random: Callable[[], float]
+        self,
+        cluster: ClusterId,
+        connect: Connect,
+        uid: str,
+        claimed: Callable[[], bool],
+        random: Callable[[], float],
+        undecided: Callable[[], bool] = lambda: False,
     ) -> None:
         self._cluster = cluster
         self._connect = connect
         self._uid = uid
         self._claimed = claimed
         self._random = random
+        self._undecided = undecided
         self._deleted = 0
         self._fault = Fault(Reason.TIMEOUT, "no answer in time")
 
@@ -63,7 +73,7 @@ class Departure:
                         return None
                     await asyncio.sleep(RETRY_SECONDS)
         except TimeoutError:
-            return self._remain(self._fault.message)
+            return None if self._claimed() else self._remain(self._fault.message)
         return None
 
     def _remain(self, why: str) -> Left:
@@ -73,6 +83,9 @@ class Departure:
 
     async def _attempt(self) -> bool:
         """Whether all are gone."""
+        if self._undecided():
+            self._fault = Fault(Reason.TIMEOUT, "a member of its name was not reached, so it may be that cluster")
+            return False
         try:
             client = await self._connect()
         except TransportError as error:
@@ -95,14 +108,18 @@ class Departure:
 
         async def delete(number: int) -> None:
             async with limit:
-                await api.delete(ours[number])
-                self._deleted += 1
+                if not self._stays():
+                    await api.delete(ours[number])
+                    self._deleted += 1
 
         outcomes = await asyncio.gather(*map(delete, range(len(ours))), return_exceptions=True)
         failed = [each for each in outcomes if each is not None]
         if failed:
             raise failed[0]
-        return True
+        return not self._stays()
+
+    def _stays(self) -> bool:
+        return self._claimed() or self._undecided()
 
     def _identity(self, client: KubernetesClient) -> Identity:
         def changed() -> None:

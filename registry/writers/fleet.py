@@ -13,7 +13,7 @@ from registry.model.services import ChangeSet
 from registry.model.status import WriterStatus
 from registry.sources.kubernetes.client import KubernetesClient
 from registry.sources.kubernetes.reflector import Connect
-from registry.writers.departure import Left
+from registry.writers.departure import Left, remain
 from registry.writers.loop import Writer
 
 log = logging.getLogger(__name__)
@@ -136,7 +136,7 @@ class WriterFleet:
             left = await depart()
         except Exception:
             log.exception("cluster %s: removing what was written there failed", cluster)
-            return
+            left = remain("removing them failed by a bug: see the log")
         finally:
             if self._departing.get(cluster) is this:
                 del self._departing[cluster]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 
 from registry.model.names import ServiceKey
 from registry.sources.kubernetes.versions import older
+from registry.views.service_entry import entry_service
 from registry.writers.contests import Place
 from registry.writers.kept import Kept, kept
 from registry.writers.plan import HeldEntry, key_of
@@ -25,11 +27,11 @@ class HeldEntries:
         self.ours = 0
         """How many there are, without those that only have our label."""
         self._of: dict[ServiceKey, dict[str, HeldEntry]] = {}
-        self._kept: dict[ServiceKey, dict[Place, Kept]] = {}
+        self._remembered: dict[ServiceKey, dict[str, HeldEntry]] = {}
 
     def keys(self) -> list[ServiceKey]:
-        """The services that have any."""
-        return sorted(self._of)
+        """The services that have any, or had while something of it may stay."""
+        return sorted(self._of.keys() | self._remembered.keys())
 
     def get(self, place: Place) -> HeldEntry | None:
         return self._entries.get(place)
@@ -76,25 +78,39 @@ class HeldEntries:
             return True
         return held.version != entry.version and not older(entry.version, held.version)
 
+    def remembered(self, key: ServiceKey, unknown: Unknown) -> Sequence[HeldEntry]:
+        """A service's entries as the registry wrote them last, while something of them may stay; ordered by name.
+
+        Where somebody else edits or deletes one, it is as it was before, or else as it was found.
+        """
+        if not unknown.keeps:
+            self._remembered.pop(key, None)
+            return ()
+        held = {name: entry for name, entry in self._of.get(key, NO_ENTRIES).items() if entry.ours}
+        if not held and key not in self._remembered:
+            return ()
+        found = self._remembered.setdefault(key, {})
+        for name, entry in held.items():
+            if entry.as_written or name not in found:
+                found[name] = entry
+        return [entry for _, entry in sorted(found.items())]
+
     def kept(self, key: ServiceKey, unknown: Unknown) -> Iterator[Kept]:
         """What the entries of a service have of members that are unknown.
 
-        An entry whose endpoints somebody else wrote tells nothing of them: what it had before counts, or else, of what
-        it has, that which is attributed.
+        In an entry that somebody else edited, an endpoint that is not attributed may be theirs: it is left out.
         """
-        if not unknown:
-            self._kept.pop(key, None)
-            return
-        found = self._kept.setdefault(key, {})
-        for name, entry in self._of.get(key, NO_ENTRIES).items():
-            place = Place(key.namespace, name)
-            if entry.ours and "endpoints" in entry.owned:
-                found[place] = kept(entry.spec, unknown.stays)
-            elif place not in found:
-                found[place] = kept(entry.spec, lambda label: bool(label) and unknown.stays(label))
-        yield from found.values()
+        for entry in self.remembered(key, unknown):
+            yield kept(entry.spec, partial(_stays, unknown, anybodys=entry.as_written))
 
     def let_go(self, place: Place) -> None:
         """We deleted the entry: what it had is not wanted, or is in another."""
-        for found in self._kept.values():
-            found.pop(place, None)
+        key = ServiceKey(place.namespace, entry_service(place.name))
+        found = self._remembered.get(key, {})
+        found.pop(place.name, None)
+        if not found:
+            self._remembered.pop(key, None)
+
+
+def _stays(unknown: Unknown, label: str, *, anybodys: bool) -> bool:
+    return (bool(label) or anybodys) and unknown.stays(label)

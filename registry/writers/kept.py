@@ -20,6 +20,9 @@ from registry.writers.plan import HeldEntry
 Stays = Callable[[str], bool]
 """Whether an endpoint stays that has this value of the cluster's label, ``""`` for none."""
 
+LeftOf = Callable[[HeldEntry], Sequence[Mapping[str, Any]]]
+"""The endpoints of an entry that are not gone."""
+
 
 @dataclass(frozen=True, slots=True)
 class Kept:
@@ -39,25 +42,29 @@ def kept(spec: Mapping[str, Any], stays: Stays) -> Kept:
 
 
 def with_kept(service: MergedService, parts: Iterable[Kept]) -> MergedService:
-    """The service with what stays besides. Who is listed as an endpoint at an address is listed once, as it is now."""
+    """The service with what stays besides. An address that the service lists is listed as it is now.
+
+    An address may stay as several endpoints: Pods with ``hostNetwork`` share that of their node.
+    """
     present = {(each.network, address) for each in service.endpoints for address in _addresses(each)}
     ports = {(each.port, each.protocol): each for each in service.ports}
-    added: dict[tuple[str, str], Endpoint] = {}
+    taken: set[tuple[str, str, TargetPort]] = set()
+    added: list[Endpoint] = []
     for part in parts:
         for endpoint in part.endpoints:
             place = (endpoint.network, endpoint.address)
-            if place in present:
+            pairs = tuple(pair for pair in endpoint.ports if (*place, pair) not in taken)
+            if place in present or not pairs:
                 continue
-            before = added.get(place)
-            pairs = endpoint.ports if before is None else tuple(sorted({*before.ports, *endpoint.ports}))
-            added[place] = endpoint._replace(ports=pairs)
-            wanted = {(pair.port, pair.protocol) for pair in endpoint.ports}
+            taken.update((*place, pair) for pair in pairs)
+            added.append(endpoint._replace(ports=pairs))
+            wanted = {(pair.port, pair.protocol) for pair in pairs}
             for port in part.ports:
                 if (port.port, port.protocol) in wanted:
                     ports.setdefault((port.port, port.protocol), port)
     if not added:
         return service
-    endpoints = tuple(sorted((*service.endpoints, *added.values())))
+    endpoints = tuple(sorted((*service.endpoints, *added)))
     return replace(service, ports=tuple(sorted(ports.values())), endpoints=endpoints)
 
 
@@ -82,6 +89,13 @@ def present(entry: HeldEntry, service: MergedService) -> Sequence[Mapping[str, A
         if offered is not None and all(pair in offered for pair in _said(each, ports)):
             left.append(each)
     return left
+
+
+def still_there(entry: HeldEntry, service: MergedService | None, stays: Stays) -> Sequence[Mapping[str, Any]]:
+    """The entry's endpoints that are not gone, of a ``service`` that may be."""
+    if service is not None:
+        return present(entry, service)
+    return [each for each in entry.spec.get("endpoints") or () if stays(label(each))]
 
 
 def _said(endpoint: Mapping[str, Any], ports: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, int]]:

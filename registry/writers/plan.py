@@ -31,7 +31,7 @@ class HeldEntry:
 
     ``applied_by`` are the field managers that applied it, and ``editor`` is the manager other than us that changed it
     last. ``owned`` are the fields that we own: of its spec by their name, of the rest as ``labels/<key>`` and
-    ``annotations/<key>``.
+    ``annotations/<key>``. ``shared`` are the fields of its spec that others own, or parts of which they own.
     """
 
     namespace: str
@@ -44,6 +44,7 @@ class HeldEntry:
     applied_by: frozenset[str]
     owned: frozenset[str]
     editor: str
+    shared: frozenset[str] = frozenset()
 
     @property
     def ours(self) -> bool:
@@ -53,6 +54,12 @@ class HeldEntry:
         """
         labelled = self.labels.get(MANAGED_BY_LABEL) == MANAGED_BY
         return FIELD_MANAGER in self.applied_by and (labelled or "hosts" in self.owned)
+
+    @property
+    def as_written(self) -> bool:
+        """It is ours, and its endpoints and ports are as the registry wrote them: nobody else changed any."""
+        fields = {"endpoints", "ports"}
+        return self.ours and fields <= self.owned and fields.isdisjoint(self.shared)
 
 
 def held_entry(document: Mapping[str, Any]) -> HeldEntry:
@@ -74,6 +81,7 @@ def held_entry(document: Mapping[str, Any]) -> HeldEntry:
         applied_by=frozenset(each.get("manager", "") for each in applied),
         owned=frozenset(field for each in ours for field in _fields(each.get("fieldsV1") or {})),
         editor=newest.get("manager", ""),
+        shared=frozenset(field for each in others for field in _fields(each.get("fieldsV1") or {})),
     )
 
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -23,7 +24,7 @@ from registry.writers.contests import Contests, Place
 from registry.writers.entry_api import EntryApi, Heard
 from registry.writers.entry_watch import EntryWatch
 from registry.writers.held import HeldEntries
-from registry.writers.kept import as_ours, of_unknown, present, with_kept
+from registry.writers.kept import LeftOf, as_ours, of_unknown, still_there, with_kept
 from registry.writers.loop import Confirm, Sleep, WriteLoop
 from registry.writers.plan import Action, HeldEntry, key_of, make_before_break, plan
 from registry.writers.refusals import Refusal
@@ -174,17 +175,18 @@ class ServiceEntryWriter:
         fresh = key in self._fresh
         self._fresh.discard(key)
         self._omitted.pop(key, None)
+        unknown = self._unknown()
+        remembered = self._held.remembered(key, unknown)
         if key.namespace not in self._namespaces():
             # Gone with its namespace, if that is gone. If not, a list lacked it, and that is no reason to delete.
             self._held.forget(key)
             return None
-        unknown = self._unknown()
         service = self._get(key)
         if service is not None:
             service = with_kept(service, self._held.kept(key, unknown))
         waits: list[float] = []
         failure: WriteError | None = None
-        for name, wanted in make_before_break(self._wanted(key, service, unknown), self._held.of(key)):
+        for name, wanted in make_before_break(self._wanted(key, service, remembered, unknown), self._held.of(key)):
             place = Place(key.namespace, name)
             with self._flight(place):
                 try:
@@ -195,12 +197,13 @@ class ServiceEntryWriter:
                     if error.status == HTTPStatus.CONFLICT:
                         self._held.drop(place)
                 if failure is not None:
-                    failure = await self._refused(api, place, service, failure)
+                    left = partial(still_there, service=service, stays=unknown.stays)
+                    failure = await self._refused(api, place, left, failure, unwanted=wanted is None)
         if failure is None:
             return min(waits, default=None)
-        if failure.refusal is Refusal.TERMINATING:
-            return TERMINATING_SECONDS
-        raise failure
+        if failure.refusal is not Refusal.TERMINATING:
+            raise failure
+        return TERMINATING_SECONDS
 
     @contextmanager
     def _flight(self, place: Place) -> Iterator[None]:
@@ -213,7 +216,9 @@ class ServiceEntryWriter:
             if heard is not None:
                 self._hear(heard)
 
-    def _wanted(self, key: ServiceKey, service: MergedService | None, unknown: Unknown) -> Sequence[Entry]:
+    def _wanted(
+        self, key: ServiceKey, service: MergedService | None, remembered: Sequence[HeldEntry], unknown: Unknown
+    ) -> Sequence[Entry]:
         """What the service should have here."""
         if service is not None:
             policy, family = self._policy(service), self._family()
@@ -221,10 +226,7 @@ class ServiceEntryWriter:
             if found.omissions:
                 self._omitted[key] = found.omissions
             return found.documents
-        if not unknown:
-            return ()
-        held = [entry for _, entry in sorted(self._held.of(key).items()) if entry.ours]
-        return [each for each in (of_unknown(entry, unknown.stays) for entry in held) if each is not None]
+        return [each for each in (of_unknown(entry, unknown.stays) for entry in remembered) if each is not None]
 
     async def _bring(self, api: EntryApi, place: Place, wanted: Entry | None, *, fresh: bool) -> Sequence[float]:
         """Bring one entry to where it should be; in how many seconds to look again, if at all."""
@@ -239,8 +241,7 @@ class ServiceEntryWriter:
         if wait and not fresh:
             return (wait,)
         if action is Action.CREATE:
-            held = await api.read(*place)
-            if held is not None:
+            if (held := await api.read(*place)) is not None:
                 self._held.put(held)
             action = plan(wanted, held)
         if action is Action.CONFLICT:
@@ -264,24 +265,25 @@ class ServiceEntryWriter:
             self._written += 1
 
     async def _refused(
-        self, api: EntryApi, place: Place, service: MergedService | None, error: WriteError
+        self, api: EntryApi, place: Place, left_of: LeftOf, error: WriteError, *, unwanted: bool
     ) -> WriteError:
-        """An entry was not written, since it or another of its service failed so.
+        """An entry was not written, or not deleted, since it or another of its service failed so.
 
-        Where the API server does not take it, what is gone is taken out of what is there.
+        Where the API server does not take that, what is gone is taken out of it; ``left_of`` is what is not.
         """
         held = self._held.get(place)
-        if error.refusal is None or service is None or held is None or not held.ours:
+        refused = error.refusal is not None or (unwanted and error.status == HTTPStatus.FORBIDDEN)
+        if not refused or held is None or not held.ours:
             return error
-        left = present(held, service)
+        left = left_of(held)
         gone = len(held.spec.get("endpoints") or ()) - len(left)
         if not gone:
             return error
         try:
             self._held.put(await api.apply(as_ours(held, left), held.uid))
             outcome = f"{gone} endpoints that are gone were taken out of the entry as it was"
-        except WriteError as refused:
-            outcome = f"the entry has {gone} endpoints that are gone, and taking them out is refused too ({refused})"
+        except WriteError as again:
+            outcome = f"the entry has {gone} endpoints that are gone, and taking them out is refused too ({again})"
             if not left and await self._empty(api, held):
                 outcome = f"the entry had {gone} endpoints that are gone and no other, so it was deleted"
         log.warning("cluster %s: ServiceEntry %s: %s", self.cluster, place, outcome)

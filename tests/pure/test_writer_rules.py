@@ -112,6 +112,14 @@ def test_address_that_is_listed_now_is_listed_as_it_is_now() -> None:
     assert found == service(moved)
 
 
+def test_pods_that_share_the_address_of_their_node_all_stay() -> None:
+    shared = [endpoint(B, "10.9.0.1", TargetPort(80, own), TargetPort(81, own + 2)) for own in (8080, 8081)]
+    before = all_of(service(IN_A, *shared, ports=(HTTP, ADMIN)))
+    parts = [kept(each["spec"], WITHOUT_B.stays) for each in before]
+    assert all_of(with_kept(service(IN_A), parts)) == before
+    assert with_kept(service(IN_A), parts) == with_kept(service(IN_A), [*parts, *parts]), "each counts once"
+
+
 def test_entry_without_port_maps_is_behind_the_services_own_numbers() -> None:
     spec = {
         "ports": [{"number": 80, "name": "http", "protocol": "HTTP"}, {"number": 90, "name": "t", "targetPort": 9}],

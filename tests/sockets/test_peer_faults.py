@@ -76,8 +76,9 @@ GOOD = snapshot(facts("a"), facts("b"))
         (FakePeer(sends(GOOD), b=0.0, domain="other.example"), "of the domain 'other.example'"),
         (FakePeer(sends(GOOD), b=0.0, version=2), "version 2 of the snapshot format"),
         (FakePeer(sends(GOOD), b=0.0, silent=True), "it does not answer in time"),
+        (FakePeer(sends(GOOD), b=0.0, garbage=b"HTTP/1.1 200"), "its answer cannot be read"),
     ],
-    ids=["end", "middle", "cut", "empty", "foreign", "hangs", "large", "domain", "newer", "silent"],
+    ids=["end", "middle", "cut", "empty", "foreign", "hangs", "large", "domain", "newer", "silent", "garbage"],
 )
 async def test_peer_that_cannot_be_used_leaves_things_as_they_are(
     peer: FakePeer, said: str, caplog: pytest.LogCaptureFixture

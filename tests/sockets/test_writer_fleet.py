@@ -35,6 +35,8 @@ class World:
     folder: Path
     services: dict[ServiceKey, MergedService] = field(default_factory=dict)
     claimed: bool = False
+    undecided: bool = False
+    bug: bool = False
 
     def __post_init__(self) -> None:
         self.fleet = WriterFleet(self._writer, self._depart)
@@ -45,7 +47,10 @@ class World:
         return status.written if status is not None else 0
 
     async def _depart(self, cluster: ClusterId, connect: Connect, uid: str) -> Left | None:
-        return await Departure(cluster, connect, uid, lambda: self.claimed, lambda: 0.0).run(0.3)
+        if self.bug:
+            raise LookupError
+        departure = Departure(cluster, connect, uid, lambda: self.claimed, lambda: 0.0, lambda: self.undecided)
+        return await departure.run(0.3)
 
     def connect(self, api: FakeEntries) -> Connect:
         path = self.folder / f"kubeconfig-{api.url.rpartition(':')[2]}"
@@ -172,6 +177,43 @@ async def test_cluster_that_cannot_be_cleaned_is_said_until_it_is_a_member_again
         assert written(api) == {"mesh-registry-echo"}
         world.fleet.reached(A, world.connect(api))
         assert world.fleet.remains == {}
+
+
+async def test_what_may_be_another_members_is_not_removed_and_is_said(world: World) -> None:
+    world.undecided = True
+    async with an_api() as api:
+        world.fleet.reached(A, world.connect(api))
+        await until(lambda: written(api), "it is written")
+        world.fleet.left(A)
+        await until(lambda: A in world.fleet.remains, "it is said")
+        assert "a member of its name was not reached" in world.fleet.remains[A].message
+        assert written(api) == {"mesh-registry-echo"}
+
+
+async def test_member_that_comes_back_in_the_middle_keeps_what_is_left(world: World) -> None:
+    world.services.clear()
+    for number in range(30):
+        world.put(f"s{number}", "10.0.0.1")
+    async with an_api() as api:
+        world.fleet.reached(A, world.connect(api))
+        await until(lambda: len(written(api)) == 30, "they are written")
+
+        def comes_back(method: str, _name: str) -> None:
+            world.claimed = world.claimed or method == "DELETE"
+
+        api.fault = comes_back
+        world.fleet.left(A)
+        await until(lambda: not world.fleet.departing, "that is done")
+        assert len(written(api)) >= 20
+        assert world.fleet.remains == {}
+
+
+async def test_cluster_that_is_not_cleaned_by_a_bug_is_said(world: World) -> None:
+    world.bug = True
+    async with an_api() as api:
+        world.fleet.reached(A, world.connect(api))
+        world.fleet.left(A)
+        await until(lambda: A in world.fleet.remains, "it is said")
 
 
 async def test_program_that_stops_removes_nothing(world: World) -> None:

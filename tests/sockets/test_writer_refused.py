@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
 import pytest_asyncio
 from support.fake_entries import Fault, a_moment
 from support.processes import until
@@ -12,6 +13,7 @@ from support.writer_world import WriterWorld as World
 from support.writer_world import a_service, writer_world
 
 from registry.model.conditions import ConditionType
+from registry.model.services import Change
 
 ECHO, OTHER = "mesh-registry-echo", "mesh-registry-other"
 
@@ -77,6 +79,17 @@ async def test_entry_that_nothing_can_be_taken_out_of_is_said(world: World) -> N
         world.tell(writer, a_service("echo", "10.0.0.3"))
         await until(lambda: ECHO not in world.written(), "an entry of which nothing is left is deleted")
         await until(lambda: "so it was deleted" in writer.status().message, "that is said")
+
+
+@pytest.mark.parametrize("status", [(403, 'admission webhook "w" denied the request: no'), (403, "cannot delete")])
+async def test_entry_that_may_not_be_deleted_is_emptied(world: World, status: Fault) -> None:
+    async with world.writing() as writer:
+        await until(lambda: ECHO in world.written(), "it is written")
+        world.api.fault = lambda method, _: status if method == "DELETE" else None
+        gone = world.services.popitem()[0]
+        writer.publish((Change(gone, None, None),))
+        await until(lambda: world.written() == {ECHO: []}, "nobody is sent to what is gone")
+        await until(lambda: "2 endpoints that are gone were taken out" in writer.status().message, "that is said")
 
 
 async def test_object_at_which_the_server_fails_holds_up_no_other(world: World) -> None:

@@ -99,6 +99,44 @@ async def test_what_is_not_known_outlives_an_edit_and_a_deletion_by_hand(world: 
         await until(lambda: world.written().get(ECHO) == ["10.0.0.1", "10.1.0.1"], "it is back", 5)
 
 
+async def test_entry_of_the_unknown_member_alone_is_put_back_too(world: World) -> None:
+    async with world.writing():
+        await until(lambda: world.written()[ECHO] == ["10.0.0.1", "10.1.0.1"], "b's stays")
+        by_hand(world, CART, endpoints=[{"address": "6.6.6.6"}])
+        await until(lambda: world.written()[CART] == ["10.1.0.2"], "the edit is put back", 5)
+        world.api.remove("shop", CART)
+        await until(lambda: world.written().get(CART) == ["10.1.0.2"], "it is back", 5)
+
+
+async def test_ports_that_somebody_renames_move_nobody_to_another_port(world: World) -> None:
+    async with world.writing():
+        await until(lambda: world.written()[ECHO] == ["10.0.0.1", "10.1.0.1"], "b's stays")
+        before = world.api.objects["shop", ECHO]["spec"]
+        by_hand(world, ECHO, ports=[{"number": 80, "name": "web", "protocol": "HTTP"}])
+        await until(lambda: world.api.objects["shop", ECHO]["spec"] == before, "it is as it was", 5)
+
+
+async def test_member_that_is_known_meanwhile_does_not_come_back_with_an_entry(world: World) -> None:
+    async with world.writing():
+        await until(lambda: world.written()[ECHO] == ["10.0.0.1", "10.1.0.1"], "b's stays")
+        world.unknown = Unknown([(ClusterId("c"), "Unreachable")], known=[ClusterId("a"), B])
+        world.api.remove("shop", ECHO)
+        await until(lambda: world.written().get(ECHO) == ["10.0.0.1"], "b has no such endpoint", 5)
+
+
+async def test_what_a_snapshot_lacks_of_a_member_stays_until_the_member_has_listed(world: World) -> None:
+    known = [ClusterId("a"), B]
+    world.unknown = Unknown(known=known, unverified=[B])
+    world.put(a_service("echo", "10.0.0.1"))
+    async with world.writing() as writer:
+        await until(lambda: world.written()[ECHO] == ["10.0.0.1", "10.1.0.1"], "the entry may be newer")
+        assert world.written()[CART] == ["10.1.0.2"]
+        assert world.said[ConditionType.ENTRIES_COMPLETE].status
+        world.unknown = Unknown(known=known)
+        writer.look_again()
+        await until(lambda: world.written() == {ECHO: ["10.0.0.1"]}, "its own word counts")
+
+
 async def test_entry_that_another_replica_completes_is_left_alone(world: World) -> None:
     async with world.writing() as writer:
         await until(lambda: world.written()[ECHO] == ["10.0.0.1", "10.1.0.1"], "b's stays")

@@ -20,6 +20,7 @@ from registry.model.conditions import Condition, ConditionType
 from registry.model.names import Kind
 
 NAME = ("shop", "mesh-registry-echo")
+MANAGED = {"app.kubernetes.io/managed-by": "mesh-registry"}
 A1, B1 = "10.1.0.1", "10.2.0.1"
 
 
@@ -160,6 +161,25 @@ async def test_member_that_the_snapshot_knows_is_known(folder: Path, tmp_path: P
         assert list(on.registry.reports.awaited()) == []
 
 
+async def test_what_is_written_outlives_a_snapshot_that_is_older(
+    folder: Path, tmp_path: Path, a: Cluster, b: Cluster
+) -> None:
+    (folder / "a").write_text(config_of(a.api))
+    (folder / "b").write_text(config_of(b.api))
+    config = replace(of_folder(folder), snapshot=SnapshotConfig(str(tmp_path / "snapshot"), 0.05))
+    async with fleet(config):
+        await until(lambda: a.has(A1, B1), "both are written")
+    spec = a.entries.objects[NAME]["spec"]
+    newer = [{**spec["endpoints"][-1], "address": f"10.2.0.{number}"} for number in (2, 3)]
+    a.entries.put(*NAME, {**spec, "endpoints": [spec["endpoints"][0], *newer]}, "mesh-registry", MANAGED)
+    at = config_of(b.api)
+    replace_file(folder / "b", away())
+    async with fleet(config):
+        await until(lambda: a.has(A1, B1, "10.2.0.2", "10.2.0.3"), "nobody knows that the newer ones are gone")
+        replace_file(folder / "b", at)
+        await until(lambda: a.has(A1, B1), "b has listed")
+
+
 async def test_place_that_does_not_say_who_its_members_are_takes_nothing_out(folder: Path, a: Cluster) -> None:
     (folder / "a").write_text(config_of(a.api))
     (folder.parent / "home").write_text(away())
@@ -169,7 +189,7 @@ async def test_place_that_does_not_say_who_its_members_are_takes_nothing_out(fol
         for address, name in (("10.1.0.9", "a"), ("10.9.0.1", "c"))
     ]
     spec = {"hosts": ["echo.shop.svc.clusterset.local"], "ports": ports, "endpoints": endpoints}
-    a.entries.put(*NAME, spec, "mesh-registry", {"app.kubernetes.io/managed-by": "mesh-registry"})
+    a.entries.put(*NAME, spec, "mesh-registry", MANAGED)
     config = replace(of_folder(folder), remote_secrets=RemoteSecretsConfig(kubeconfig=str(folder.parent / "home")))
     async with fleet(config) as on:
         await until(lambda: a.has(A1, "10.9.0.1"), "c may be a member")

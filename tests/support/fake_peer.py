@@ -18,6 +18,8 @@ Pieces = Callable[[], AsyncIterator[bytes]]
 class FakePeer:
     """``clusters`` are those it says it knows, and how old that is; ``pieces`` what it sends.
 
+    ``garbage`` describes it instead, if there is any.
+
     Use as an async context.
     """
 
@@ -29,12 +31,14 @@ class FakePeer:
         version: int = VERSION,
         instance: str = "peer",
         silent: bool = False,
+        garbage: bytes = b"",
         **clusters: float,
     ) -> None:
         self._pieces = pieces
         known = [pb.KnownCluster(name=name, age=age) for name, age in clusters.items()]
         self._description = pb.Description(instance=instance, domain=domain, version=version, clusters=known)
         self._silent = silent
+        self._garbage = garbage
         self._server: grpc.aio.Server | None = None
         self.port = 0
         self.transfers = 0
@@ -43,7 +47,7 @@ class FakePeer:
         self._server = grpc.aio.server()
         handlers = {
             "Describe": grpc.unary_unary_rpc_method_handler(
-                self._describe, response_serializer=pb.Description.SerializeToString
+                self._describe, response_serializer=lambda said: self._garbage or said.SerializeToString()
             ),
             "Snapshot": grpc.unary_stream_rpc_method_handler(
                 self._snapshot, response_serializer=pb.SnapshotPiece.SerializeToString
