@@ -71,9 +71,6 @@ class Reporting:
         troubles += [(f"cluster {cluster}", left.reason, left.message) for cluster, left in remains]
         return MembershipReport(refused, troubles)
 
-    def awaited(self) -> Sequence[ClusterId]:
-        return self.writing.unknown.clusters if self.writing.entries or self.writing.conditions else ()
-
     def held(self) -> Sequence[HeldReport]:
         return [_held_report(each) for each in self.index.held()]
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from registry.index import Index
+from registry.membership.members import NOT_NAMED
 from registry.membership.spec import Trouble
 from registry.model.conditions import Condition, ConditionType
 from registry.model.names import BASE_KINDS, ClusterId
@@ -26,7 +27,6 @@ SAY_AFTER, SAY_EVERY = 5.0, 30.0
 """When it is logged that, and for whom, a start waits."""
 MARGIN = 0.01
 """A loop's timer may be early by the resolution of its clock; what is done then must be due."""
-NOT_TOLD = "NotNamedYet"
 
 
 class Places(Protocol):
@@ -168,7 +168,7 @@ class Startup:
         """What a start waits for: members, and places that may name some."""
         if not self._remembers:
             for origin, trouble in self._roll().hearing.unheard:
-                said = (NOT_TOLD, "it has not said yet who its members are")
+                said = (NOT_NAMED, "it has not said yet who its members are")
                 yield Unknown(origin, *((trouble.reason, trouble.message) if trouble is not None else said))
         for cluster in self.unknown_members():
             status = self._pipeline.statuses[cluster]

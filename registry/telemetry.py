@@ -86,7 +86,7 @@ class _State(Collector):
         start = self._reports.start()
         yield GaugeMetricFamily(f"{PREFIX}_ready", "1 when clients are answered.", start.ready)
         unknown = GaugeMetricFamily(
-            f"{PREFIX}_start_unknown",
+            f"{PREFIX}_member_unknown",
             "1 for a member of which nothing is known (no list, no snapshot, no peer), or a place that names members.",
             labels=["name", "reason"],
         )
@@ -160,11 +160,6 @@ class _State(Collector):
             "Services whose ServiceEntry, or the conditions of whose ServiceExport, cannot be written now.",
             labels=["cluster", "kind", "reason"],
         )
-        awaited = GaugeMetricFamily(
-            f"{PREFIX}_member_awaited",
-            "1 for a member that is not known yet: what ServiceEntries have of it stays as it is.",
-            labels=["cluster"],
-        )
         for report in self._reports.clusters():
             if report.writer is not None:
                 entries.add_metric([report.cluster], report.writer.entries)
@@ -173,9 +168,7 @@ class _State(Collector):
             for kind, status in (("ServiceEntry", report.writer), ("ServiceExport", report.export_writer)):
                 for reason, count in sorted(Tally(each.reason for each in status.failures).items() if status else ()):
                     failures.add_metric([report.cluster, kind, reason], count)
-        for cluster in self._reports.awaited():
-            awaited.add_metric([cluster], 1)
-        yield from (entries, writes, failures, awaited)
+        yield from (entries, writes, failures)
 
     def _snapshot(self) -> Iterator[Metric]:
         report = self._reports.snapshot()

@@ -22,6 +22,7 @@ from registry.model.names import ServiceKey
 TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=10)
 SHOWN_CHARACTERS = 200
 MEND = "start one with `mesh-registry serve`, or name it with --server"
+TRUST = "name the file of the authority that signed it in SSL_CERT_FILE"
 
 
 def fetch(server: Server, path: str) -> dict[str, Any]:
@@ -73,7 +74,8 @@ async def _exchange(server: Server, method: str, path: str, body: Mapping[str, A
     except (aiohttp.ClientError, OSError, ValueError) as error:
         # A server that was not understood is asked what it speaks; not through a proxy, which has answered itself.
         other = "" if proxy or isinstance(error, _NO_CONNECTION) else mismatch(server, HTTP1)
-        raise ServerUnavailableError(other or f"{where}: {_reason(error)}: {MEND}") from error
+        mend = TRUST if isinstance(error, aiohttp.ClientConnectorCertificateError) else MEND
+        raise ServerUnavailableError(other or f"{where}: {_reason(error)}: {mend}") from error
 
 
 _NO_CONNECTION = (aiohttp.ClientConnectorDNSError, aiohttp.ConnectionTimeoutError)

@@ -54,6 +54,8 @@ def _address(authority: str, default_port: int | None, text: str) -> Address:
     bare = authority.startswith("[") and authority.endswith("]")
     complete = default_port is None or (":" in authority and not bare)
     address = parse_address(authority if complete else f"{authority}:{default_port}")
+    if not complete and authority.isdecimal():
+        raise ValueError(f"{text!r} is a port without its host; write HOST:PORT, as in 127.0.0.1:{authority}")
     if not address.port:
         raise ValueError(f"{text!r} names port 0; nobody can be reached there")
     if not _HOST.fullmatch(address.host) or (":" in address.host) != authority.startswith("["):

@@ -26,6 +26,8 @@ from registry.protos import registry_pb2 as pb
 METHOD = "/registry.v1.Registry/Watch"
 TEXT = "text"
 NOT_UNDERSTOOD = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL)
+MEND = "is that the gRPC address of a registry (--server)?"
+TRUST = "name the file of the authority that signed its certificate in GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"
 
 Endpoints = Mapping[tuple[str, str], str]
 """Address and cluster, or to a client address and port -> the rest of the line."""
@@ -95,10 +97,9 @@ def _responses(service: ServiceKey, request: pb.WatchRequest, server: Server) ->
             if error.code() is grpc.StatusCode.CANCELLED:
                 return
             other = mismatch(server, HTTP2) if error.code() in NOT_UNDERSTOOD else ""
+            mend = TRUST if "CERTIFICATE_VERIFY_FAILED" in (error.details() or "") else MEND
             raise ServerUnavailableError(
-                other
-                or f"watching {service} at {server} ended: {error.details()} ({error.code().name}); "
-                "is that the gRPC address of a registry (--server)?"
+                other or f"watching {service} at {server} ended: {error.details()} ({error.code().name}); {mend}"
             ) from error
     raise ServerUnavailableError(f"the registry at {server} ended the watch of {service}")
 

@@ -142,9 +142,6 @@ class Reports(Protocol):
     def membership(self) -> MembershipReport:
         """Who was refused as a member, and what keeps the registry from knowing its members."""
 
-    def awaited(self) -> Sequence[ClusterId]:
-        """The members that are not known yet and that writers go on without; none where nothing is written."""
-
     def snapshot(self) -> SnapshotReport | None:
         """How the snapshot is kept; None where there is none."""
 

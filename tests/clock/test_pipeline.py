@@ -8,11 +8,12 @@ from itertools import pairwise
 
 import pytest
 from support.clock import VirtualClock
+from support.facts import listing
 
 from registry.coalesce import Coalescer
 from registry.index import GuardPolicy, Index
 from registry.model.conditions import ConditionType
-from registry.model.events import Apply, Delete, Init, InitApply, InitDone
+from registry.model.events import Apply, Delete
 from registry.model.facts import EndpointSlice, Fact, Pod, Service, ServicePort, SliceEndpoint, SlicePort
 from registry.model.gateways import Gateways
 from registry.model.names import BASE_KINDS, ClusterId, Kind, ServiceKey
@@ -68,12 +69,8 @@ class Rig:
         self.order.append("gateways")
 
     def list_all(self, cluster: ClusterId, *facts: Fact, kinds: Iterable[Kind] = tuple(Kind)) -> None:
-        for kind in kinds:
-            self.pipeline.event(cluster, Init(kind))
-            for fact in facts:
-                if fact.ref.kind is kind:
-                    self.pipeline.event(cluster, InitApply(fact))
-            self.pipeline.event(cluster, InitDone(kind))
+        for event in listing(*facts, kinds=kinds):
+            self.pipeline.event(cluster, event)
 
     def addresses(self) -> list[str]:
         service = self.index.get(ServiceKey("shop", "echo"))

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 import pytest
 from support.clock import VirtualClock
+from support.facts import listing
 
 from registry.coalesce import Coalescer
 from registry.index import Index
 from registry.membership.spec import Trouble
 from registry.model.conditions import ConditionType
-from registry.model.events import Init, InitApply, InitDone
 from registry.model.facts import EndpointSlice, Fact, Service, ServicePort, SliceEndpoint, SlicePort
 from registry.model.names import BASE_KINDS, ClusterId, Kind, ServiceKey
 from registry.model.status import SourceState, SourceStatus
@@ -80,12 +80,8 @@ class Rig:
         self.startup.begin(remembers)
 
     def list_all(self, cluster: ClusterId, *facts: Fact, kinds: Iterable[Kind] = tuple(Kind)) -> None:
-        for kind in kinds:
-            self.pipeline.event(cluster, Init(kind))
-            for fact in facts:
-                if fact.ref.kind is kind:
-                    self.pipeline.event(cluster, InitApply(fact))
-            self.pipeline.event(cluster, InitDone(kind))
+        for event in listing(*facts, kinds=kinds):
+            self.pipeline.event(cluster, event)
         self.pipeline.status(cluster, SYNCED)
 
     def addresses(self) -> list[str]:

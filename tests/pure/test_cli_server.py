@@ -45,6 +45,8 @@ def test_forms_of_a_server(text: str, server: Server) -> None:
         ("[::1", "[::1]:15010"),
         ("[]:1", "HOST:PORT"),
         ("[name]:1", "HOST:PORT"),
+        ("15014", "a port without its host"),
+        ("http://15014/", "as in 127.0.0.1:15014"),
         ("host:", "a port from 0"),
         ("host:http", "a port from 0"),
         ("host:0", "port 0"),

@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from support.xds_client import resource
+from support.xds_client import drop, put
 from support.xds_session import Dialogue
 
-from registry.xds.resources import ResourceChange
 from registry.xds.store import ResourceStore
-from registry.xds.types import CDS, EDS, LDS, RDS, ResourceType
+from registry.xds.types import CDS, EDS, LDS, RDS
 
 BOTH = pytest.mark.parametrize("delta", [False, True], ids=["SotW", "Delta"])
-
-
-def put(kind: ResourceType, name: str, content: str = "1") -> ResourceChange:
-    return ResourceChange(kind.url, name, resource(kind, name, content))
-
-
-def drop(kind: ResourceType, name: str) -> ResourceChange:
-    return ResourceChange(kind.url, name, None)
 
 
 @pytest.fixture

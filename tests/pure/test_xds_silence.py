@@ -11,25 +11,16 @@ from typing import ClassVar
 
 import pytest
 from envoy.service.discovery.v3 import discovery_pb2
-from support.xds_client import Reply, resource
+from support.xds_client import Reply, drop, put
 from support.xds_session import Dialogue
 
 from registry.xds.errors import TooManyNamesError
-from registry.xds.resources import ResourceChange
 from registry.xds.session import PATIENCE_SECONDS, SessionOptions
 from registry.xds.store import ResourceStore
 from registry.xds.types import CDS, EDS, LDS, MAKE_ORDER, RDS, ResourceType
 
 BOTH = pytest.mark.parametrize("delta", [False, True], ids=["SotW", "Delta"])
 SERVICE = tuple((kind, f"{kind.short}-of-echo") for kind in MAKE_ORDER)
-
-
-def put(kind: ResourceType, name: str, content: str = "1") -> ResourceChange:
-    return ResourceChange(kind.url, name, resource(kind, name, content))
-
-
-def drop(kind: ResourceType, name: str) -> ResourceChange:
-    return ResourceChange(kind.url, name, None)
 
 
 @pytest.fixture

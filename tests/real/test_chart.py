@@ -94,6 +94,18 @@ def test_tls_of_the_configuration_names_files_of_extra_volumes(tmp_path: Path) -
     assert more["extraVolumeMounts"][0] in pod["containers"][0]["volumeMounts"]
 
 
+SECTIONS = ("image", "home", "remoteSecrets", "serviceEntries", "snapshot", "serviceExports", "tls", "service")
+NEEDED = (
+    ("home", "name"),
+    ("image", "repository"),
+    ("remoteSecrets", "namespace"),
+    ("remoteSecrets", "allowExec"),
+    ("serviceAccount", "name"),
+    ("service", "type"),
+)
+"""Helm takes a key whose value is null out of the values, with its default."""
+
+
 @pytest.mark.parametrize(
     ("more", "where"),
     [
@@ -116,12 +128,23 @@ def test_tls_of_the_configuration_names_files_of_extra_volumes(tmp_path: Path) -
         ({"tls": {"secret": "x"}}, "/tls"),
         ({"mode": "both"}, "/mode"),
         ({"members": [{"name": "home", "key": "a"}]}, '"home" is named twice'),
+        ({"members": [{"name": "a", "key": ".."}]}, "/members/0/key"),
         ({"tls": {"clientCa": True}}, "tls.clientCa needs tls.secretName"),
+        ({"replicas": 2, "snapshot": {"existingClaim": "c"}}, "snapshot.existingClaim with replicas above 1"),
+        ({"snapshot": {"sharedClaim": True}}, "name it in snapshot.existingClaim"),
+        *(({section: None}, f"missing propert(y|ies).*{section}") for section in SECTIONS),
+        *(({section: {key: None}}, f"'/{section}': missing propert(y|ies).*{key}") for section, key in NEEDED),
     ],
 )
 def test_wrong_value_is_refused_with_its_place(more: dict[str, Any], where: str) -> None:
     with pytest.raises(AssertionError, match=where):
         render("mesh", more=more)
+
+
+def test_configuration_with_nothing_in_it_is_none(tmp_path: Path) -> None:
+    """``config:`` with comments alone below it."""
+    tls = {"secretName": "mesh-tls"}
+    assert configuration(tmp_path, render("mesh", more={"config": None, "tls": tls})).guard == Config().guard
 
 
 def test_claim_of_one_node_is_never_wanted_by_two_pods() -> None:
@@ -133,6 +156,7 @@ def test_claim_of_one_node_is_never_wanted_by_two_pods() -> None:
     assert strategy() == "RollingUpdate"
     assert strategy(claim) == "Recreate"
     assert strategy(claim, "snapshot.sharedClaim=true") == "RollingUpdate"
+    assert strategy(claim, "snapshot.sharedClaim=true", "replicas=2") == "RollingUpdate"
     assert strategy(claim, "snapshot.enabled=false") == "RollingUpdate"
 
 

@@ -92,7 +92,7 @@ async def test_entries_while_a_member_is_not_known_and_after_it_left(planes: Pla
         said = await until(lambda: condition(registry, "a", "EntriesComplete", status=False), "it is said")
         assert said["reason"] == "MembersUnknown"
         assert "cluster b (Unreachable)" in said["message"]
-        assert 'mesh_registry_member_awaited{cluster="b"} 1.0' in await registry.text("/metrics")
+        assert 'mesh_registry_member_unknown{name="b",reason="Unreachable"} 1.0' in await registry.text("/metrics")
         wide = registry.command("get", "clusters", "-o", "wide", "--server", registry.http)
         assert "EntriesComplete=MembersUnknown" in wide.stdout
         replace_file(folder / "b", planes.b.kubeconfig().read_text())

@@ -106,7 +106,7 @@ async def test_no_connection_is_said_with_its_reason(tmp_path: Path) -> None:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(tmp_path / "server.crt", tmp_path / "server.key")
     async with answering(http("200 OK", "{}", JSON), context=context) as (address, _):
-        with pytest.raises(ServerUnavailableError, match="certificate is not trusted"):
+        with pytest.raises(ServerUnavailableError, match=r"certificate is not trusted.*SSL_CERT_FILE"):
             await asyncio.to_thread(fetch, parse_server(f"https://{address}", 15014), "/")
     async with answering(http("400 Bad Request", "")) as (address, _):
         with pytest.raises(ServerUnavailableError, match=f"not served over TLS: use --server {address}"):
@@ -262,6 +262,23 @@ def test_a_full_disk_is_an_error_in_one_line(running: RunningRegistry, arguments
     assert done.stderr == "mesh-registry: cannot write the output: No space left on device\n"
 
 
+async def test_the_other_port_is_named_over_tls_too(tmp_path: Path) -> None:
+    write_certificate(tmp_path, "ca", "server")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(tmp_path / "server.crt", tmp_path / "server.key")
+    for both in (False, True):
+        if both:
+            context.set_alpn_protocols(["h2", "http/1.1"])
+        async with answering(http("400 Bad Request", "no plain HTTP"), context=context) as (address, _):
+            code, said = await asyncio.to_thread(invoke, "watch", "shop/echo", "--server", address)
+            mend = f"{address} is served over TLS: use --server https://{address}"
+            assert (code, said.strip()) == (1, mend if both else f"{address} is an HTTP port; {GRPC_WANTED}")
+
+
+GRPC_WANTED = "this command needs the gRPC port: use --server 127.0.0.1:15010"
+HTTP_WANTED = "this command needs the HTTP port: use --server 127.0.0.1:15014"
+
+
 async def test_a_watch_over_tls(tmp_path: Path) -> None:
     write_certificate(tmp_path, "ca", "server")
     config = tmp_path / "registry.yaml"
@@ -272,7 +289,12 @@ async def test_a_watch_over_tls(tmp_path: Path) -> None:
     async with RunningRegistry(tmp_path, f"--config={config}") as it:
         tls = f"{it.grpc} is served over TLS: use --server https://{it.grpc}\n"
         assert await asyncio.to_thread(invoke, "watch", "shop/echo", "--server", it.grpc) == (1, tls)
-        assert await asyncio.to_thread(invoke, "get", "services", "--server", it.grpc) == (1, tls)
+        for server in (it.grpc, f"https://{it.grpc}"):
+            said = f"{server} is a gRPC port; {HTTP_WANTED}\n"
+            assert await asyncio.to_thread(invoke, "get", "services", "--server", server) == (1, said)
+        code, said = await asyncio.to_thread(invoke, "watch", "shop/echo", "--server", f"https://{it.grpc}")
+        assert code == 1
+        assert "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH" in said
         roots = {"GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": str(tmp_path / "ca.crt")}
         with command("watch", "shop/echo", "--server", f"https://{it.grpc}", **roots) as process:
             assert "2 endpoints" in await asyncio.to_thread(line, process)

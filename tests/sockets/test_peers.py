@@ -140,7 +140,7 @@ async def test_without_a_peer_readiness_waits_for_the_member_up_to_the_bound_and
             assert "without knowing b (Unreachable" in it.log("two")
             conditions = {each["type"]: each["reason"] for each in (await two.cluster("b"))["conditions"]}
             assert conditions["Known"] == "ServedWithout"
-            assert 'mesh_registry_start_unknown{name="b"' in await two.text("/metrics")
+            assert 'mesh_registry_member_unknown{name="b"' in await two.text("/metrics")
             await it.stop("one")
             await until(lambda: all(each.joined[-1][1] == two.grpc for each in clients), "they moved", 10)
             await it.servers["a"].put(Kind.ENDPOINT_SLICE, a_slice(*sorted(A), "198.18.1.9"))

@@ -138,7 +138,7 @@ async def test_member_that_comes_and_cannot_be_reached_holds_up_no_other(folder:
         (folder / "b").write_text(away())
         await until(lambda: "cluster b (Unreachable)" in told(on, "a"), "b is waited for")
         assert complete(on, "a") is False
-        assert list(on.registry.reports.awaited()) == ["b"]
+        assert [each.name for each in on.registry.reports.start().unknown] == ["b"]
         said = condition(on, "b", ConditionType.ENTRIES_WRITTEN)
         assert said is None or said.reason in ("Waiting", "Unreachable")
         await a.api.delete(Kind.ENDPOINT_SLICE, "echo-1")
@@ -158,7 +158,7 @@ async def test_member_that_the_snapshot_knows_is_known(folder: Path, tmp_path: P
     async with fleet(config) as on:
         await until(lambda: a.has(A1, B1), "b is in it, as it was")
         await until(lambda: complete(on, "a"), "and that is complete")
-        assert list(on.registry.reports.awaited()) == []
+        assert on.registry.reports.start().unknown == ()
 
 
 async def test_what_is_written_outlives_a_snapshot_that_is_older(

@@ -24,7 +24,7 @@ from envoy_data_plane.envoy.service.discovery.v3 import (
 from envoy_data_plane.google.protobuf import Any, Struct, Value
 from envoy_data_plane.google.rpc import Status
 
-from registry.xds.resources import Resource
+from registry.xds.resources import Resource, ResourceChange
 from registry.xds.types import CDS, EDS, LDS, RDS, ResourceType
 
 INVALID_ARGUMENT = 3
@@ -60,6 +60,14 @@ def body(kind: ResourceType, name: str, content: str) -> bytes:
 
 def resource(kind: ResourceType, name: str, content: str = "1", on_demand: bool = False) -> Resource:
     return Resource(lambda: body(kind, name, content), on_demand)
+
+
+def put(kind: ResourceType, name: str, content: str = "1") -> ResourceChange:
+    return ResourceChange(kind.url, name, resource(kind, name, content))
+
+
+def drop(kind: ResourceType, name: str) -> ResourceChange:
+    return ResourceChange(kind.url, name, None)
 
 
 def read_body(kind: ResourceType, data: bytes) -> tuple[str, str]:

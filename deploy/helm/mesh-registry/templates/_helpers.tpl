@@ -9,6 +9,7 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 The registry's configuration file: what the chart sets by values of its own, merged over `config`.
 */ -}}
 {{- define "mesh-registry.config" -}}
+{{- $config := .Values.config | default dict }}
 {{- $home := merge (dict "name" .Values.home.name "inCluster" true) (pick .Values.home "network") (ternary (pick .Values.home "probe") dict (not (empty .Values.home.probe))) }}
 {{- $clusters := list $home }}
 {{- $names := list .Values.home.name }}
@@ -24,13 +25,21 @@ The registry's configuration file: what the chart sets by values of its own, mer
 {{- $listen := dict "grpc" "0.0.0.0:15010" "http" "0.0.0.0:15014" }}
 {{- with .Values.tls }}
 {{- if .secretName }}
-{{- if dig "listen" "tls" "" $.Values.config }}
+{{- if dig "listen" "tls" "" $config }}
 {{- fail "tls.secretName and config.listen.tls: set one of them" }}
 {{- end }}
 {{- $files := dict "certificate" "/etc/mesh-registry/tls/tls.crt" "key" "/etc/mesh-registry/tls/tls.key" }}
 {{- $listen = merge $listen (dict "tls" (merge $files (ternary (dict "clientCa" "/etc/mesh-registry/tls/ca.crt") dict .clientCa))) }}
 {{- else if .clientCa }}
 {{- fail "tls.clientCa needs tls.secretName: the authority is read from the key ca.crt of that Secret" }}
+{{- end }}
+{{- end }}
+{{- with .Values.snapshot }}
+{{- if and .existingClaim .enabled (not .sharedClaim) (gt (int $.Values.replicas) 1) }}
+{{- fail "snapshot.existingClaim with replicas above 1: a volume that one node mounts keeps the other Pods waiting for ever. Set snapshot.sharedClaim for a ReadWriteMany volume, or leave the claim out: replicas that start take over what the others know" }}
+{{- end }}
+{{- if and .sharedClaim (not .existingClaim) }}
+{{- fail "snapshot.sharedClaim says something of a claim: name it in snapshot.existingClaim" }}
 {{- end }}
 {{- end }}
 {{- $own := dict "clusters" $clusters "listen" $listen "serviceEntries" .Values.serviceEntries }}
@@ -42,10 +51,10 @@ The registry's configuration file: what the chart sets by values of its own, mer
 {{- if .Values.snapshot.enabled }}
 {{- $_ := set $own "snapshot" (dict "file" "/var/lib/mesh-registry/snapshot") }}
 {{- end }}
-{{- if not (hasKey .Values.config "peers") }}
+{{- if not (hasKey $config "peers") }}
 {{- $_ := set $own "peers" (list (printf "%s-peers.%s.svc:15010" .Release.Name .Release.Namespace)) }}
 {{- end }}
-{{- toYaml (merge $own .Values.config) }}
+{{- toYaml (merge $own $config) }}
 {{- end }}
 
 {{- /*
