@@ -3,6 +3,7 @@
 ``addresses``  HOST:PORT
 ``sections``   what can be said, with the defaults
 ``bounds``     what a field accepts beyond its type
+``types``      every key and value that is not of its field
 ``problems``   what several fields together tell
 ``schema``     all of these as a JSON schema
 ``reading``    the file and the flags; errors with file and line

@@ -5,70 +5,27 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
+from operator import itemgetter
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
+from registry.config.bounds import outside
 from registry.config.problems import problems
 from registry.config.sections import (
     ClusterConfig,
-    CoalesceConfig,
     Config,
-    EnvoyConfig,
-    ExportConfig,
-    FollowConfig,
-    GatewayConfig,
-    GuardConfig,
-    LimitsConfig,
     ListenConfig,
-    LivenessConfig,
-    NetworkConfig,
     PeersConfig,
-    PeerTlsConfig,
-    ProbeConfig,
-    ProbeTlsConfig,
     RemoteSecretsConfig,
-    Section,
-    SelectorConfig,
     ServiceEntriesConfig,
     SnapshotConfig,
-    StartupConfig,
-    TlsConfig,
-    TrafficConfig,
 )
+from registry.config.types import AT_PATH, known_keys, sound, violations
 from registry.documents import Document, DocumentError, mended, parse
 from registry.errors import ConfigError
 
 _UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(?P<key>[^`]*)`")
-_AT_PATH = re.compile(r" - at `(?P<path>\$[^`]*)`$")
-
-_SECTIONS: dict[str, type[Section]] = {
-    "$": Config,
-    "$.clusters[]": ClusterConfig,
-    "$.remoteSecrets": RemoteSecretsConfig,
-    "$.listen": ListenConfig,
-    "$.listen.tls": TlsConfig,
-    "$.limits": LimitsConfig,
-    "$.export": ExportConfig,
-    "$.guard": GuardConfig,
-    "$.clusters[].probe": ProbeConfig,
-    "$.clusters[].probe.tls": ProbeTlsConfig,
-    "$.follow": FollowConfig,
-    "$.liveness": LivenessConfig,
-    "$.liveness.probe": ProbeConfig,
-    "$.snapshot": SnapshotConfig,
-    "$.peers": PeersConfig,
-    "$.peers.tls": PeerTlsConfig,
-    "$.startup": StartupConfig,
-    "$.traffic[]": TrafficConfig,
-    "$.traffic[].failover[]": SelectorConfig,
-    "$.networks[]": NetworkConfig,
-    "$.networks[].gateways[]": GatewayConfig,
-    "$.serviceEntries": ServiceEntriesConfig,
-    "$.envoy": EnvoyConfig,
-    "$.coalesce": CoalesceConfig,
-}
 
 
 def load(path: Path) -> Config:
@@ -102,7 +59,7 @@ def check(path: Path) -> Config:
     """The configuration file as it is written.
 
     Raises:
-        ConfigError: a line for each problem. Of a wrong type or an unknown key only the first is found.
+        ConfigError: a line for each problem. What several fields together tell is looked for when each is right.
     """
     config, wrong = _read(path)
     if wrong:
@@ -111,11 +68,11 @@ def check(path: Path) -> Config:
 
 
 def _read(path: Path) -> tuple[Config, list[str]]:
-    """The file, and ``FILE:LINE: where: what was expected`` for each value that is of its type and yet wrong."""
+    """The file without what is wrong in it, and ``FILE:LINE: where: what was expected`` for each of that, by lines."""
     try:
         documents = parse(path.read_bytes(), json=path.suffix == ".json", ours=True)
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}): name a file with --config") from error
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}): name a file that is there") from error
     except DocumentError as error:
         raise ConfigError(f"{path}:{error.line}: {error}") from error
     if not documents:
@@ -123,12 +80,12 @@ def _read(path: Path) -> tuple[Config, list[str]]:
     if len(documents) > 1:
         raise ConfigError(f"{path}:{documents[1].line()}: a second document: write one per file")
     document = documents[0]
-    try:
-        config = msgspec.convert(document.value, Config)
-    except msgspec.ValidationError as error:
-        raise _explained(path, document, str(error)) from error
-    found = ((document.line(where), where, problem) for where, problem in problems(config))
-    return config, [f"{path}:{line}: {where.removeprefix('$.')}: {problem}" for line, where, problem in found]
+    found = [_explained(document, text) for text in violations(document.value)]
+    right = sound(document.value) if found else document.value
+    config = msgspec.convert(right, Config) if isinstance(right, dict) else Config()
+    further = outside(config) if found else problems(config)
+    found += ((document.line(where), f"{where.removeprefix('$.')}: {problem}") for where, problem in further)
+    return config, [f"{path}:{line}: {text}" for line, text in sorted(found, key=itemgetter(0))]
 
 
 def with_flags(
@@ -234,24 +191,19 @@ def _anchor(path: str | None, folder: Path) -> str | None:
         raise ConfigError(f"{path}: whose home that is is not known here; write the whole path") from error
 
 
-def _explained(path: Path, document: Document, text: str) -> ConfigError:
-    """msgspec's error with the line, and with the key that was probably meant."""
-    at = _AT_PATH.search(text)
+def _explained(document: Document, text: str) -> tuple[int, str]:
+    """One of ``violations`` with its line, and with the key that was probably meant."""
+    at = AT_PATH.search(text)
     where = at["path"] if at else "$"
-    message = _AT_PATH.sub("", text)
+    message = AT_PATH.sub("", text)
     unknown = _UNKNOWN_FIELD.match(message)
     if unknown:
         key = unknown["key"]
-        known = _known_keys(where)
+        known = known_keys(where)
         near = get_close_matches(key, known, n=1)
         message = f"unknown key; did you mean {near[0]!r}?" if near else f"unknown key; known are {', '.join(known)}"
         where = f"{where}.{key}"
     shown = where.removeprefix("$").removeprefix(".") or "the file"
     place = document.place(where)
     message = mended(message, place)
-    return ConfigError(f"{path}:{place.line}: {shown}: {message[0].lower()}{message[1:]}")
-
-
-def _known_keys(where: str) -> tuple[str, ...]:
-    section: Any = _SECTIONS.get(re.sub(r"\[\d+\]", "[]", where), Config)
-    return tuple(field.encode_name for field in msgspec.structs.fields(section))
+    return place.line, f"{shown}: {message[0].lower()}{message[1:]}"

@@ -14,6 +14,7 @@ from registry.config import (
     Config,
     RemoteSecretsConfig,
     TlsConfig,
+    check,
     load,
     parse_address,
     with_flags,
@@ -231,3 +232,46 @@ def test_times_of_members_are_taken(tmp_path: Path) -> None:
     config = load(path)
     assert absence_policy(config) == AbsencePolicy(share=0.5, confirm_seconds=10, doubt_seconds=60)
     assert config.guard.settle_seconds == 3
+
+
+def test_every_problem_is_found_at_once(tmp_path: Path) -> None:
+    """Of types, keys and bounds; one does not hide those beside or after it."""
+    path = tmp_path / "registry.yaml"
+    path.write_text(
+        """\
+clusters:
+  - name: a
+    probe: {tcp: 5, upp: 1}
+  - manifests: 7
+  - x
+traffic: [{distribution: nope}]
+guard: {share: 3, bogus: 1}
+listen:
+  grpc: 5
+  tls: {certificate: c, clientCa: 5}
+foo: 1
+export: ServiceExprt
+networks: 3
+limits: {streams: 0}
+"""
+    )
+    with pytest.raises(ConfigError) as error:
+        check(path)
+    found = [line.removeprefix(f"{path}:") for line in str(error.value).split("\n")]
+    assert [int(each.split(": ")[0]) for each in found] == [3, 3, 4, 4, 5, 6, 7, 7, 9, 10, 10, 11, 12, 13, 14]
+    assert [each.split(": ")[1] for each in found] == [
+        *("clusters[0].probe.tcp", "clusters[0].probe.upp", "clusters[1].manifests", "clusters[1]", "clusters[2]"),
+        *("traffic[0].distribution", "guard.bogus", "guard.share", "listen.grpc", "listen.tls.clientCa", "listen.tls"),
+        *("foo", "export", "networks", "limits.streams"),
+    ]
+
+
+def test_an_error_does_not_make_others(tmp_path: Path) -> None:
+    path = tmp_path / "registry.yaml"
+    path.write_text("listen: {tls: {certificate: c, key: k, clientCa: a}, grpc: 5}\npeers: {tls: {ca: x}}\nguard: []\n")
+    with pytest.raises(ConfigError) as error:
+        check(path)
+    assert [line.split(": ")[1] for line in str(error.value).split("\n")] == ["listen.grpc", "guard"]
+    path.write_text("[]")
+    with pytest.raises(ConfigError, match="the file: expected `object`, got `array`"):
+        check(path)
