@@ -132,8 +132,23 @@ def test_proxy_that_ends_watches_soon_is_asked_for_the_version_before_it_is_list
         next_watch(made)
         made.opened()
         assert made.fault is None
-    assert listed <= 3600 / DOUBT_SECONDS
+    assert listed <= 3600 / DOUBT_SECONDS + 1
     assert versions >= listed
+
+
+@pytest.mark.parametrize("seconds", [STEADY_SECONDS, 6.0, 12.0, 20.0, 60.0])
+def test_watches_that_end_without_a_line_are_doubted_within_two_minutes(seconds: float) -> None:
+    made = watching("one")
+    for doubted_after in (60.0, 120.0, 180.0, 180.0):
+        lasted = 0.0
+        while not isinstance(made.step, GetPage) and lasted < 300:
+            next_watch(made)
+            made.opened()
+            lasted += seconds
+            made.ended(seconds)
+            made.waited()
+        assert doubted_after <= lasted <= doubted_after + seconds
+        feed(made.page(a_page([a_service("one")], version="10")))
 
 
 def test_events_that_are_old_are_no_proof_and_those_of_the_present_are() -> None:

@@ -27,7 +27,8 @@ CHECK_SECONDS = 60.0
 """After so long without a line, over however many watches, the server is asked for its version."""
 
 DOUBT_SECONDS = 180.0
-"""After so long, what is held is in doubt."""
+"""After so long, what is held is in doubt. Where watches end without a line, the first doubt comes after
+``CHECK_SECONDS``, each next one after twice as long as the one before: they may have nothing to tell, or lose it."""
 
 
 class Silence(Enum):
@@ -50,6 +51,7 @@ class Watches:
         self._brought = False
         self._proven_at = 0.0
         self._silent = self._checked = 0.0
+        self._patience = CHECK_SECONDS
         self._refusal: Fault | None = None
         self._fault: Fault | None = None
 
@@ -70,6 +72,7 @@ class Watches:
     def brought(self) -> None:
         """A line tells a newer version."""
         self._brought = True
+        self._patience = CHECK_SECONDS
         self._fault = None
 
     def lasted(self) -> None:
@@ -116,9 +119,15 @@ class Watches:
         return self._fruitless >= FRUITLESS_WATCHES
 
     def silent(self, seconds: float) -> Silence:
-        """The watch is over after ``seconds``: how long it is, with those before, since a line came."""
+        """The watch ended after ``seconds``: how long it is, with those before, since a line came."""
+        found = self._silence(seconds, self._patience)
+        if found is Silence.DOUBT:
+            self._patience = min(DOUBT_SECONDS, 2 * self._patience)
+        return found
+
+    def _silence(self, seconds: float, patience: float) -> Silence:
         self._silent += max(0.0, seconds - self._proven_at)
-        if self._silent >= DOUBT_SECONDS:
+        if self._silent >= patience:
             self._silent = self._checked = 0.0
             return Silence.DOUBT
         if self._silent - self._checked >= CHECK_SECONDS:
@@ -130,7 +139,7 @@ class Watches:
         """The watch is given up after ``QUIET_SECONDS`` without a line."""
         self.lasted()
         self._proven_at = 0.0
-        return self.silent(QUIET_SECONDS)
+        return self._silence(QUIET_SECONDS, DOUBT_SECONDS)
 
     def pause(self, retry_after: float | None = None) -> float:
         """How many seconds to let pass before the next request."""
