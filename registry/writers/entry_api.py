@@ -14,6 +14,7 @@ from registry.sources.kubernetes.framing import LineFramer, LineTooLongError
 from registry.sources.kubernetes.steps import PAGE_SIZE, watch_step
 from registry.views.service_entry import API_VERSION, KIND, MANAGED_BY, MANAGED_BY_LABEL
 from registry.writers.answers import failure, list_page, success
+from registry.writers.owners import with_ports_of_all
 from registry.writers.plan import FIELD_MANAGER, HeldEntry, held_entry
 
 RESOURCE = "serviceentries.networking.istio.io"
@@ -107,6 +108,29 @@ class EntryApi:
         )
         return success("patch", f"{RESOURCE} {namespace}/{name}", response, MISSING, held_entry)
 
+    async def take_over_ports(self, held: HeldEntry) -> None:
+        """Make what others own of that very object's ports ours, so that our next apply removes what it lacks of it.
+
+        An apply forces its own values; it removes items of a list with keys only where nobody else owns them.
+        """
+        path, what = _path(held.namespace, held.name), f"{RESOURCE} {held.namespace}/{held.name}"
+        found = success("get", what, await self._client.request("GET", path), MISSING, _metadata)
+        if found["uid"] != held.uid:
+            return
+        managers = with_ports_of_all(found["managedFields"])
+        patch = [
+            {"op": "replace", "path": "/metadata/managedFields", "value": managers},
+            {"op": "replace", "path": "/metadata/resourceVersion", "value": found["resourceVersion"]},
+        ]
+        response = await self._client.request(
+            "PATCH",
+            path,
+            query={"fieldManager": FIELD_MANAGER},
+            body=msgspec.json.encode(patch),
+            content_type="application/json-patch+json",
+        )
+        success("patch", what, response, MISSING, bool)
+
     async def delete(self, held: HeldEntry) -> None:
         """Delete that very object; no error when it is gone already."""
         options = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": held.uid}}
@@ -119,6 +143,11 @@ class EntryApi:
 
 def _path(namespace: str, name: str) -> str:
     return f"{_BASE}/namespaces/{namespace}/serviceentries/{name}"
+
+
+def _metadata(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    metadata: Mapping[str, Any] = document["metadata"]
+    return metadata
 
 
 def _heard(event: Mapping[str, Any]) -> Heard:

@@ -61,13 +61,24 @@ class HeldEntry:
         fields = {"endpoints", "ports"}
         return self.ours and fields <= self.owned and fields.isdisjoint(self.shared)
 
+    def as_replicas_write(self, before: HeldEntry | None) -> bool:
+        """Whether it became so from ``before`` by our own field manager: whoever else changes a field then owns it."""
+        if before is None:
+            return self.ours and not self.shared
+        return self.ours and self.owned >= before.owned and self.shared <= before.shared
+
+
+def is_ours(manager: Mapping[str, Any]) -> bool:
+    """Whether the entry of ``managedFields`` is that of what we apply."""
+    return manager.get("manager") == FIELD_MANAGER and manager.get("operation") == "Apply"
+
 
 def held_entry(document: Mapping[str, Any]) -> HeldEntry:
     """The object as the API server answers it."""
     metadata = document["metadata"]
     managers = metadata.get("managedFields") or ()
     applied = [each for each in managers if each.get("operation") == "Apply"]
-    ours = [each for each in applied if each.get("manager") == FIELD_MANAGER]
+    ours = [each for each in applied if is_ours(each)]
     others = [each for each in managers if each not in ours and each.get("subresource", "") == ""]
     newest: Mapping[str, Any] = max(others, key=lambda each: each.get("time") or "", default={})
     return HeldEntry(

@@ -161,9 +161,7 @@ class ServiceEntryWriter:
         else:
             self._held.put(entry)
         if before is not None or not heard.gone:
-            # Who changes a field takes it from us; another replica, with our field manager, does not.
-            replica = not heard.gone and entry.ours and (before is None or entry.owned >= before.owned)
-            now = asyncio.get_running_loop().time()
+            now, replica = asyncio.get_running_loop().time(), not heard.gone and entry.as_replicas_write(before)
             self._contests.edited(place, now, "" if heard.gone else entry.editor, replica=replica)
         self._loop.mark((key_of(entry),))
 
@@ -261,6 +259,8 @@ class ServiceEntryWriter:
             self._held.let_go(place)
             self._deleted += 1
         elif wanted is not None and action is not Action.NOTHING:
+            if held is not None and "ports" in held.shared:
+                await api.take_over_ports(held)
             self._held.put(await api.apply(wanted, held.uid if held is not None else None))
             self._written += 1
 

@@ -13,9 +13,18 @@ from registry.model.services import Endpoint, MergedService, TargetPort
 from registry.views.attribution import CLUSTER_LABEL, member_label
 from registry.views.names import Names
 from registry.views.service_entry import service_entries
-from registry.writers.contests import FREE_MENDS, LONGEST_SECONDS, MEND_SECONDS, REPLICA_SECONDS, Contests, Place
+from registry.writers.contests import (
+    CALM_SECONDS,
+    FREE_MENDS,
+    LONGEST_SECONDS,
+    MEND_SECONDS,
+    REPLICA_SECONDS,
+    Contests,
+    Place,
+)
 from registry.writers.held import HeldEntries
 from registry.writers.kept import as_ours, kept, of_unknown, present, with_kept
+from registry.writers.owners import with_ports_of_all
 from registry.writers.plan import Action, HeldEntry, held_entry, plan
 from registry.writers.refusals import MESSAGE_LENGTH, Refusal, refusal, shortened
 from registry.writers.told import entries_complete
@@ -177,6 +186,38 @@ def test_entries_of_a_service_are_found_by_their_names_whatever_is_in_them(name:
     assert held.keys() == [ServiceKey("shop", key)]
 
 
+def manager(name: str, operation: str, **fields: Any) -> dict[str, Any]:
+    return {"manager": name, "operation": operation, "fieldsV1": {f"f:{key}": each for key, each in fields.items()}}
+
+
+WEB, EVIL = 'k:{"name":"web"}', 'k:{"name":"evil"}'
+
+
+def test_ports_that_others_own_become_ours_and_nothing_else_does() -> None:
+    us = manager("mesh-registry", "Apply", spec={"f:hosts": {}, "f:ports": {WEB: {".": {}, "f:number": {}}}})
+    them = manager("kubectl", "Update", spec={"f:ports": {WEB: {"f:targetPort": {}}, EVIL: {".": {}}}})
+    more = manager("argo", "Apply", metadata={"f:labels": {}}, spec={"f:exportTo": {}, "f:ports": {EVIL: {".": {}}}})
+    status = {**manager("istiod", "Update", status={"f:addresses": {}}), "subresource": "status"}
+    ports = {WEB: {".": {}, "f:number": {}, "f:targetPort": {}}, EVIL: {".": {}}}
+    assert with_ports_of_all([us, them, more, status]) == [
+        manager("mesh-registry", "Apply", spec={"f:hosts": {}, "f:ports": ports}),
+        manager("kubectl", "Update"),
+        manager("argo", "Apply", metadata={"f:labels": {}}, spec={"f:exportTo": {}}),
+        status,
+    ]
+
+
+def test_who_changed_an_entry_is_known_by_who_owns_what() -> None:
+    of = entry(service(IN_A))
+    part_of_ports = replace(of, shared=frozenset({"ports"}))
+    assert of.as_written
+    assert of.as_replicas_write(of)
+    assert of.as_replicas_write(None)
+    assert not part_of_ports.as_written
+    assert not part_of_ports.as_replicas_write(of)
+    assert not replace(of, owned=of.owned - {"endpoints"}).as_replicas_write(of)
+
+
 def test_event_of_what_is_held_or_older_is_no_news() -> None:
     held = HeldEntries()
     of = entry(service(IN_A), resourceVersion="10")
@@ -284,6 +325,14 @@ def test_edit_war_is_paced_and_said_and_over_when_the_other_stops() -> None:
     (calm,) = contests.calm_in(PLACE, now)
     assert list(contests.lasting(now + calm)) == []
     assert mend(contests, now + calm) == MEND_SECONDS
+
+
+def test_who_comes_back_after_a_long_wait_goes_on_with_the_war() -> None:
+    contests, now, wait = Contests(), 100.0, 0.0
+    while wait < LONGEST_SECONDS:
+        wait = mend(contests, now)
+        now += wait + 0.1
+    assert mend(contests, now + CALM_SECONDS + 1) == pytest.approx(LONGEST_SECONDS)
 
 
 def test_changes_far_apart_are_no_war() -> None:

@@ -45,7 +45,13 @@ async def test_entry_that_is_deleted_edited_or_refused(planes: Planes, tmp_path:
         assert held["metadata"]["annotations"] == {"theirs": "1"}
         await a.patch(path, {"metadata": {"labels": {"app.kubernetes.io/managed-by": None}}})
         await until(lambda: labelled(planes), "its label is put back", SOON)
-        assert (await registry.cluster("a"))["serviceEntries"]["mended"] == 3
+        await until(lambda: mended(registry, 3), "that is counted")
+
+        port = held["spec"]["ports"][0]
+        foreign = {"number": 99, "name": "evil", "protocol": "HTTP"}
+        await a.patch(path, {"spec": {"ports": [{**port, "name": "web"}, foreign]}})
+        await until(lambda: ports_are(planes, [port]), "ports are put back, whoever owns them", SOON)
+        assert await has(planes, planes.a, 1, 2, 3, 4)
 
         await forbid_many(planes)
         await write(planes.b, planes.namespace, "echo", 3, 4, 5, 6, 7)
@@ -146,6 +152,14 @@ async def has(planes: Planes, plane: ControlPlane, *numbers: int, name: str = NA
 
 async def host_is(planes: Planes, host: str) -> bool:
     return bool((await planes.a.api.get(path_of(planes)))["spec"]["hosts"] == [host])
+
+
+async def ports_are(planes: Planes, ports: list[Any]) -> bool:
+    return bool((await planes.a.api.get(path_of(planes)))["spec"]["ports"] == ports)
+
+
+async def mended(registry: RunningRegistry, count: int) -> bool:
+    return bool((await registry.cluster("a"))["serviceEntries"]["mended"] == count)
 
 
 async def labelled(planes: Planes) -> bool:

@@ -159,6 +159,8 @@ class FakeEntries:
 
     async def _apply(self, request: web.Request, key: tuple[str, str], held: Object | None) -> web.Response:
         body = await request.json()
+        if request.content_type == "application/json-patch+json":
+            return self._patch_managers(held, {each["path"].rpartition("/")[2]: each["value"] for each in body})
         uid = body["metadata"].get("uid")
         if uid is not None and (held is None or held["metadata"]["uid"] != uid):
             return _status(409)
@@ -178,6 +180,13 @@ class FakeEntries:
         self._tell("MODIFIED" if held else "ADDED", now)
         self.wrote.append(("PATCH", key[1]))
         return web.json_response(now)
+
+    def _patch_managers(self, held: Object | None, metadata: Object) -> web.Response:
+        if held is None or held["metadata"]["resourceVersion"] != metadata["resourceVersion"]:
+            return _status(409)
+        held["metadata"]["managedFields"] = metadata["managedFields"]
+        self._tell("MODIFIED", held)
+        return web.json_response(held)
 
 
 def _status(fault: int | tuple[int, str]) -> web.Response:
