@@ -14,6 +14,7 @@ from watchfiles import awatch
 from registry.membership.spec import Unusable
 from registry.sources.kubernetes.credentials import surroundings
 from registry.sources.kubernetes.kubeconfig import Kubeconfig, KubeconfigError, Surroundings, read_kubeconfig
+from registry.sources.regular import read_regular
 
 SETTLE_MS = 50
 """How often the library's thread looks up from its sleep: at 5 ms that alone took 1 % of a core, all the time."""
@@ -116,7 +117,7 @@ def _read(path: Path, context: str | None) -> _Read:
         return around.read(name)
 
     try:
-        content = path.read_bytes()
+        content = read_regular(path)
         result: Kubeconfig | Unusable = read_kubeconfig(
             content, context, Surroundings(noted, around.absolute, around.folder)
         )

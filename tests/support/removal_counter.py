@@ -13,15 +13,19 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Self
 
 import grpc.aio
-from envoy_data_plane.envoy.config.core.v3 import HealthStatus
+from envoy_data_plane.envoy.config.core.v3 import HealthStatus, Node
 from envoy_data_plane.envoy.config.endpoint.v3 import ClusterLoadAssignment
 from envoy_data_plane.envoy.service.discovery.v3 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
-from envoy_data_plane.google.protobuf import Any
-from support.xds_client import NODE
+from envoy_data_plane.google.protobuf import Any, Struct, Value
 
 from registry.xds.types import ADS_DELTA_METHOD, ADS_SERVICE, EDS
 
 METHOD = f"/{ADS_SERVICE}/{ADS_DELTA_METHOD}"
+NODE = Node(
+    id="sidecar~10.9.0.1~watcher.default~cluster.local",
+    metadata=Struct(fields={"CLUSTER_ID": Value(string_value="elsewhere")}),
+)
+"""In none of the members: to clients of a cluster its own endpoints are never in doubt."""
 HEALTHY = (HealthStatus.UNKNOWN, HealthStatus.HEALTHY)
 DEADLINE = 30.0
 RECONNECT_SECONDS = 0.05

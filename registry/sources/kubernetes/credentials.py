@@ -25,6 +25,7 @@ from registry.sources.kubernetes.kubeconfig import Kubeconfig, KubeconfigError, 
 from registry.sources.kubernetes.oidc import OidcTokens
 from registry.sources.kubernetes.plugin import EXEC_SECONDS, PluginCredential, run_plugin
 from registry.sources.kubernetes.urls import Address, UrlError, environment_proxy, proxy_address
+from registry.sources.regular import read_regular
 from registry.tls import client_contexts
 
 log = logging.getLogger(__name__)
@@ -245,7 +246,7 @@ class InClusterCredentials:
         return f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
 
     def _read(self) -> tuple[str, bytes]:
-        authority = (self._folder / "ca.crt").read_bytes()
+        authority = read_regular(self._folder / "ca.crt")
         if not authority:
             raise ValueError(f"{self._folder / 'ca.crt'}: empty")
         return _token_of(self._folder / "token"), authority
@@ -273,7 +274,7 @@ def _token_of(file: Path) -> str:
         ValueError: it has none in one line.
         OSError: it cannot be read.
     """
-    token = file.read_bytes().decode(errors="replace").strip()
+    token = read_regular(file).decode(errors="replace").strip()
     if not token.isascii() or not token.isprintable():
         raise ValueError(f"{file}: not a token in one line")
     if not token:
@@ -290,7 +291,7 @@ def _one_line(error: Exception) -> str:
 def surroundings(folder: Path) -> Surroundings:
     """Those of a kubeconfig in ``folder`` whose writer may use this machine."""
     return Surroundings(
-        read=lambda name: (folder / name).read_bytes(), absolute=lambda name: str(folder / name), folder=str(folder)
+        read=lambda name: read_regular(folder / name), absolute=lambda name: str(folder / name), folder=str(folder)
     )
 
 
@@ -301,7 +302,7 @@ def load_kubeconfig(path: Path, context: str | None = None) -> Kubeconfig:
         KubeconfigError: it cannot be read, or used.
     """
     try:
-        content = path.read_bytes()
+        content = read_regular(path)
     except OSError as error:
         raise KubeconfigError(f"kubeconfig {path}: {error.strerror}; mend the file") from error
     try:

@@ -20,6 +20,7 @@ import msgspec
 from registry.sources.kubernetes.dialing import Way, connector, through
 from registry.sources.kubernetes.fields import decode_base64
 from registry.sources.kubernetes.urls import environment_proxy, shown
+from registry.sources.regular import read_regular
 from registry.tls import client_context
 
 ANSWER_BYTES = 1 << 20
@@ -115,7 +116,7 @@ class OidcTokens:
         file = self._settings.get("idp-certificate-authority")
         if data:
             return client_context(decode_base64(data))
-        return client_context(Path(file).read_bytes() if file else b"")
+        return client_context(read_regular(Path(file)) if file else b"")
 
 
 async def _ask(
