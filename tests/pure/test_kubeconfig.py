@@ -101,7 +101,7 @@ def without(key: str) -> dict[str, Any]:
         (without("users"), "users: expected a list"),
         (document(users=[]), "users: none is named 'u'"),
         (document(users=[{"name": "u", "user": {}}] * 2), "users: more than one is named 'u'"),
-        (document(users=[{"name": "u"}]), "users[u].user: expected a mapping"),
+        (document(users=[{"name": "u", "user": "x"}]), "users[u].user: expected a mapping"),
         (document(contexts=[{"name": "it", "context": {"user": "u"}}]), "contexts[it].context: no cluster"),
         (document(contexts=[{"name": "it", "context": {"cluster": 5, "user": "u"}}]), "context.cluster: expected text"),
         (document({"server": "10.0.0.1"}), "expected a URL"),
@@ -175,6 +175,11 @@ def test_half_of_a_kubeconfig_is_none(end: int) -> None:
     text = json.dumps(document()).encode()
     with pytest.raises(KubeconfigError):
         read_kubeconfig(text[:end], None, AROUND)
+
+
+@pytest.mark.parametrize("user", [{"name": "u"}, {"name": "u", "user": None}, {"name": "u", "user": {}}])
+def test_user_without_credentials_is_anonymous(user: dict[str, Any]) -> None:
+    assert read(document(users=[user])).user_section() == User()
 
 
 def test_context_without_a_user_is_anonymous() -> None:

@@ -194,13 +194,15 @@ def _document(content: bytes) -> dict[str, Any]:
 
 
 def _entry(entries: object, section: str, key: str, name: str) -> Mapping[str, Any]:
-    """The mapping under ``key`` of the entry of that name."""
+    """The mapping under ``key`` of the entry of that name; a user that has none is one without credentials."""
     if not isinstance(entries, list):
         raise KubeconfigError(f"{section}: expected a list")
     found = [each for each in entries if isinstance(each, dict) and each.get("name") == name]
     if len(found) != 1:
         raise KubeconfigError(f"{section}: {'none is' if not found else 'more than one is'} named {name!r}")
     value = found[0].get(key)
+    if value is None and key == "user":
+        return {}
     if not isinstance(value, dict):
         raise KubeconfigError(f"{section}[{name}].{key}: expected a mapping")
     return value
