@@ -35,7 +35,8 @@ class Carried(NamedTuple, Generic[T]):
 def export_to(service: MergedService) -> Carried[tuple[str, ...]]:
     """``exportTo`` by the Service's annotation, as Istio reads that of a Service.
 
-    ``*`` makes the others needless, and ``~`` those beside it. Empty: the mesh's default holds.
+    ``*`` makes the others needless, and ``~`` those beside it. Empty: the mesh's default holds. Of invalid values alone
+    nothing is known but that the service is not for everybody: its own namespace sees it.
     """
     said = dict(service.annotations).get(EXPORT_TO_ANNOTATION, "")
     names = dict.fromkeys(stripped for each in said.split(",") if (stripped := each.strip()))
@@ -46,7 +47,7 @@ def export_to(service: MergedService) -> Carried[tuple[str, ...]]:
         f"annotation {EXPORT_TO_ANNOTATION}: expected a namespace, or one of * . ~, got {each[:100]!r}; not carried"
         for each in invalid[:1]
     )
-    valid = [each for each in names if each not in invalid]
+    valid = [each for each in names if each not in invalid] or [OWN_NAMESPACE] * bool(invalid)
     for alone in (EVERYBODY, NOBODY):
         if alone in valid:
             return Carried((alone,), problems)

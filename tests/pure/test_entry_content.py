@@ -293,9 +293,9 @@ class TestCarried:
             ("pay,*", ["*"], 0),
             ("~,pay", ["~"], 0),
             ("pay,Not_A_Namespace", ["pay"], 1),
-            ("Not_A_Namespace", None, 1),
+            ("Not_A_Namespace", ["."], 1),
             (" , ", None, 0),
-            ("a" * 64, None, 1),
+            ("a" * 64, ["."], 1),
         ],
     )
     def test_export_to(self, said: str, carried: list[str] | None, problems: int) -> None:
