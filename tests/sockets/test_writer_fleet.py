@@ -37,6 +37,8 @@ class World:
     claimed: bool = False
     undecided: bool = False
     bug: bool = False
+    patience: float = 10.0
+    """For how many seconds a cluster that left is cleaned."""
 
     def __post_init__(self) -> None:
         self.fleet = WriterFleet(self._writer, self._depart)
@@ -50,7 +52,7 @@ class World:
         if self.bug:
             raise LookupError
         departure = Departure(cluster, connect, uid, lambda: self.claimed, lambda: 0.0, lambda: self.undecided)
-        return await departure.run(0.3)
+        return await departure.run(self.patience)
 
     def connect(self, api: FakeEntries) -> Connect:
         path = self.folder / f"kubeconfig-{api.url.rpartition(':')[2]}"
@@ -161,6 +163,7 @@ async def test_what_another_member_looks_after_now_is_not_removed(world: World) 
 
 @pytest.mark.parametrize("stranger", [False, True])
 async def test_cluster_that_cannot_be_cleaned_is_said_until_it_is_a_member_again(world: World, stranger: bool) -> None:
+    world.patience = 1.0
     async with an_api() as api:
         world.fleet.reached(A, world.connect(api))
         await until(lambda: written(api), "it is written")
@@ -180,7 +183,7 @@ async def test_cluster_that_cannot_be_cleaned_is_said_until_it_is_a_member_again
 
 
 async def test_what_may_be_another_members_is_not_removed_and_is_said(world: World) -> None:
-    world.undecided = True
+    world.undecided, world.patience = True, 1.0
     async with an_api() as api:
         world.fleet.reached(A, world.connect(api))
         await until(lambda: written(api), "it is written")

@@ -32,6 +32,10 @@ class _Lie:
         return self.left != 0 and verb in self.verbs and self.resource in (None, resource)
 
 
+Expired = frozenset[asyncio.Transport]
+"""Watches that were told that they are too old."""
+
+
 class LyingProxy:
     """Forwards HTTP/1.1 to ``server``, whose authority is ``ca``. Use as an async context."""
 
@@ -112,10 +116,16 @@ class LyingProxy:
         for transport in tuple(self._watches):
             transport.abort()
 
-    async def expire_watches(self) -> None:
+    async def expire_watches(self) -> Expired:
         """Tell every open watch that its version is too old, in an ERROR event: all is listed anew."""
-        for stream in tuple(self._watches.values()):
+        expired = dict(self._watches)
+        for stream in expired.values():
             await stream.write(GONE + b"\n")
+        return frozenset(expired)
+
+    def watches_after(self, expired: Expired) -> int:
+        """How many are open now, without those that were expired and are not closed yet."""
+        return len(self._watches.keys() - expired)
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         assert self._upstream is not None
