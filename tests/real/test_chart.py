@@ -130,6 +130,15 @@ NEEDED = (
         ({"members": [{"name": "home", "key": "a"}]}, '"home" is named twice'),
         ({"members": [{"name": "a", "key": ".."}]}, "/members/0/key"),
         ({"tls": {"clientCa": True}}, "tls.clientCa needs tls.secretName"),
+        ({"config": {"export": "ServiceExport"}}, "needs serviceExports.read"),
+        ({"config": {"export": {"mode": "ServiceExport"}}}, "needs serviceExports.read"),
+        (
+            {
+                "config": {"export": {"mode": "ServiceExport", "writeConditions": True}},
+                "serviceExports": {"read": True},
+            },
+            "needs serviceExports.writeConditions",
+        ),
         ({"replicas": 2, "snapshot": {"existingClaim": "c"}}, "snapshot.existingClaim with replicas above 1"),
         ({"snapshot": {"sharedClaim": True}}, "name it in snapshot.existingClaim"),
         *(({section: None}, f"missing propert(y|ies).*{section}") for section in SECTIONS),

@@ -34,6 +34,14 @@ The registry's configuration file: what the chart sets by values of its own, mer
 {{- fail "tls.clientCa needs tls.secretName: the authority is read from the key ca.crt of that Secret" }}
 {{- end }}
 {{- end }}
+{{- $export := $config.export | default dict }}
+{{- $export = ternary (dict "mode" $export) $export (kindIs "string" $export) }}
+{{- if and (eq (toString $export.mode) "ServiceExport") (not .Values.serviceExports.read) }}
+{{- fail "config.export.mode ServiceExport needs serviceExports.read, here and in every member: the right to list ServiceExports" }}
+{{- end }}
+{{- if and $export.writeConditions (not .Values.serviceExports.writeConditions) }}
+{{- fail "config.export.writeConditions needs serviceExports.writeConditions, here and in every member: the right to write their status" }}
+{{- end }}
 {{- with .Values.snapshot }}
 {{- if and .existingClaim .enabled (not .sharedClaim) (gt (int $.Values.replicas) 1) }}
 {{- fail "snapshot.existingClaim with replicas above 1: a volume that one node mounts keeps the other Pods waiting for ever. Set snapshot.sharedClaim for a ReadWriteMany volume, or leave the claim out: replicas that start take over what the others know" }}
