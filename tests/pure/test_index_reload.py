@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -18,18 +19,13 @@ from registry.model.names import Kind, ServiceKey
 NAMES = ("cart", "echo", "pay")
 
 
-class Clocked(Index):
-    """By a clock that we set."""
-
-    now = 0.0
-
-    def __init__(self, **policies: object) -> None:
-        super().__init__(clock=lambda: self.now, **policies)  # type: ignore[arg-type]
-
-
-def an_index(**policies: object) -> Clocked:
+def an_index(
+    export: ExportPolicy | None = None,
+    guard: GuardPolicy | None = None,
+    clock: Callable[[], float] = lambda: 0.0,
+) -> Index:
     """Three services in both clusters; ``echo`` has a ServiceExport and a label in a."""
-    index = Clocked(**policies)
+    index = Index(export, guard, clock)
     for cluster in (A, B):
         index.add_cluster(cluster)
         labelled = replace(a_service(), labels=(("shared", "yes"),))
@@ -118,13 +114,14 @@ def test_the_guard_judges_later_lists_by_its_new_thresholds() -> None:
 
 
 def test_what_is_held_is_held_as_long_as_the_guard_says_now() -> None:
-    index = an_index(guard=GuardPolicy(hold_seconds=600, confirm_seconds=500))
+    now = 0.0
+    index = an_index(guard=GuardPolicy(hold_seconds=600, confirm_seconds=500), clock=lambda: now)
     relist(index, a_slice("10.0.0.1", name="echo"))
     assert index.next_at() == 500
     index.set_guard(GuardPolicy(hold_seconds=60, confirm_seconds=500))
     index.commit()
     assert index.next_at() == 60
-    index.now = 60
+    now = 60.0
     index.on_time()
     index.commit()
     assert index.held() == ()
