@@ -135,16 +135,13 @@ class Writing:
                 log.info("every member is known: what is written into members is complete")
 
     def _is_time(self) -> bool:
-        """Whether to begin: nobody is unknown who may list in a moment, or that was waited for long enough."""
-        statuses, members = self._pipeline().statuses, self._members()
-        starting = [
-            each
-            for each in members.clusters()
-            if not (each in self._index and self._index.seen(each))
-            and not members.duplicate(each)
-            and (each not in statuses or statuses[each].state is not SourceState.FAILING)
-        ]
-        return (members.known and not starting) or asyncio.get_running_loop().time() >= self._begin_at
+        """Whether to begin: each unknown member is failing, so that it lists nothing soon, or they were waited for."""
+        statuses = self._pipeline().statuses
+        starting = any(
+            each not in statuses or statuses[each].state is not SourceState.FAILING for each in self.unknown.clusters
+        )
+        late = asyncio.get_running_loop().time() >= self._begin_at
+        return late or (self._members().known and not starting)
 
     def _find_unknown(self) -> Unknown:
         members, statuses = self._members(), self._pipeline().statuses
