@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import yaml
 from support.fake_apiserver import FakeApiServer, kubeconfig
 from support.kube_wire import a_service
@@ -94,10 +93,7 @@ async def replicas(folder: Path) -> AsyncIterator[Replicas]:
 
 async def waiting_for(replica: RunningRegistry) -> list[str]:
     """Whom readiness waits for."""
-    try:
-        document = await replica.get("/readyz")
-    except aiohttp.ClientError:
-        return []
+    document = await replica.get("/readyz")
     return [each["name"] for each in document.get("waitingFor", ())]
 
 

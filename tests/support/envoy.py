@@ -9,6 +9,7 @@ from typing import Any
 
 import aiohttp
 import yaml
+from support.away import whole_answers
 from support.missing import envoy
 from support.processes import Process, free_port, until
 from support.registry import RunningRegistry
@@ -58,11 +59,8 @@ class RunningEnvoy:
 
     async def _ready(self) -> bool:
         self.process.check()
-        try:
-            listeners = await self.admin("/listeners?format=json")
-            works = await self.stat("listener_manager.workers_started")
-        except aiohttp.ClientError:
-            return False
+        listeners = await self.admin("/listeners?format=json")
+        works = await self.stat("listener_manager.workers_started")
         for each in listeners.get("listener_statuses", ()):
             if each["name"] == "outbound_http":
                 address = each["local_address"]["socket_address"]
@@ -72,8 +70,9 @@ class RunningEnvoy:
     async def admin(self, path: str) -> Any:
         """JSON of Envoy's admin interface."""
         assert self._session is not None
-        async with self._session.get(f"http://{self._admin}{path}") as response:
-            return await response.json(content_type=None)
+        with whole_answers("Envoy's admin interface"):
+            async with self._session.get(f"http://{self._admin}{path}") as response:
+                return await response.json(content_type=None)
 
     async def hosts(self, cluster: str) -> dict[str, str]:
         """The addresses Envoy has for a cluster, each with its EDS health."""

@@ -17,6 +17,7 @@ from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
 from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 from envoy.service.discovery.v3 import ads_pb2_grpc, discovery_pb2
 from google.protobuf import any_pb2, struct_pb2
+from support.away import whole_answers
 from support.controlplane import ControlPlane
 from support.missing import tool
 from support.processes import Process, free_port, until
@@ -69,11 +70,9 @@ class Istiod:
 
             async def ready() -> bool:
                 self.process.check()
-                try:
+                with whole_answers("istiod"):
                     async with session.get(f"http://{self.http}/ready") as response:
                         return response.status == 200
-                except aiohttp.ClientError:
-                    return False
 
             await until(ready, "istiod is ready", timeout=60)
 

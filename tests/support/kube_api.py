@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import aiohttp
 import yaml
+from support.away import AwayError, whole_answers
 from support.processes import until
 
 Object = dict[str, Any]
@@ -19,8 +21,12 @@ CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 ISTIO_CRD_NAMES = ("serviceentries.networking.istio.io",)
 
 
+TOO_MANY_REQUESTS = 429
+"""Also what an API server answers while its storage initializes."""
+
+
 class ApiError(AssertionError):
-    """The API server refused."""
+    """The API server refused, and will refuse again."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(f"{status}: {text}")
@@ -28,7 +34,7 @@ class ApiError(AssertionError):
 
 
 class KubeApi:
-    """JSON in, JSON out, as one user."""
+    """JSON in, JSON out, as one user. An API server that is away, starts or stops is an AwayError."""
 
     def __init__(self, server: str, ca: Path, token: str) -> None:
         self._server = server
@@ -38,9 +44,10 @@ class KubeApi:
 
     async def ready(self) -> bool:
         try:
-            async with self._open().get(f"{self._server}/readyz") as response:
-                return response.status == 200
-        except (aiohttp.ClientError, OSError):
+            with whole_answers(self._server):
+                async with self._open().get(f"{self._server}/readyz") as response:
+                    return response.status == 200
+        except AwayError:
             return False
 
     async def get(self, path: str) -> Object:
@@ -74,10 +81,15 @@ class KubeApi:
         self, method: str, path: str, document: Mapping[str, Any] | None = None, content: str = "application/json"
     ) -> Object:
         headers = {"Content-Type": content}
-        async with self._open().request(method, self._server + path, json=document, headers=headers) as response:
-            answer: Object = await response.json(content_type=None)
-            if response.status >= 400:
-                raise ApiError(response.status, str(answer.get("message", answer)))
+        with whole_answers(self._server):
+            async with self._open().request(method, self._server + path, json=document, headers=headers) as response:
+                status, body = response.status, await response.read()
+        if status >= 500 or status == TOO_MANY_REQUESTS:
+            raise AwayError(f"{self._server} answers {status}: {body!r}")
+        if status >= 400:
+            raise ApiError(status, _message(body))
+        with whole_answers(self._server):
+            answer: Object = json.loads(body)
             return answer
 
     def _open(self) -> aiohttp.ClientSession:
@@ -88,6 +100,14 @@ class KubeApi:
                 headers={"Authorization": f"Bearer {self._token}"},
             )
         return self._session
+
+
+def _message(body: bytes) -> str:
+    """The message of a Status; the body where it is none."""
+    try:
+        return str(json.loads(body)["message"])
+    except (ValueError, KeyError, TypeError):
+        return body.decode(errors="replace")
 
 
 def service(name: str, selector: Mapping[str, str], ports: list[Object]) -> Object:

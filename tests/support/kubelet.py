@@ -10,11 +10,13 @@ import asyncio
 import contextlib
 import itertools
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
 import grpc.aio
-from aiohttp import ClientConnectionError, web
+from aiohttp import web
+from support.away import AwayError
 from support.kube_api import CORE, ApiError, KubeApi, pod_status
 
 Stop = Callable[[], Awaitable[object]]
@@ -25,9 +27,19 @@ POLL_SECONDS = 0.05
 POD_PORT = 8080
 
 
+@dataclass(slots=True)
+class _Running:
+    """A pod's server. ``reported``: the API server has taken its node and status."""
+
+    address: str
+    stop: Stop
+    reported: bool = False
+
+
 class Kubelet:
     """Runs the pods of one namespace of one cluster until closed.
 
+    Pods run on while the API server is away; what it did not answer whole is done again when it is back.
     A pod that is deleted goes on answering for ``drain`` seconds, as a well-behaved container does.
     """
 
@@ -48,7 +60,7 @@ class Kubelet:
         self._addresses: Iterator[str] = (f"198.18.{subnet}.{number}" for number in range(1, 255))
         self._drain = drain
         self._serve = serve or serve_http
-        self._servers: dict[str, Stop] = {}
+        self._pods: dict[str, _Running] = {}
         self._ending: dict[str, asyncio.Task[None]] = {}
         self._loop: asyncio.Task[None] | None = None
 
@@ -63,8 +75,8 @@ class Kubelet:
         for task in tasks:
             task.cancel()
         outcomes = await asyncio.gather(*tasks, return_exceptions=True)
-        for stop in self._servers.values():
-            await stop()
+        for running in self._pods.values():
+            await running.stop()
         for outcome in outcomes:
             if isinstance(outcome, Exception):
                 raise outcome
@@ -75,9 +87,8 @@ class Kubelet:
         await self._api.patch(f"{self._path}/{name}/status", pod_status(pod["status"]["podIP"], ready=ready))
 
     async def _run(self) -> None:
-        """Pods run on while the API server is away."""
         while True:
-            with contextlib.suppress(ClientConnectionError):
+            with contextlib.suppress(AwayError):
                 await self._look()
             await asyncio.sleep(POLL_SECONDS)
 
@@ -87,31 +98,42 @@ class Kubelet:
             if "deletionTimestamp" in pod["metadata"]:
                 if name not in self._ending:
                     self._ending[name] = asyncio.create_task(self._end(name))
-            elif name not in self._servers:
+            elif name not in self._pods or not self._pods[name].reported:
                 await self._start(name, pod)
 
     async def _start(self, name: str, pod: dict[str, Any]) -> None:
-        address = next(self._addresses)
-        self._servers[name] = await self._serve(name, address)
+        """Also of a pod whose server runs, and whose report the API server has not taken."""
+        if name not in self._pods:
+            address = next(self._addresses)
+            self._pods[name] = _Running(address, await self._serve(name, address))
+        running = self._pods[name]
         try:
             if not pod["spec"].get("nodeName"):
                 target = {"apiVersion": "v1", "kind": "Node", "name": next(self._nodes)}
                 await self._api.create(f"{self._path}/{name}/binding", {"metadata": {"name": name}, "target": target})
-            await self._api.patch(f"{self._path}/{name}/status", pod_status(address, ready=True))
+            await self._api.patch(f"{self._path}/{name}/status", pod_status(running.address, ready=True))
         except ApiError as error:
             if error.status != 404:
                 raise
+        running.reported = True
 
     async def _end(self, name: str) -> None:
         await asyncio.sleep(self._drain)
-        stop = self._servers.pop(name, None)
-        if stop is not None:
-            await stop()
+        running = self._pods.pop(name, None)
+        if running is not None:
+            await running.stop()
+        while not await self._is_deleted(name):
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def _is_deleted(self, name: str) -> bool:
         try:
             await self._api.delete(f"{self._path}/{name}", grace_seconds=0)
+        except AwayError:
+            return False
         except ApiError as error:
             if error.status != 404:
                 raise
+        return True
 
 
 async def serve_http(name: str, address: str) -> Stop:

@@ -18,6 +18,8 @@ from registry.xds.types import ADS_DELTA_METHOD, ADS_SERVICE, ADS_SOTW_METHOD, E
 
 NODE = base_pb2.Node(id="sidecar~10.0.0.1~pod1.default~cluster.local")
 RECONNECT_SECONDS = 0.05
+STREAM_ENDED = (grpc.aio.AioRpcError, asyncio.InvalidStateError)
+"""What reading and writing raise on a stream whose server went away; the second where it ended before a write."""
 
 
 @dataclass
@@ -49,7 +51,7 @@ class MovingClient:
             address = self.replicas[turn % len(self.replicas)]
             options = [("grpc.use_local_subchannel_pool", 1)]
             async with grpc.aio.insecure_channel(address, options=options) as channel:
-                with contextlib.suppress(grpc.aio.AioRpcError):
+                with contextlib.suppress(*STREAM_ENDED):
                     await (self._follow_delta if self.delta else self._follow_sotw)(channel, address)
             turn += 1
             await asyncio.sleep(RECONNECT_SECONDS)

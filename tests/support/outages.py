@@ -12,6 +12,7 @@ from pathlib import Path
 
 import aiohttp
 from cryptography import x509
+from support.away import whole_answers
 from support.certificates import renew_certificate, write_certificate
 from support.controlplane import ControlPlane
 from support.kube_api import RBAC, ApiError, Object
@@ -128,7 +129,8 @@ async def replace_certificate(plane: ControlPlane, *, authority: str = "ca") -> 
     wanted = x509.load_pem_x509_certificate((plane.folder / "apiserver.crt").read_bytes()).serial_number
 
     async def shown() -> bool:
-        text = await asyncio.to_thread(ssl.get_server_certificate, ("127.0.0.1", plane.port))
+        with whole_answers("the API server"):
+            text = await asyncio.to_thread(ssl.get_server_certificate, ("127.0.0.1", plane.port))
         return x509.load_pem_x509_certificate(text.encode()).serial_number == wanted
 
     await until(shown, "the new certificate is shown", SEEN_SECONDS, poll=0.1)

@@ -14,6 +14,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from support.away import AwayError
+
 STOP_SECONDS = 10.0
 DIE_WITH_PARENT = """
 import ctypes, os, sys
@@ -126,14 +128,22 @@ def _is_free(port: int) -> bool:
 async def until(
     condition: Callable[[], Awaitable[Value] | Value], what: str, timeout: float = 30.0, poll: float = 0.02
 ) -> Value:
-    """Wait until ``condition`` gives something true, and return it; fails after ``timeout`` seconds, with ``what``."""
+    """Wait until ``condition`` gives something true, and return it; fails after ``timeout`` seconds, with ``what``.
+
+    A server that is away (AwayError) is asked again.
+    """
     deadline = time.monotonic() + timeout
     while True:
-        found = condition()
-        if isinstance(found, Awaitable):
-            found = await found
-        if found:
-            return found
+        seen: object
+        try:
+            found = condition()
+            if isinstance(found, Awaitable):
+                found = await found
+            if found:
+                return found
+            seen = found
+        except AwayError as error:
+            seen = error
         if time.monotonic() > deadline:
-            raise AssertionError(f"after {timeout:.0f} s still not: {what} (last seen: {found!r})")
+            raise AssertionError(f"after {timeout:.0f} s still not: {what} (last seen: {seen!r})")
         await asyncio.sleep(poll)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+from support.away import AwayError, whole_answers
 from support.processes import Process, free_port, until
 
 PROGRAM = (sys.executable, "-P", "-m", "registry.cli")
@@ -56,22 +58,35 @@ class RunningRegistry:
         self.process.check()
         assert self._session is not None
         try:
-            async with self._session.get(f"http://{self.http}/readyz") as response:
-                return response.status == 200
-        except aiohttp.ClientError:
+            with whole_answers(self.process.name):
+                async with self._session.get(f"http://{self.http}/readyz") as response:
+                    return response.status == 200
+        except AwayError:
             return False
+
+    @contextlib.contextmanager
+    def _answering(self) -> Iterator[None]:
+        """Fails at once, with the log, where the process has ended by itself."""
+        try:
+            with whole_answers(self.process.name):
+                yield
+        except AwayError:
+            self.process.check()
+            raise
 
     async def get(self, path: str) -> Any:
         """The JSON at ``path``, None for 404."""
         assert self._session is not None
-        async with self._session.get(f"http://{self.http}{path}") as response:
-            return None if response.status == 404 else await response.json()
+        with self._answering():
+            async with self._session.get(f"http://{self.http}{path}") as response:
+                return None if response.status == 404 else await response.json()
 
     async def text(self, path: str) -> str:
         """What is at ``path``, as it is."""
         assert self._session is not None
-        async with self._session.get(f"http://{self.http}{path}") as response:
-            return await response.text()
+        with self._answering():
+            async with self._session.get(f"http://{self.http}{path}") as response:
+                return await response.text()
 
     async def addresses(self, service: str) -> set[str]:
         """The addresses of the healthy endpoints of ``NS/NAME``; empty when there is no such service."""

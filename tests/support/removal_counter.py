@@ -17,6 +17,7 @@ from envoy_data_plane.envoy.config.core.v3 import HealthStatus, Node
 from envoy_data_plane.envoy.config.endpoint.v3 import ClusterLoadAssignment
 from envoy_data_plane.envoy.service.discovery.v3 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
 from envoy_data_plane.google.protobuf import Any, Struct, Value
+from support.moving_client import STREAM_ENDED
 
 from registry.xds.types import ADS_DELTA_METHOD, ADS_SERVICE, EDS
 
@@ -149,7 +150,7 @@ class RemovalCounter:
         while True:
             options = [("grpc.use_local_subchannel_pool", 1)]
             async with grpc.aio.insecure_channel(self._address, options=options) as channel:
-                with contextlib.suppress(grpc.aio.AioRpcError):
+                with contextlib.suppress(*STREAM_ENDED):
                     await self._follow(channel.stream_stream(METHOD)())
             await asyncio.sleep(RECONNECT_SECONDS)
 
