@@ -9,8 +9,8 @@ import os
 from setuptools import setup
 
 COMPILED = (
-    *(f"registry/rpc/{name}.py" for name in ["calls", "connection", "frames", "headers", "limits", "link", "messages"]),
-    *(f"registry/rpc/{name}.py" for name in ["open_calls", "outbox", "shared", "streams", "vigil"]),
+    *(f"registry/rpc/{name}.py" for name in ["calls", "connection", "frames", "headers", "ledger", "limits", "link"]),
+    *(f"registry/rpc/{name}.py" for name in ["messages", "open_calls", "outbox", "shared", "streams", "vigil"]),
     *(
         f"registry/xds/{name}.py"
         for name in [

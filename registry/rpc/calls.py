@@ -8,6 +8,7 @@ import sys
 from abc import ABC, abstractmethod
 
 from registry.rpc import messages
+from registry.rpc.ledger import Account
 from registry.rpc.messages import Head, MessageReader
 from registry.rpc.seam import CallInfo, Code, RpcError, Service, Stream, StreamHandler, StreamMethod, UnaryMethod
 
@@ -22,7 +23,8 @@ class Wire(ABC):
     A class and not a protocol: compiled, its methods are called for every response without being looked up.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, account: Account) -> None:
+        self.account = account
         self.paused = False
         """The client does not take what was sent already: make nothing more for it."""
 
@@ -56,6 +58,7 @@ class Call:
 
     __slots__ = (
         "_begun",
+        "_charged",
         "_deadline",
         "_finished",
         "_handler",
@@ -76,6 +79,7 @@ class Call:
         self._reader = MessageReader(max_message_bytes)
         self._handler: StreamHandler | None = None
         self._begun = False
+        self._charged = 0
         self._over = False
         self._finished: tuple[Code, str] | None = None
         self._deadline: asyncio.TimerHandle | None = None
@@ -102,6 +106,18 @@ class Call:
         if self._finished is None:
             self._finished = (code, message)
             self._wire.awake(self)
+
+    def charge(self, size: int) -> None:
+        change = size - self._charged
+        if self._over or not change:
+            return
+        self._charged = size
+        account = self._wire.account
+        if not account.add(change) and change > 0:
+            raise RpcError(
+                Code.RESOURCE_EXHAUSTED,
+                f"the server keeps {account.held} bytes for this connection; at most {account.limit} are kept for one",
+            )
 
     def receive(self, data: bytes, ended: bool) -> None:
         """Content of the request."""
@@ -158,6 +174,7 @@ class Call:
 
     def closed(self) -> None:
         """The stream is gone, or has its end."""
+        self.charge(0)
         self._over = True
         if self._deadline is not None:
             self._deadline.cancel()

@@ -13,8 +13,13 @@ class Limits:
     streams: int = 250
     """Open streams of one connection."""
     header_list_bytes: int = 16_384
-    received_message_bytes: int = 32 << 20
+    received_message_bytes: int = 4 << 20
+    """A delta request of 40,000 names with their initial versions fits in."""
     sent_message_bytes: int = 256 << 20
+    connection_bytes: int = 32 << 20
+    """How much is kept for one connection: its unfinished messages, what it does not read, what handlers charge."""
+    process_bytes: int = 256 << 20
+    """How much is kept for all connections together."""
     waiting_bytes: int = 256 << 10
     """How much may wait in one connection's socket buffer before nothing more is made for it."""
     stalled_seconds: float = 120.0

@@ -12,6 +12,7 @@ from registry.rpc.calls import Call, Wire
 from registry.rpc.connection import Connection
 from registry.rpc.frames import ErrorCode
 from registry.rpc.headers import Header
+from registry.rpc.ledger import Account, Ledger
 from registry.rpc.limits import Limits
 from registry.rpc.messages import NotGrpcError
 from registry.rpc.seam import CallInfo, Code, RpcError, StreamMethod
@@ -33,6 +34,9 @@ class Offer(Protocol):
 
     @property
     def shared(self) -> SharedFrames: ...
+
+    @property
+    def ledger(self) -> Ledger: ...
 
     @property
     def clock(self) -> Callable[[], float]:
@@ -66,7 +70,7 @@ class OpenCalls(Wire):
     """
 
     def __init__(self, carrier: Carrier, offer: Offer, vigil: Vigil) -> None:
-        super().__init__()
+        super().__init__(Account(offer.ledger, offer.limits.connection_bytes))
         self._carrier = carrier
         self._limits = offer.limits
         self._routes = offer.routes
@@ -120,6 +124,7 @@ class OpenCalls(Wire):
         """The connection is gone."""
         self._over = True
         self._end_calls()
+        self.account.close()
 
     # Wire
 

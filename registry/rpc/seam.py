@@ -2,6 +2,7 @@
 
 A stream is pulled, not pushed: the server asks a handler for its next message only when the client can take one. So a
 client that never reads costs what its handler keeps to answer later (a set of names, say), never a queue of messages.
+What a handler keeps it charges to its client's connection (``Stream.charge``).
 
 All calls happen on one event loop; no handler method may block.
 """
@@ -62,6 +63,16 @@ class Stream(Protocol):
 
     def finish(self, code: Code = Code.OK, message: str = "") -> None:
         """End the stream with this status once nothing more is pulled. Later calls do nothing."""
+
+    def charge(self, size: int) -> None:
+        """Say how many bytes the handler keeps for this stream now: names, unread answers. 0 is said by the end.
+
+        The connection has one bound for all its streams (``Limits.connection_bytes``), the process one for all
+        connections. Call it within a handler method, so that the error ends the stream.
+
+        Raises:
+            RpcError: RESOURCE_EXHAUSTED, the connection is beyond its bound.
+        """
 
 
 class StreamHandler(Protocol):

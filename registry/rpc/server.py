@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import cast
 
 from registry.rpc.calls import routes
+from registry.rpc.ledger import Ledger
 from registry.rpc.limits import Limits
 from registry.rpc.link import Link, TlsLink, Turns
 from registry.rpc.seam import Service
@@ -52,6 +53,7 @@ class RpcServer:
         self.limits = limits
         self.routes = routes(tuple(services))
         self.shared = SharedFrames()
+        self.ledger = Ledger(limits.process_bytes, self._crowded)
         self._address = address
         self._tls = tls
         self._sockets: list[socket.socket] = []
@@ -125,6 +127,9 @@ class RpcServer:
         self._links.discard(link)
         if not self._links:
             self._empty.set()
+
+    def _crowded(self) -> None:
+        """All connections together are beyond their bound."""
 
     @property
     def connections(self) -> int:

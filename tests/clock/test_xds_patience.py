@@ -33,6 +33,9 @@ class Carrier:
     def finish(self, code: Code = Code.OK, message: str = "") -> None:
         raise AssertionError((code, message))
 
+    def charge(self, size: int) -> None:
+        assert size >= 0
+
     def pull(self) -> None:
         while (data := self._handler.next_message()) is not None:
             self.came.append((asyncio.get_running_loop().time(), self.client.read(data)))

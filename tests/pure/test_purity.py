@@ -36,6 +36,7 @@ PURE = (
     "rpc/connection.py",
     "rpc/frames.py",
     "rpc/headers.py",
+    "rpc/ledger.py",
     "rpc/limits.py",
     "rpc/messages.py",
     "rpc/outbox.py",

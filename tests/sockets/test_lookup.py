@@ -256,6 +256,9 @@ async def test_reader_that_was_away_gets_the_newest_state_only() -> None:
         def finish(self, *_status: object) -> None:
             raise AssertionError("nobody ends the stream")
 
+        def charge(self, _size: int) -> None:
+            """Nothing is refused."""
+
     open_watch = server.service().streams["Watch"](Idle(), None)  # type: ignore[arg-type]
     open_watch.received(pb.WatchRequest(services=[ECHO_NAME]).SerializeToString())
     assert open_watch.next_message() is not None

@@ -34,6 +34,9 @@ class _Line:
     def finish(self, code: Code = Code.OK, message: str = "") -> None:
         raise AssertionError(f"the stream was ended: {code.name} {message}")
 
+    def charge(self, size: int) -> None:
+        """What the server keeps is no concern of these clients."""
+
     def _run(self) -> None:
         self._scheduled = False
         if not self.closed:
