@@ -1,0 +1,30 @@
+"""The harness itself: a registry that nobody attacks holds every bar, and one that is held up does not."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+from support.strangers import Stronghold, besieged
+
+
+async def test_registry_that_nobody_attacks_is_unharmed(stronghold: Stronghold) -> None:
+    async with besieged(stronghold) as siege:
+        await asyncio.sleep(2)
+    siege.assert_unharmed()
+    assert {what: len(times) >= 15 for what, times in siege.served.times.items()} == dict.fromkeys(
+        ("lookup", "healthz", "newcomer", "change", "control"), True
+    )
+
+
+async def test_a_registry_that_stands_still_is_noticed(stronghold: Stronghold) -> None:
+    """With all who wait for it, and for as long as they wait."""
+    async with besieged(stronghold) as siege:
+        siege.registry.process.signal(signal.SIGSTOP)
+        await asyncio.sleep(0.5)
+        siege.registry.process.signal(signal.SIGCONT)
+        await asyncio.sleep(0.5)
+    found = " ".join(siege.problems())
+    assert all(f"{what}: p50" in found for what in ("lookup", "healthz", "newcomer", "change")), found
+    assert siege.served.quantile("lookup", 1.0) > 0.4
+    assert siege.served.quantile("change", 1.0) > 0.4

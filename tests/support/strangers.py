@@ -1,0 +1,347 @@
+"""A registry that strangers attack, and what that costs everybody else.
+
+::
+
+    async with besieged(stronghold) as siege:
+        await siege.attack("half_requests", connections=3000)      # of support.attacks, in a process of its own
+        siege.registry.grpc, siege.registry.http                   # or by the test's own means
+    siege.assert_unharmed()
+
+``stronghold`` is a fixture of ``tests/sockets/strangers``: one registry for the whole session, with 2,000 services of a
+member whose API server works (``steady_member``) and an honest client beside it (``honest_client``).
+
+Machines are noisy, and these tests share theirs. So each bar is held against what the registry did, as far as that can
+be told from what the machine did:
+
+- A stall is a slice of work that took more than 50 ms **of CPU** of the event loop's thread (``registry.stalls``); a
+  thread that waits for a CPU does not use any.
+- The honest client's 99th percentile may be 50 ms and what the same client sees at the same time, at the same pace, of
+  a server that nobody attacks (the control).
+- Attackers run with the lowest priority (nice 19), so that their work is not what delays the others.
+- Memory is resident memory of the registry as the kernel counts it, and has ``CALM_SECONDS`` to come back.
+
+Strangers come from 127.6.6.6 and honest clients from 127.0.0.1: what one address may have, the other has its own of.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from support.processes import DIE_WITH_PARENT, Process, free_port, until
+from support.registry import PROGRAM
+
+BAR_SECONDS = 0.05
+MEMORY_SHARE = 0.10
+CALM_SECONDS = 10.0
+STRANGER = "127.6.6.6"
+ATTACKER_BYTES = 2 << 30
+SERVED = ("lookup", "healthz", "newcomer", "change")
+STALLS = "mesh_registry_loop_stall_seconds"
+SUPPORT = Path(__file__).parent
+
+
+class Companion:
+    """A program of these tests that says a line of JSON for each line it is sent."""
+
+    def __init__(self, folder: Path, module: str, *arguments: str, nice: int = 0) -> None:
+        self._log = folder / f"{module}.log"
+        program = f"import os; os.nice({nice}); import runpy; runpy.run_module('support.{module}', run_name='__main__')"
+        dying_with_us = [sys.executable, "-I", "-S", "-c", DIE_WITH_PARENT, str(os.getpid())]
+        path = os.pathsep.join([str(SUPPORT.parent), os.environ.get("PYTHONPATH", "")])
+        with self._log.open("ab") as log:
+            self._child = subprocess.Popen(
+                [*dying_with_us, sys.executable, "-P", "-c", program, *arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                env={**os.environ, "PYTHONPATH": path},
+            )
+
+    def ask(self, line: str | None = None) -> Any:
+        """The next line of it, after it is sent ``line``."""
+        assert self._child.stdin is not None
+        assert self._child.stdout is not None
+        if line is not None:
+            self._child.stdin.write(f"{line}\n")
+            self._child.stdin.flush()
+        reply = self._child.stdout.readline()
+        assert reply, f"{self._log.stem} has ended:\n{self._log.read_text()[-3000:]}"
+        return json.loads(reply)
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    def stop(self) -> None:
+        self._child.kill()
+        self._child.communicate()
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What the kernel says of a process."""
+
+    pid: int
+
+    def resident(self) -> int:
+        """Bytes."""
+        return self._status("VmRSS")
+
+    def most_resident(self) -> int:
+        """Bytes, since ``forget_most``."""
+        return self._status("VmHWM")
+
+    def forget_most(self) -> None:
+        """proc(5), clear_refs."""
+        Path(f"/proc/{self.pid}/clear_refs").write_text("5")
+
+    def cpu_seconds(self) -> float:
+        """Of all its threads that live, as the scheduler counts it."""
+        threads = Path(f"/proc/{self.pid}/task").iterdir()
+        return sum(int((each / "schedstat").read_text().split()[0]) for each in threads) / 1e9
+
+    def open_files(self) -> int:
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    def _status(self, name: str) -> int:
+        text = Path(f"/proc/{self.pid}/status").read_text()
+        return int(text.partition(f"{name}:")[2].split()[0]) << 10
+
+
+class Registry:
+    """``mesh-registry serve`` on free ports. It keeps nothing that belongs to an event loop: tests have one each."""
+
+    def __init__(self, folder: Path, arguments: Sequence[str], environment: Mapping[str, str] | None) -> None:
+        self.grpc = f"127.0.0.1:{free_port()}"
+        self.http = f"127.0.0.1:{free_port()}"
+        command = [*PROGRAM, "serve", "--grpc", self.grpc, "--http", self.http, *arguments]
+        self.process = Process("registry", command, folder / "registry.log", environment)
+
+    async def text(self, path: str) -> str:
+        """What is at ``path`` of the HTTP port."""
+        async with aiohttp.request("GET", f"http://{self.http}{path}") as response:
+            return await response.text()
+
+    async def ready(self) -> bool:
+        self.process.check()
+        try:
+            async with aiohttp.request("GET", f"http://{self.http}/readyz") as response:
+                return response.status == 200
+        except aiohttp.ClientError:
+            return False
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """How the honest client was served for a time: seconds of each request, sorted, by what was asked for."""
+
+    times: Mapping[str, Sequence[float]]
+    errors: Sequence[str] = ()
+
+    def quantile(self, what: str, share: float) -> float:
+        found = self.times.get(what) or [0.0]
+        return found[min(int(len(found) * share), len(found) - 1)]
+
+    def describe(self, what: str) -> str:
+        p50, p99, most = (self.quantile(what, share) * 1000 for share in (0.5, 0.99, 1.0))
+        return f"{what}: p50 {p50:.1f}, p99 {p99:.1f}, max {most:.1f} ms of {len(self.times.get(what, ()))}"
+
+
+class Stronghold:
+    """The registry with its member and its honest client, for as many sieges as come. ``start`` it, ``stop`` it.
+
+    A registry that a siege ended is started anew for the next one. ``arguments`` are more of ``mesh-registry serve``;
+    kubeconfigs in the folder ``members`` are followed from when they are put there.
+    """
+
+    def __init__(self, folder: Path, services: int, *arguments: str, tree: Path | None = None) -> None:
+        self.folder = folder
+        self.members = folder / "members"
+        self._services = services
+        self._arguments = arguments
+        self._environment = None if tree is None else {**os.environ, "PYTHONPATH": str(tree)}
+        self._member: Companion | None = None
+        self._client: Companion | None = None
+        self._control = ""
+        self.registry: Registry | None = None
+
+    async def start(self) -> None:
+        self.members.mkdir(parents=True, exist_ok=True)
+        self._member = Companion(self.folder, "steady_member", str(self._services))
+        said = await asyncio.to_thread(self._member.ask)
+        self._control = said["control"]
+        cluster = {"name": "it", "cluster": {"server": said["server"]}}
+        config = {
+            "current-context": "it",
+            "clusters": [cluster],
+            "users": [{"name": "it", "user": {"token": "it"}}],
+            "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
+        }
+        (self.members / "steady").write_text(json.dumps(config))
+        await self._start_registry()
+
+    async def held(self) -> Registry:
+        """The registry; another one if the last has ended."""
+        assert self.registry is not None
+        if self.registry.process.returncode is not None:
+            self._stop_registry()
+            await self._start_registry()
+        return self.registry
+
+    async def served(self) -> Served:
+        """How the honest client was served since this was last asked."""
+        assert self._client is not None
+        said = await asyncio.to_thread(self._client.ask, "")
+        return Served({what: sorted(times) for what, times in said["times"].items()}, said["errors"])
+
+    def stop(self) -> None:
+        self._stop_registry()
+        if self._member is not None:
+            self._member.stop()
+
+    def _stop_registry(self) -> None:
+        if self._client is not None:
+            self._client.stop()
+        if self.registry is not None:
+            self.registry.process.kill()
+
+    async def _start_registry(self) -> None:
+        arguments = [f"--kubeconfig-dir={self.members}", *self._arguments]
+        registry = Registry(self.folder, arguments, self._environment)
+        registry.process.start()
+        await until(registry.ready, "the registry is ready", timeout=60)
+        self.registry = registry
+        self._client = Companion(self.folder, "honest_client", registry.grpc, registry.http, self._control)
+        await asyncio.to_thread(self._client.ask)
+        await registry.text("/metrics")
+        await asyncio.sleep(1)
+
+
+@dataclass(slots=True)
+class Siege:
+    """What was measured of one siege. Memory in bytes, CPU in seconds."""
+
+    stronghold: Stronghold
+    registry: Registry
+    account: Account
+    before: int
+    files_before: int
+    stalls_before: float | None
+    cpu_before: float
+    began: float
+    served: Served = field(default_factory=lambda: Served({}))
+    peak: int = 0
+    after: int = 0
+    files_most: int = 0
+    files_after: int = 0
+    stalls: float | None = None
+    """Slices of work of more than 50 ms; None where the registry does not count them."""
+    stall_log: Sequence[str] = ()
+    cpu: float = 0.0
+    seconds: float = 0.0
+    alive: bool = True
+
+    async def attack(self, name: str, **arguments: Any) -> Mapping[str, Any]:
+        """Run the attack ``name`` of ``support.attacks`` to its end; what it says."""
+        where = {"grpc": self.registry.grpc, "http": self.registry.http, "members": str(self.stronghold.members)}
+        attacker = Companion(self.stronghold.folder, "attacks", name, json.dumps(where), json.dumps(arguments), nice=19)
+        _bound_memory(attacker.pid)
+        watching = asyncio.create_task(self._count_files())
+        try:
+            said: Mapping[str, Any] = await asyncio.to_thread(attacker.ask)
+        finally:
+            watching.cancel()
+            attacker.stop()
+        return said
+
+    def problems(self) -> list[str]:
+        """Which bars were not held."""
+        found: list[str] = []
+        if not self.alive:
+            return [f"the registry has ended:\n{self.registry.process.tail()}"]
+        noise = self.served.quantile("control", 0.99)
+        late = [each for each in SERVED if self.served.quantile(each, 0.99) > BAR_SECONDS + noise]
+        found += [f"{self.served.describe(each)}; beside it {self.served.describe('control')}" for each in late]
+        found += [f"an error: {each}" for each in self.served.errors]
+        if self.stalls:
+            found.append(f"{self.stalls:.0f} stalls:\n  " + "\n  ".join(self.stall_log))
+        if self.after > self.before * (1 + MEMORY_SHARE):
+            sizes = " -> ".join(f"{each >> 20}" for each in (self.before, self.peak, self.after))
+            found.append(f"memory (before, most, after): {sizes} MiB")
+        return found
+
+    def assert_unharmed(self) -> None:
+        """The honest client was served in time and without an error, nothing stalled, and the memory is back."""
+        assert not (found := self.problems()), "\n".join(found)
+
+    async def _count_files(self) -> None:
+        while True:
+            self.files_most = max(self.files_most, self.account.open_files())
+            await asyncio.sleep(0.2)
+
+
+@asynccontextmanager
+async def besieged(stronghold: Stronghold, calm_seconds: float = CALM_SECONDS) -> AsyncIterator[Siege]:
+    """A siege: what happens inside is measured, and until ``calm_seconds`` later whether the memory comes back."""
+    registry = await stronghold.held()
+    account = Account(registry.process.pid)
+    log_before = registry.process.log.stat().st_size
+    stalls = await _stalls(registry)
+    account.forget_most()
+    await stronghold.served()
+    siege = Siege(
+        stronghold,
+        registry,
+        account,
+        before=account.resident(),
+        files_before=account.open_files(),
+        stalls_before=stalls,
+        cpu_before=account.cpu_seconds(),
+        began=time.monotonic(),
+    )
+    yield siege
+    siege.served = await stronghold.served()
+    siege.seconds = time.monotonic() - siege.began
+    siege.alive = registry.process.returncode is None
+    if not siege.alive:
+        return
+    siege.peak = account.most_resident()
+    siege.cpu = account.cpu_seconds() - siege.cpu_before
+    siege.files_after = account.open_files()
+    deadline = time.monotonic() + calm_seconds
+    while account.resident() > siege.before * (1 + MEMORY_SHARE) and time.monotonic() < deadline:
+        await asyncio.sleep(0.1)
+    siege.after = account.resident()
+    now = await _stalls(registry)
+    if now is not None:
+        siege.stalls = now - (siege.stalls_before or 0)
+        with registry.process.log.open() as log:
+            log.seek(log_before)
+            siege.stall_log = [line.strip() for line in log if "stall" in line]
+
+
+def _bound_memory(pid: int) -> None:
+    """An attacker may not take the machine's memory either."""
+    if sys.platform == "linux":
+        import resource
+
+        resource.prlimit(pid, resource.RLIMIT_DATA, (ATTACKER_BYTES, ATTACKER_BYTES))
+
+
+async def _stalls(registry: Registry) -> float | None:
+    """How many slices of work took more than 50 ms of CPU so far."""
+    found = re.findall(rf'^{STALLS}_count{{clock="cpu"}} (\S+)$', await registry.text("/metrics"), re.MULTILINE)
+    return sum(map(float, found)) if found else None
