@@ -44,6 +44,7 @@ from registry.servers.lookup import LookupServer
 from registry.servers.publisher import Publisher
 from registry.servers.reflection import ReflectionServer
 from registry.startup import StartRules, Startup
+from registry.supervision import Supervisor
 from registry.telemetry import Metrics
 from registry.views.lookup import place_of_client, who_is_client
 from registry.views.names import Names
@@ -83,6 +84,7 @@ class Registry:
         self._config = config
         self._export = config.exported.policy()
         self._metrics = Metrics()
+        self._tasks = Supervisor(lambda task: self._metrics.restarts.labels(task).inc())
         self._names = Names(config.domain)
         clock = asyncio.get_running_loop().time
         self._index = Index(self._export, config.guard.policy(), clock, config.network_rules())
@@ -99,7 +101,7 @@ class Registry:
         self._whereabouts.by_nodes = False
         self._lookup = LookupServer(self._index.get, self._names, self._publisher, self._place_of_client)
         self._memory = self._make_memory()
-        self._peering = Peering(config, self._memory, self._unknown_members)
+        self._peering = Peering(config, self._memory, self._unknown_members, self._tasks)
         services = (*self._xds.services(), self._lookup.service(), *self._peering.services())
         self._health = HealthServer(services)
         services = (*services, self._health.service())
@@ -112,6 +114,7 @@ class Registry:
             tcp=config.service_entries.tcp,
             members=lambda: self._members,
             pipeline=lambda: self._pipeline,
+            tasks=self._tasks,
         )
         self._pipeline = self._make_pipeline()
         self._startup = Startup(
@@ -123,9 +126,10 @@ class Registry:
             roll=lambda: self._members,
             opened=self._open,
             covered=self._lookup.cover,
+            tasks=self._tasks,
         )
         self._networks = Networks(self._pipeline)
-        self._watch = LivenessWatch(config.liveness.rules(), time.monotonic, self._pipeline)
+        self._watch = LivenessWatch(config.liveness.rules(), time.monotonic, self._pipeline, self._tasks)
         probe = config.liveness.probe.plan() if config.liveness.probe is not None else None
         self._standings = Standings(self._watch, self._index, lambda: self._members, probe)
         companions: list[Companion] = [self._standings, self._memory]
@@ -156,6 +160,7 @@ class Registry:
             Opener(self._export.kinds, config.exec_seconds, config.follow.options()),
             companions,
             settle_seconds=config.guard.settle_seconds,
+            tasks=self._tasks,
         )
         self.reports = Reporting(
             index=self._index,
@@ -169,6 +174,7 @@ class Registry:
             startup=self._startup,
             writing=self.writing,
             names=self._names,
+            tasks=self._tasks,
             entries_with_tcp=config.service_entries.tcp,
         )
         self._stack = AsyncExitStack()
@@ -250,7 +256,7 @@ class Registry:
                 )
             except TlsError as error:
                 raise StartError(f"listen.tls: {error}") from error
-        return RpcServer(self._services, listen.grpc, limits=self._config.limits.limits(), tls=tls)
+        return RpcServer(self._services, listen.grpc, limits=self._config.limits.limits(), tls=tls, tasks=self._tasks)
 
     def _make_pipeline(self) -> Pipeline:
         coalesce = self._config.coalesce
@@ -273,6 +279,7 @@ class Registry:
             bystanders=[self._look_again],
             observers=observers,
             metrics=self._metrics,
+            tasks=self._tasks,
         )
 
     def _look_at_networks(self, changes: ChangeSet) -> None:
@@ -299,6 +306,7 @@ class Registry:
             lambda: self._members,
             lambda: self._pipeline,
             self._damping,
+            tasks=self._tasks,
         )
 
     def _damping(self, cluster: ClusterId) -> Damping:

@@ -25,6 +25,7 @@ from registry.snapshot.loader import load
 from registry.snapshot.pace import PaceRules
 from registry.snapshot.writer import SnapshotWriter
 from registry.sources.kubernetes.reflector import Connect
+from registry.supervision import Supervisor
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ class Memory:
         *,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
+        tasks: Supervisor | None = None,
     ) -> None:
         """``clock`` is the one of ``Source.heard_at``."""
         self._damping = damping
@@ -60,6 +62,7 @@ class Memory:
         self._pipeline = pipeline
         self._clock = clock
         self._wall_clock = wall_clock
+        self._tasks = tasks
         self._known: dict[ClusterId, Known] = {}
         """Of clusters that are no members yet."""
         self._forgotten = False
@@ -81,6 +84,7 @@ class Memory:
                 clock=time.monotonic,
                 wall_clock=time.time,
                 rules=self._rules,
+                tasks=self._tasks,
             )
             self.writer.start()
         self.learn(loaded.clusters, loaded.created or 0.0, f"snapshot {self._path}")

@@ -13,12 +13,19 @@ from registry.model.names import ClusterId
 from registry.rpc.seam import Service
 from registry.servers.peers import PeerServer
 from registry.snapshot.peers import PeerAddress, Peers, PeerTls
+from registry.supervision import Supervisor
 
 
 class Peering:
     """``missing`` are the members of which nothing is known now."""
 
-    def __init__(self, config: Config, memory: Memory, missing: Callable[[], Collection[ClusterId]]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        memory: Memory,
+        missing: Callable[[], Collection[ClusterId]],
+        tasks: Supervisor | None = None,
+    ) -> None:
         instance = uuid.uuid4().hex
         self._server = PeerServer(
             config.domain,
@@ -39,6 +46,7 @@ class Peering:
             missing=missing,
             wall_clock=time.time,
             tls=_tls(config),
+            tasks=tasks,
         )
         self._asks = bool(addresses)
 

@@ -20,11 +20,15 @@ from registry.model.names import ClusterId, Kind, ObjectRef, ServiceKey
 from registry.model.services import ChangeSet
 from registry.model.standing import Standing
 from registry.model.status import SourceState, SourceStatus
+from registry.supervision import Supervisor
 from registry.telemetry import Metrics
 
 log = logging.getLogger(__name__)
 
 Relist = Callable[[Iterable[Kind]], None]
+
+RETRY_SECONDS = 1.0
+"""How long after a timer's work failed, by a bug, it is tried again."""
 
 
 def _never(_kinds: Iterable[Kind]) -> None:
@@ -75,10 +79,12 @@ class Pipeline:
         bystanders: Sequence[Callable[[], None]] = (),
         observers: Mapping[Kind, Observer] = NO_OBSERVERS,
         wall_clock: Callable[[], float] = time.time,
+        tasks: Supervisor | None = None,
     ) -> None:
         """``bystanders`` are called when something else changed: a namespace, or a list was completed.
 
         ``observers`` are told of each object of a kind that was said to be other or gone, after the commit.
+        One of all these that raises is logged and counted by ``tasks``; the others have their commit.
         """
         self._index = index
         self._coalescer = coalescer
@@ -90,6 +96,7 @@ class Pipeline:
         self._metrics = metrics
         self._bystanders = bystanders
         self._observers = observers
+        self._tasks = tasks or Supervisor()
         self._observed: dict[tuple[ClusterId, ObjectRef], None] = {}
         self._timer: Timer | None = None
         self._due = 0.0
@@ -119,7 +126,7 @@ class Pipeline:
         self._metrics.forget(cluster)
         self.flush()
         self._tell_bystanders()
-        self.on_known()
+        self._tell_known()
 
     def start_over(self, cluster: ClusterId) -> None:
         """Forget what was said of ``cluster``, unless it is shown: it was perhaps said of another."""
@@ -136,7 +143,7 @@ class Pipeline:
         reason = "FromPeer" if origin.startswith("peer ") else "FromSnapshot"
         self.condition(cluster, Condition(ConditionType.VERIFIED, False, reason, text))
         self._schedule()
-        self.on_known()
+        self._tell_known()
 
     def set_standing(self, cluster: ClusterId, standing: Standing) -> None:
         """How much is believed of the whole cluster."""
@@ -213,7 +220,7 @@ class Pipeline:
             return
         self._statuses[cluster] = status
         self._tell(cluster, before, status)
-        self.on_known()
+        self._tell_known()
 
     def condition(self, cluster: ClusterId, condition: Condition) -> None:
         """Note what is true of the cluster; a log line when the status or the reason is another."""
@@ -238,6 +245,8 @@ class Pipeline:
         doubted = set(self._index.doubted)
         waiting = self._index.waiting
         changes = self._index.commit()
+        for cluster, key, error in self._index.failures:
+            self._tasks.failed("commit", error, f"{key or ''} of cluster {cluster or 'all'}".strip())
         if self._index.waiting != waiting:
             self._tell_bystanders()
         self._tell_observers()
@@ -247,7 +256,7 @@ class Pipeline:
         if not changes:
             return
         for audience in self._audiences:
-            audience(changes)
+            self._tasks.attempt("audience", audience, changes)
         self._metrics.changes.inc(len(changes))
         self._metrics.publish_seconds.observe(self._clock.time() - began)
 
@@ -260,15 +269,15 @@ class Pipeline:
         """The timer is set once per burst: where events came after it was set, it may have to wait on."""
         if self._clock.time() < self._due:
             self._timer = self._clock.call_at(self._due, self._on_time)
-        else:
-            self.flush()
+        elif not self._tasks.attempt("commit", self.flush):
+            self._timer = self._clock.call_at(self._clock.time() + RETRY_SECONDS, self._on_time)
 
     def _tell_gateways(self) -> None:
         gateways = self._index.gateways()
         if gateways is not self._gateways:
             self._gateways = gateways
             for audience in self._gateway_audiences:
-                audience(gateways)
+                self._tasks.attempt("audience", audience, gateways)
 
     def _check_verified(self, cluster: ClusterId) -> None:
         """A cluster that was shown from the snapshot has listed everything."""
@@ -278,14 +287,7 @@ class Pipeline:
     def _tell_doubts(self, clusters: Iterable[ClusterId]) -> None:
         """Say what is held in doubt, where that changed, and come back when something of it is due."""
         for cluster in clusters:
-            changes = self._index.doubts(cluster)
-            if changes is None:
-                self._doubts_told.pop(cluster, None)
-                if cluster in self._statuses:
-                    self.condition(cluster, Condition(ConditionType.LISTS_BELIEVED, True, "NothingHeld"))
-            elif self._doubts_told.get(cluster) != changes:
-                self._doubts_told[cluster] = changes
-                self.condition(cluster, _held_condition(self._index.held_of(cluster)))
+            self._tasks.attempt("doubts", self._tell_doubt, cluster)
         if self._doubts_timer is not None:
             self._doubts_timer.cancel()
             self._doubts_timer = None
@@ -293,21 +295,38 @@ class Pipeline:
         if at is not None:
             self._doubts_timer = self._clock.call_at(at, self._on_doubts)
 
+    def _tell_doubt(self, cluster: ClusterId) -> None:
+        changes = self._index.doubts(cluster)
+        if changes is None:
+            self._doubts_told.pop(cluster, None)
+            if cluster in self._statuses:
+                self.condition(cluster, Condition(ConditionType.LISTS_BELIEVED, True, "NothingHeld"))
+        elif self._doubts_told.get(cluster) != changes:
+            self._doubts_told[cluster] = changes
+            self.condition(cluster, _held_condition(self._index.held_of(cluster)))
+
     def _on_doubts(self) -> None:
         self._doubts_timer = None
+        if not self._tasks.attempt("doubts", self._look_at_doubts):
+            self._doubts_timer = self._clock.call_at(self._clock.time() + RETRY_SECONDS, self._on_doubts)
+
+    def _look_at_doubts(self) -> None:
         for cluster, kinds in self._index.on_time().items():
             log.info("cluster %s: %s are listed once more, to be sure", cluster, ", ".join(sorted(kinds)))
-            self._relist[cluster](kinds)
+            self._tasks.attempt("doubts", self._relist[cluster], kinds)
         self.flush()
 
     def _tell_observers(self) -> None:
         observed, self._observed = self._observed, {}
         for cluster, ref in observed:
-            self._observers[ref.kind](cluster, ref)
+            self._tasks.attempt("observer", self._observers[ref.kind], cluster, ref)
 
     def _tell_bystanders(self) -> None:
         for bystander in self._bystanders:
-            bystander()
+            self._tasks.attempt("observer", bystander)
+
+    def _tell_known(self) -> None:
+        self._tasks.attempt("startup", self.on_known)
 
     def _tell(self, cluster: ClusterId, before: SourceStatus, after: SourceStatus) -> None:
         """A log line when the state or its reason changed; the kinds of a first list are no news of their own."""

@@ -27,6 +27,7 @@ from registry.servers.reports import (
     StartReport,
 )
 from registry.startup import Startup
+from registry.supervision import Supervisor
 from registry.views.names import Names
 from registry.views.place import Place, who_of
 from registry.views.policy import ResolvedPolicy
@@ -53,6 +54,7 @@ class Reporting:
     startup: Startup
     writing: Writing
     names: Names
+    tasks: Supervisor
     entries_with_tcp: bool
 
     def start(self) -> StartReport:
@@ -69,6 +71,7 @@ class Reporting:
             troubles.append((f"snapshot {snapshot.path}", "SnapshotNotWritten", snapshot.problem))
         remains = sorted(self.writing.entries.remains.items())
         troubles += [(f"cluster {cluster}", left.reason, left.message) for cluster, left in remains]
+        troubles += self.tasks.troubles()
         return MembershipReport(refused, troubles)
 
     def held(self) -> Sequence[HeldReport]:

@@ -20,6 +20,7 @@ from registry.model.names import BASE_KINDS, ClusterId
 from registry.model.status import SourceState
 from registry.pipeline import Clock, Pipeline, Timer
 from registry.servers.reports import StartReport, Unknown
+from registry.supervision import Supervisor
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +83,7 @@ class Startup:
         roll: Callable[[], Roll],
         opened: Callable[[], None],
         covered: Callable[[bool], None] = lambda _partial: None,
+        tasks: Supervisor | None = None,
     ) -> None:
         """``opened`` is called when clients are to be answered, ``covered`` when the list becomes partial or whole."""
         self._rules = rules
@@ -92,6 +94,7 @@ class Startup:
         self._roll = roll
         self._opened = opened
         self._covered = covered
+        self._tasks = tasks or Supervisor()
         self._began = clock.time()
         self._told = False
         self._remembers = False
@@ -242,10 +245,13 @@ class Startup:
     def _say(self) -> None:
         if self.is_open:
             return
+        self._tasks.attempt("startup", self._say_now)
+        self._call_at("say", self._clock.time() + SAY_EVERY, self._say)
+
+    def _say_now(self) -> None:
         names = "; ".join(map(str, self._unknown()))
         left = max(0.0, self.until - self._clock.time())
         log.warning("not ready yet: waiting for %s; at most %.0f s more", names, left)
-        self._call_at("say", self._clock.time() + SAY_EVERY, self._say)
 
     def _call_at(self, name: str, when: float, callback: Callable[[], None]) -> None:
         if timer := self._timers.pop(name, None):

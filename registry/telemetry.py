@@ -20,6 +20,8 @@ from registry.model.status import SourceState
 from registry.printable import harmless
 from registry.servers.reports import Reports
 
+log = logging.getLogger(__name__)
+
 PREFIX = "mesh_registry"
 
 
@@ -48,6 +50,12 @@ class Metrics:
             f"{PREFIX}_config_reloads",
             "Times the configuration file was read anew, by what came of it: applied, unchanged or invalid.",
             ["outcome"],
+            registry=self._registry,
+        )
+        self.restarts = Counter(
+            f"{PREFIX}_task_restarts",
+            "Times a task or a callback of the program failed, by a bug, and went on.",
+            ["task"],
             registry=self._registry,
         )
         self.faults = Counter(
@@ -93,13 +101,21 @@ class _State(Collector):
         for each in start.unknown:
             unknown.add_metric([each.name, each.reason], 1)
         yield unknown
-        yield from self._clusters()
-        yield from self._writers()
-        yield from self._snapshot()
-        yield from self._membership()
-        yield from self._networks()
-        yield from self._services()
-        yield from self._clients()
+        for part in (
+            self._clusters,
+            self._writers,
+            self._snapshot,
+            self._membership,
+            self._networks,
+            self._services,
+            self._clients,
+        ):
+            try:
+                families = list(part())
+            except Exception:
+                log.exception("a part of the metrics cannot be collected; the others are")
+                continue
+            yield from families
 
     def _clusters(self) -> Iterator[Metric]:
         listed = GaugeMetricFamily(f"{PREFIX}_cluster_listed", "1 once all kinds were listed.", labels=["cluster"])

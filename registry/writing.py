@@ -22,6 +22,7 @@ from registry.model.status import SourceState
 from registry.pipeline import Pipeline
 from registry.servers.publisher import Publisher
 from registry.sources.kubernetes.reflector import Connect
+from registry.supervision import Supervisor
 from registry.views.names import Names
 from registry.writers.departure import Departure, Left, remain
 from registry.writers.export_conditions import ExportConditionWriter
@@ -57,6 +58,7 @@ class Writing:
         tcp: bool,
         members: Callable[[], Members],
         pipeline: Callable[[], Pipeline],
+        tasks: Supervisor | None = None,
     ) -> None:
         self._index = index
         self._publisher = publisher
@@ -65,15 +67,16 @@ class Writing:
         self._tcp = tcp
         self._members = members
         self._pipeline = pipeline
+        self._tasks = tasks or Supervisor()
         self._begun = False
         self._begin_at = 0.0
         self._looking: asyncio.TimerHandle | None = None
         self.unknown: Unknown = NOBODY
         """Who is not known yet, as of the last look."""
         self._said: tuple[str, ...] = ()
-        self.entries = WriterFleet(self._make_writer, self._depart, self._look_soon)
+        self.entries = WriterFleet(self._make_writer, self._depart, self._look_soon, self._tasks)
         self._export_writers: dict[ClusterId, ExportConditionWriter] = {}
-        self.conditions = WriterFleet(self._make_export_writer, joined=self._look_soon)
+        self.conditions = WriterFleet(self._make_export_writer, joined=self._look_soon, tasks=self._tasks)
 
     def begin(self) -> None:
         """Members are followed from now on."""
@@ -111,7 +114,7 @@ class Writing:
 
     def _look_on(self) -> None:
         """Look from time to time: not everything that makes a member known is told."""
-        self._look_soon()
+        self._tasks.attempt("writers", self._look_soon)
         self._looking = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look_on)
 
     def _look_soon(self) -> None:

@@ -67,6 +67,8 @@ class Index:
         """Clusters of which nothing was shown when the last commit came."""
         self.doubted: set[ClusterId] = set()
         """Clusters of which something is held, or was at the last commit."""
+        self.failures: list[tuple[ClusterId | None, ServiceKey | None, Exception]] = []
+        """What the last commit could not bring up to date."""
 
     def add_cluster(self, cluster: ClusterId, network: str = "") -> None:
         """Expect events of ``cluster``, whose endpoints are on ``network`` where nothing in it says otherwise.
@@ -170,17 +172,28 @@ class Index:
         return self._standing.get(cluster, Standing.CURRENT)
 
     def commit(self) -> ChangeSet:
-        """Make everything applied so far visible; returns what that changed."""
+        """Make everything applied so far visible; returns what that changed.
+
+        A service that cannot be joined or merged, by a bug, stays as it was: ``failures`` has the error, with the
+        cluster and the service that are concerned.
+        """
+        self.failures.clear()
         for cluster in self._unsettled.intersection(self._members):
-            self._touch(cluster, self._members[cluster].settle())
+            try:
+                self._touch(cluster, self._members[cluster].settle())
+            except Exception as error:  # noqa: BLE001 - the pipeline logs it
+                self.failures.append((cluster, None, error))
         self._unsettled.clear()
         self.doubted = {
             cluster for cluster in self.doubted if cluster in self._members and self._members[cluster].guard
         }
         for cluster, key in self._stale:
-            self._set_contribution(key, cluster, self._join(cluster, key))
-            member = self._members.get(cluster)
-            self._gateways.put(cluster, key, None if member is None else member.gateway(key))
+            try:
+                self._set_contribution(key, cluster, self._join(cluster, key))
+                member = self._members.get(cluster)
+                self._gateways.put(cluster, key, None if member is None else member.gateway(key))
+            except Exception as error:  # noqa: BLE001 - the pipeline logs it
+                self.failures.append((cluster, key, error))
         self._new = {cluster for cluster in self._new if not self._members[cluster].facts.synced}
         self._unseen = {cluster for cluster in self._unseen if not self._members[cluster].shown}
         touched = self._unmerged.union(key for _, key in self._stale)
@@ -189,7 +202,11 @@ class Index:
         changes = []
         for key in sorted(touched):
             old = self._merged.get(key)
-            new = merge(key, self._contributions.get(key, {}).values(), self._standing)
+            try:
+                new = merge(key, self._contributions.get(key, {}).values(), self._standing)
+            except Exception as error:  # noqa: BLE001 - the pipeline logs it
+                self.failures.append((None, key, error))
+                continue
             if old == new:
                 continue
             if new is None:

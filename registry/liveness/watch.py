@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -15,8 +14,7 @@ from registry.liveness.table import UNKNOWN_BEFORE, Before, ClusterState, DataPl
 from registry.model.conditions import Condition, ConditionType
 from registry.model.names import ClusterId
 from registry.model.standing import Standing
-
-log = logging.getLogger(__name__)
+from registry.supervision import Supervisor
 
 TICK_SECONDS = 1.0
 
@@ -48,11 +46,14 @@ class LivenessWatch:
     Clusters come and go at any time, before ``start`` or after it; probes are sent only between ``start`` and ``stop``.
     """
 
-    def __init__(self, rules: Rules, clock: Callable[[], float], believers: Believers) -> None:
+    def __init__(
+        self, rules: Rules, clock: Callable[[], float], believers: Believers, tasks: Supervisor | None = None
+    ) -> None:
         """``clock`` is the monotonic clock of ``Source.heard_at``."""
         self.rules = rules
         self._clock = clock
         self._believers = believers
+        self._tasks = tasks or Supervisor()
         self._watched: dict[ClusterId, _Watched] = {}
         self._running: asyncio.Task[None] | None = None
         self._soon: asyncio.Handle | None = None
@@ -106,7 +107,7 @@ class LivenessWatch:
 
     def start(self) -> None:
         """Look once a second from now on."""
-        self._running = asyncio.create_task(self._run(), name="liveness watch")
+        self._running = self._tasks.start("liveness watch", self._run)
         for cluster, watched in self._watched.items():
             self._start(cluster, watched)
 
@@ -123,10 +124,7 @@ class LivenessWatch:
 
     async def _run(self) -> None:
         while True:
-            try:
-                self.tick()
-            except Exception:
-                log.exception("looking at the clusters' standings failed by a bug; it is tried again")
+            self.tick()
             await asyncio.sleep(TICK_SECONDS)
 
     def look_soon(self) -> None:
@@ -136,22 +134,25 @@ class LivenessWatch:
 
     def _look_now(self) -> None:
         self._soon = None
-        self.tick()
+        self._tasks.attempt("liveness watch", self.tick)
 
     def tick(self) -> None:
-        """Look at every cluster now."""
+        """Look at every cluster now. One that cannot be looked at keeps its standing, and no other from its own."""
         now = self._clock()
         isolated = not any(each.state.good for each in self._watched.values())
         for cluster, watched in self._watched.items():
-            before = watched.state
-            probed = watched.prober is not None
-            data_plane = watched.prober.data_plane if watched.prober else DataPlane.UNKNOWN
-            heard_at = watched.heard_at()
-            watched.state = look(self.rules, before, now, heard_at, data_plane, isolated=isolated, probed=probed)
-            after = watched.state.standing
-            if after is not before.standing:
-                self._believers.set_standing(cluster, after)
-            self._report(cluster, watched)
+            self._tasks.attempt("liveness watch", self._look_at, cluster, watched, now, isolated=isolated)
+
+    def _look_at(self, cluster: ClusterId, watched: _Watched, now: float, *, isolated: bool) -> None:
+        before = watched.state
+        probed = watched.prober is not None
+        data_plane = watched.prober.data_plane if watched.prober else DataPlane.UNKNOWN
+        heard_at = watched.heard_at()
+        watched.state = look(self.rules, before, now, heard_at, data_plane, isolated=isolated, probed=probed)
+        after = watched.state.standing
+        if after is not before.standing:
+            self._believers.set_standing(cluster, after)
+        self._report(cluster, watched)
 
     def _report(self, cluster: ClusterId, watched: _Watched) -> None:
         self._say(cluster, ConditionType.API_FRESH, api_fresh(self.rules, watched.state))
@@ -166,11 +167,4 @@ class LivenessWatch:
 
     def _start(self, cluster: ClusterId, watched: _Watched) -> None:
         if watched.prober is not None:
-            watched.probing = asyncio.create_task(_probe(watched.prober, cluster), name=f"probes of {cluster}")
-
-
-async def _probe(prober: Prober, cluster: ClusterId) -> None:
-    try:
-        await prober.run()
-    except Exception:
-        log.exception("the probes of cluster %s failed and will not be restarted", cluster)
+            watched.probing = self._tasks.start("probes", watched.prober.run, subject=cluster)

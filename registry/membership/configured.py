@@ -79,8 +79,8 @@ class FixedMembers:
         async for _ in looks(self._clusters.folders):
             specs = await asyncio.to_thread(self._clusters.specs)
             if specs != before:
-                before = specs
                 listener.members(specs)
+                before = specs
 
     def release(self, _name: str) -> bool:
         """Flags are believed."""
@@ -150,8 +150,8 @@ class ConfigurationFile:
             specs = self._absences.specs
             if specs != self._before:
                 changed += ["clusters"] if self._before is not None else []
-                self._before = specs
                 listener.members(specs)
+                self._before = specs
             if changed:
                 log.info("%s: took effect: %s", self.origin, ", ".join(changed))
             doubt = self._absences.trouble

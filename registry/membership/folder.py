@@ -43,8 +43,8 @@ class KubeconfigFolder:
             listener.trouble(found if isinstance(found, Trouble) else self._absences.trouble)
             specs = self._absences.specs
             if specs != before and (before is not None or not self._away):
-                before = specs
                 listener.members(specs)
+                before = specs
 
     def release(self, name: str) -> bool:
         return self._absences.release(name, named=self._away)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
@@ -15,8 +14,7 @@ from registry.model.facts import Fact
 from registry.model.names import BASE_KINDS, ClusterId, Kind, ObjectRef
 from registry.model.status import Sink, Source, SourceState, SourceStatus
 from registry.sources.kubernetes.reflector import Connect
-
-log = logging.getLogger(__name__)
+from registry.supervision import Supervisor
 
 INTERNAL_ERROR = "InternalError"
 
@@ -90,6 +88,7 @@ class Following:
         open_: Open,
         admit: Admit,
         heard: Callable[[Following, SourceStatus], None],
+        tasks: Supervisor | None = None,
     ) -> None:
         self.cluster = ClusterId(spec.name)
         self.origin = spec.origin
@@ -103,30 +102,32 @@ class Following:
         """And what follows from that was done."""
         self._hub = hub
         self._heard = heard
+        self._tasks = tasks or Supervisor()
         self._relay = Relay(self.cluster, self._hear)
         self._status = SourceStatus(SourceState.CONNECTING)
         self._task: asyncio.Task[None] | None = None
         self._telling: asyncio.Task[None] | None = None
+        self._steps: Iterator[bool] | None = None
+        """What is left to tell to the hub; None: begin with everything."""
 
     def start(self) -> None:
         """Follow the cluster; nobody hears of it before ``take_over``."""
-        self._task = asyncio.create_task(
-            self._safely(partial(self.source.run, self._relay)), name=f"source {self.cluster}"
-        )
+        run = partial(self.source.run, self._relay)
+        self._task = self._tasks.start("source", run, subject=self.cluster, failed=self._failed)
 
     def take_over(self) -> None:
         """The hub hears it from now on, and all that it said before: now or, if it is much, a little at a time."""
-        steps = self._relay.take_over(self._hub)
-        if not _advance(steps):
-            self._telling = asyncio.create_task(
-                self._safely(partial(self._tell, steps)), name=f"taking over {self.cluster}"
-            )
+        done: list[bool] = []
+        self._tasks.attempt("taking over", lambda: done.append(self._advance()))
+        if done != [True]:
+            self._telling = self._tasks.start("taking over", self._tell, subject=self.cluster, may_end=True)
 
     def stop(self) -> asyncio.Task[None] | None:
         """Nothing is heard of it from now on; the task that is ending, if it was started."""
         self._relay.close()
-        if self._task is not None:
-            self._task.cancel()
+        for task in (self._task, self._telling):
+            if task is not None:
+                task.cancel()
         return self._task
 
     def _hear(self, status: SourceStatus) -> None:
@@ -139,24 +140,23 @@ class Following:
             return self._hub.told(self.cluster, kind)
         return self._relay.held(kind)
 
-    async def _tell(self, steps: Iterator[bool]) -> None:
+    async def _tell(self) -> None:
         """Ends with the relay, whatever was not told by then."""
-        while not _advance(steps):
+        while not self._advance():
             await asyncio.sleep(0)
 
-    async def _safely(self, work: Callable[[], Awaitable[None]]) -> None:
-        """A bug of one member's source disturbs no other."""
-        try:
-            await work()
-        except Exception as error:
-            log.exception("source %s failed and will not be restarted", self.cluster)
-            text = f"{error!r}: it is not followed any more; the log has the details"
-            failing = replace(self._status, state=SourceState.FAILING, reason=INTERNAL_ERROR, message=text)
-            self._relay.status(self.cluster, failing)
+    def _advance(self) -> bool:
+        """Take steps for ``STEP_SECONDS``, and on to where there may be a pause; whether that was all."""
+        steps, self._steps = self._steps or self._relay.take_over(self._hub), None
+        clock = asyncio.get_running_loop().time
+        until = clock() + STEP_SECONDS
+        done = all(not may_pause or clock() < until for may_pause in steps)
+        self._steps = steps
+        return done
 
-
-def _advance(steps: Iterator[bool]) -> bool:
-    """Take steps for ``STEP_SECONDS``, and on to where there may be a pause; whether that was all."""
-    clock = asyncio.get_running_loop().time
-    until = clock() + STEP_SECONDS
-    return all(not may_pause or clock() < until for may_pause in steps)
+    def _failed(self, error: Exception, wait: float) -> None:
+        """A bug of one member's source disturbs no other. What it said before stands."""
+        text = f"{type(error).__name__}: {error}"[:200]
+        message = f"a bug: {text}; it is followed anew in {wait:.0f} s; the log has the details"
+        failing = replace(self._status, state=SourceState.FAILING, reason=INTERNAL_ERROR, message=message)
+        self._relay.status(self.cluster, failing)

@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from functools import partial
 
 from registry.membership.reconcile import Membership, unite
 from registry.membership.spec import MemberSpec, Provider, Refused, Trouble
+from registry.supervision import Supervisor
 
 log = logging.getLogger(__name__)
 
 PROVIDER_FAILED = "InternalError"
-
-RESTART_SECONDS = 10.0
-"""How long after a bug a provider is run anew."""
 
 Changed = Callable[[Membership, Membership], None]
 """Is told the membership before and the one now."""
@@ -23,9 +22,10 @@ Changed = Callable[[Membership, Membership], None]
 class Hearing:
     """Runs the ``providers``, the most important first, and unites what they say. ``changed`` is told each change."""
 
-    def __init__(self, providers: Sequence[Provider], changed: Changed) -> None:
+    def __init__(self, providers: Sequence[Provider], changed: Changed, tasks: Supervisor | None = None) -> None:
         self._providers = tuple(providers)
         self._changed = changed
+        self._tasks = tasks or Supervisor()
         self._said: list[Sequence[MemberSpec] | None] = [None] * len(self._providers)
         self._troubles: list[Trouble | None] = [None] * len(self._providers)
         self._membership = Membership({})
@@ -117,18 +117,16 @@ class Hearing:
             callback()
 
     async def _run(self, position: int) -> None:
-        """One provider. A bug in it is told, and keeps no other from being heard; it is run anew after a while."""
+        """One provider. A bug in it is reported, and keeps no other from being heard."""
         provider = self._providers[position]
-        while True:
-            try:
-                await provider.run(_Ear(self, position))
-            except Exception as error:
-                log.exception("the members of %s are not followed for %g s", provider.origin, RESTART_SECONDS)
-                text = f"{error!r}: changes are not noticed until it is over; the log has the details"
-                self.trouble(position, Trouble(PROVIDER_FAILED, text))
-                await asyncio.sleep(RESTART_SECONDS)
-            else:
-                return
+
+        def failed(error: Exception, wait: float) -> None:
+            text = f"{error!r}"[:200]
+            text = f"{text}: changes are not noticed for {wait:.0f} s; the log has the details"
+            self.trouble(position, Trouble(PROVIDER_FAILED, text))
+
+        run = partial(provider.run, _Ear(self, position))
+        await self._tasks.supervise("place", run, subject=provider.origin, may_end=True, failed=failed)
 
 
 class _Ear:

@@ -7,19 +7,23 @@ import logging
 from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
+from typing import ParamSpec
 
 from registry.membership.following import Companion, Following, Hub, Open
 from registry.membership.hearing import Hearing
 from registry.membership.identity import IdentityBook
 from registry.membership.leaving import Leaving
-from registry.membership.reconcile import Membership, plan
+from registry.membership.reconcile import Membership, Plan, plan
 from registry.membership.spec import Connection, Manifests, MemberSpec, Provider, Remembered, Unusable
 from registry.model.conditions import Condition, ConditionType
 from registry.model.names import ClusterId, Kind
 from registry.model.status import Source, SourceState, SourceStatus
 from registry.sources.kubernetes.conditions import Reason
+from registry.supervision import Supervisor
 
 log = logging.getLogger(__name__)
+
+Params = ParamSpec("Params")
 
 UNUSABLE = "KubeconfigInvalid"
 NOT_NAMED = "NotNamedYet"
@@ -56,15 +60,17 @@ class Members:
         companions: Sequence[Companion] = (),
         *,
         settle_seconds: float,
+        tasks: Supervisor | None = None,
     ) -> None:
         """``settle_seconds``: a removal waits for so long, and is none if the member or its cluster is named again."""
-        self.hearing = Hearing(providers, self._changed)
+        self._supervisor = tasks or Supervisor()
+        self.hearing = Hearing(providers, self._changed, self._supervisor)
         self._hub = hub
         self._open = open_
         self._companions = companions
         self._members: dict[str, _Member] = {}
         self._book = IdentityBook()
-        self._leaving = Leaving(settle_seconds, self._drop)
+        self._leaving = Leaving(settle_seconds, lambda name: self._attempt(self._drop, name))
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self, when_told: Callable[[], None]) -> None:
@@ -143,17 +149,24 @@ class Members:
         return self._book.duplicate(cluster)
 
     def _changed(self, before: Membership, after: Membership) -> None:
+        """One member that cannot be added, changed or removed keeps no other from it."""
         changes = plan(before.members, after.members)
         for spec in changes.added:
-            self._add(spec)
-            for leaving in self._leaving.settling:
-                if leaving != spec.name and self._possible_heirs(leaving, [spec]):
-                    self._leaving.expect(spec.name, leaving)
+            self._attempt(self._add_heir, spec)
         for spec in changes.changed:
-            self._change(spec)
+            self._attempt(self._change, spec)
         for name in changes.removed:
-            waiting = self._book.waiting(name).difference(changes.removed)
-            self._remove(name, waiting, self._possible_heirs(name, changes.added))
+            self._attempt(self._remove, name, changes)
+
+    def _attempt(self, call: Callable[Params, object], *args: Params.args, **kwargs: Params.kwargs) -> None:
+        self._supervisor.attempt("membership", call, *args, **kwargs)
+
+    def _add_heir(self, spec: MemberSpec) -> None:
+        """Add a member, which may be the same cluster as one that was removed a moment ago."""
+        self._add(spec)
+        for leaving in self._leaving.settling:
+            if leaving != spec.name and self._possible_heirs(leaving, [spec]):
+                self._leaving.expect(spec.name, leaving)
 
     def _possible_heirs(self, name: str, added: Iterable[MemberSpec]) -> Set[str]:
         """Those that may be the same cluster under a new name: a folder of manifests is known by its path."""
@@ -175,7 +188,7 @@ class Members:
         log.info("cluster %s: a member now (%s)", cluster, spec.origin)
         self._hub.add_cluster(cluster, spec.network, partial(self._relist, cluster))
         for companion in self._companions:
-            companion.joined(cluster)
+            self._attempt(companion.joined, cluster)
         self._note_doubt(spec, "")
         self._change_connection(member)
 
@@ -205,7 +218,7 @@ class Members:
         if spec.connection != before.connection:
             self._change_connection(member)
         for companion in self._companions:
-            companion.changed(ClusterId(spec.name))
+            self._attempt(companion.changed, ClusterId(spec.name))
 
     def _note_doubt(self, spec: MemberSpec, before: str) -> None:
         """Say whether it is doubted that the member is gone. While it is, another name may take over its cluster."""
@@ -248,7 +261,7 @@ class Members:
             self._hub.status(cluster, SourceStatus(SourceState.CONNECTING))
         current = member.current = self._following(member, connection, self._heard)
         for companion in self._companions:
-            companion.reached(cluster, current.connect)
+            self._attempt(companion.reached, cluster, current.connect)
         current.start()
         current.take_over()
 
@@ -256,7 +269,9 @@ class Members:
         self, member: _Member, connection: Connection, heard: Callable[[Following, SourceStatus], None]
     ) -> Following:
         admit = partial(self._admit, ClusterId(member.spec.name))
-        return Following(member.spec, connection, self._hub, open_=self._open, admit=admit, heard=heard)
+        return Following(
+            member.spec, connection, self._hub, open_=self._open, admit=admit, heard=heard, tasks=self._supervisor
+        )
 
     def _admit(self, cluster: ClusterId, uid: str) -> str | None:
         """Whether the member may be this cluster; whoever waited to know may go then."""
@@ -295,7 +310,7 @@ class Members:
             candidate.take_over()
             log.info("cluster %s: reached with other credentials now (%s)", candidate.cluster, candidate.origin)
             for companion in self._companions:
-                companion.reached(candidate.cluster, candidate.connect)
+                self._attempt(companion.reached, candidate.cluster, candidate.connect)
             self._heard(candidate, status)
 
     def _is_another(self, member: _Member, following: Following, status: SourceStatus) -> bool:
@@ -321,13 +336,15 @@ class Members:
         condition = Condition(ConditionType.CREDENTIALS_CURRENT, True, IN_USE)
         self._hub.condition(ClusterId(member.spec.name), condition)
 
-    def _remove(self, name: str, waiting: frozenset[str], added: Set[str]) -> None:
+    def _remove(self, name: str, changes: Plan) -> None:
         """Remove the member in a moment; where another may be the same cluster under a new name, when that has come.
 
-        Those ``waiting`` are the same cluster, those ``added`` may be.
+        Those ``waiting`` are the same cluster, those that are added may be.
         """
+        waiting = self._book.waiting(name).difference(changes.removed)
+        heirs = waiting | self._possible_heirs(name, changes.added)
         self._book.leave(name)
-        self._leaving.begin(name, waiting | added)
+        self._leaving.begin(name, heirs)
         self._try_again(waiting)
 
     def _arrived(self, name: str) -> None:
@@ -347,7 +364,7 @@ class Members:
         self._end(member.current)
         self._end(member.candidate)
         for companion in self._companions:
-            companion.left(cluster)
+            self._attempt(companion.left, cluster)
         self._hub.remove_cluster(cluster)
         waiting = self._book.waiting(name)
         self._leaving.end(name)

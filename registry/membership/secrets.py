@@ -165,8 +165,8 @@ class RemoteSecrets:
         if doubt is not None:
             listener.trouble(doubt)
         if specs != self._told:
-            self._told = specs
             listener.members(specs)
+            self._told = specs
 
     @staticmethod
     def _trouble(reason: str, message: str) -> Trouble:

@@ -68,7 +68,11 @@ class Turns:
         for _ in range(min(LINKS_PER_TURN, len(self._ready))):
             link = next(iter(self._ready))
             del self._ready[link]
-            link.flush()
+            try:
+                link.flush()
+            except Exception:
+                log.exception("%s: closed: writing to it failed by a bug", link.peer)
+                link.abort()
         self._coming = bool(self._ready)
         if self._coming:
             self._soon(self._turn)

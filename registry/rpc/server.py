@@ -10,6 +10,7 @@ import os
 import socket
 import ssl
 from collections.abc import Callable, Coroutine, Iterable
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -20,6 +21,7 @@ from registry.rpc.link import Link, TlsLink, Turns
 from registry.rpc.seam import Service
 from registry.rpc.shared import SharedFrames
 from registry.rpc.vigil import Rounds
+from registry.supervision import Supervisor
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +51,7 @@ class RpcServer:
         *,
         limits: Limits = DEFAULT_LIMITS,
         tls: Callable[[], ssl.SSLContext] | None = None,
+        tasks: Supervisor | None = None,
     ) -> None:
         self.limits = limits
         self.routes = routes(tuple(services))
@@ -56,6 +59,7 @@ class RpcServer:
         self.ledger = Ledger(limits.process_bytes, self._crowded)
         self._address = address
         self._tls = tls
+        self._supervisor = tasks or Supervisor()
         self._sockets: list[socket.socket] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._links: set[Link] = set()
@@ -84,7 +88,7 @@ class RpcServer:
         for listener in self._sockets:
             listener.listen(BACKLOG)
             listener.setblocking(False)
-            self._run(self._accept(listener))
+            self._run(self._supervisor.supervise("accept", partial(self._accept, listener)))
         if not self._address.startswith(UNIX):
             host = self._address.rpartition(":")[0]
             self.address = f"{host}:{self._sockets[0].getsockname()[1]}"
@@ -140,7 +144,11 @@ class RpcServer:
         self._round = None
         now = self._loop.time()
         for link in self._rounds.due(now):
-            link.look(now)
+            try:
+                link.look(now)
+            except Exception:
+                log.exception("%s: closed: looking after it failed by a bug", link.peer)
+                link.abort()
         self._set_round()
 
     def _set_round(self) -> None:

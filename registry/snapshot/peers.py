@@ -13,6 +13,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -22,6 +23,7 @@ from registry.model.names import ClusterId
 from registry.protos import peers_pb2 as pb
 from registry.snapshot.format import VERSION, ClusterFacts, SnapshotError, decode
 from registry.snapshot.knowledge import Offer, choose
+from registry.supervision import Supervisor
 
 if TYPE_CHECKING:
     import grpc.aio
@@ -91,6 +93,7 @@ class Peers:
         wall_clock: Callable[[], float],
         tls: PeerTls | None = None,
         rules: PeerRules | None = None,
+        tasks: Supervisor | None = None,
     ) -> None:
         self._addresses = addresses
         self._domain = domain
@@ -101,6 +104,7 @@ class Peers:
         self._wall_clock = wall_clock
         self._tls = tls
         self._rules = rules or PeerRules()
+        self._tasks = tasks or Supervisor()
         self._said: dict[tuple[str, str], str] = {}
         """The last complaint about each peer and step."""
         self._task: asyncio.Task[None] | None = None
@@ -108,7 +112,7 @@ class Peers:
     async def start(self) -> None:
         """Begin to ask; returns when the first round is over, or has taken too long to wait for."""
         first = asyncio.Event()
-        self._task = asyncio.create_task(self._run(first), name="peers")
+        self._task = self._tasks.start("peers", partial(self._run, first))
         try:
             async with asyncio.timeout(self._rules.first):
                 await first.wait()
@@ -121,14 +125,13 @@ class Peers:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def _run(self, first: asyncio.Event) -> None:
-        wanted: Collection[ClusterId] | None = None
+        wanted: Collection[ClusterId] | None = self._missing() if first.is_set() else None
         while True:
             try:
                 if wanted is None or wanted:
                     await self.round(wanted)
-            except Exception:
-                log.exception("peers: asking them failed by a bug")
-            first.set()
+            finally:
+                first.set()
             await asyncio.sleep(self._rules.pause)
             wanted = self._missing()
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from registry.snapshot.file import Disk, Replacement
 from registry.snapshot.format import ClusterFacts, encode
 from registry.snapshot.pace import Pace, PaceRules
+from registry.supervision import Supervisor
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ class SnapshotWriter:
         wall_clock: Callable[[], float],
         rules: PaceRules | None = None,
         disk: Disk | None = None,
+        tasks: Supervisor | None = None,
     ) -> None:
         self._path = path
         self._domain = domain
@@ -43,6 +45,7 @@ class SnapshotWriter:
         self._wall_clock = wall_clock
         self._disk = disk or Disk()
         self._pace = Pace(rules or PaceRules())
+        self._tasks = tasks or Supervisor()
         self._wake = asyncio.Event()
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
@@ -57,7 +60,7 @@ class SnapshotWriter:
 
     def start(self) -> None:
         """Begin to write when something changes."""
-        self._task = asyncio.create_task(self._run(), name="snapshot writer")
+        self._task = self._tasks.start("snapshot writer", self._run, may_end=True)
 
     def changed(self) -> None:
         """Something changed that a snapshot has. Costs next to nothing."""

@@ -13,12 +13,11 @@ from registry.model.services import ChangeSet
 from registry.model.status import WriterStatus
 from registry.sources.kubernetes.client import KubernetesClient
 from registry.sources.kubernetes.reflector import Connect
+from registry.supervision import Supervisor
 from registry.writers.departure import Left, remain
 from registry.writers.loop import Writer
 
 log = logging.getLogger(__name__)
-
-RESTART_SECONDS = 10.0
 
 MakeWriter = Callable[[ClusterId, Connect], Writer]
 
@@ -43,11 +42,16 @@ class WriterFleet:
     """
 
     def __init__(
-        self, make: MakeWriter, depart: Depart | None = None, joined: Callable[[], object] = lambda: None
+        self,
+        make: MakeWriter,
+        depart: Depart | None = None,
+        joined: Callable[[], object] = lambda: None,
+        tasks: Supervisor | None = None,
     ) -> None:
         self._make = make
         self._depart = depart
         self._joined = joined
+        self._tasks = tasks or Supervisor()
         self._writing: dict[ClusterId, _Writing] = {}
         self._ending: set[asyncio.Task[None]] = set()
         self._departing: dict[ClusterId, asyncio.Task[None]] = {}
@@ -57,17 +61,17 @@ class WriterFleet:
     def publish(self, changes: ChangeSet) -> None:
         """These services changed."""
         for each in self._writing.values():
-            each.writer.publish(changes)
+            self._tasks.attempt("writer", each.writer.publish, changes)
 
     def look_again(self) -> None:
         """Something else that matters changed: namespaces, or whether it is time to write."""
         for each in self._writing.values():
-            each.writer.look_again()
+            self._tasks.attempt("writer", each.writer.look_again)
 
     def report(self) -> None:
         """Say anew how the writing goes."""
         for each in self._writing.values():
-            each.writer.report()
+            self._tasks.attempt("writer", each.writer.report)
 
     def __bool__(self) -> bool:
         """Whether anything is written anywhere."""
@@ -98,7 +102,7 @@ class WriterFleet:
             writing = self._writing[cluster] = self._new(cluster, connect)
         writing.connect = connect
         ended = self._end(writing)
-        writing.task = asyncio.create_task(_run(writing.writer, ended), name=f"writer {cluster}")
+        writing.task = asyncio.create_task(self._run(writing.writer, ended), name=f"writer {cluster}")
 
     def changed(self, cluster: ClusterId) -> None:
         """How it is written into does not depend on it."""
@@ -157,14 +161,8 @@ class WriterFleet:
             task.add_done_callback(self._ending.discard)
         return task
 
-
-async def _run(writer: Writer, after: Awaitable[None] | None) -> None:
-    """Let the writer run, once its run before has ended. A bug in it is logged and takes nothing else down."""
-    if after is not None:
-        await asyncio.wait([asyncio.ensure_future(after)])
-    while True:
-        try:
-            await writer.run()
-        except Exception:
-            log.exception("writer %s failed and begins anew in %g s", writer.cluster, RESTART_SECONDS)
-        await asyncio.sleep(RESTART_SECONDS)
+    async def _run(self, writer: Writer, after: asyncio.Task[None] | None) -> None:
+        """Let the writer run, once its run before has ended."""
+        if after is not None:
+            await asyncio.wait([after])
+        await self._tasks.supervise("writer", writer.run, subject=writer.cluster)

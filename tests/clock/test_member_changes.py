@@ -15,7 +15,7 @@ from support.virtual_loop import VirtualLoop, virtually
 from registry.config.sections import GuardConfig
 from registry.index import Index
 from registry.membership.following import Admit, Following, Held, Opened
-from registry.membership.hearing import RESTART_SECONDS, Hearing
+from registry.membership.hearing import Hearing
 from registry.membership.leaving import SUCCESSION_SECONDS
 from registry.membership.members import Members
 from registry.membership.spec import Connection, Listener, MemberSpec, Trouble, Unusable
@@ -25,6 +25,7 @@ from registry.model.facts import Fact
 from registry.model.names import BASE_KINDS, ClusterId, Kind, ObjectRef
 from registry.model.status import Sink, SourceState, SourceStatus
 from registry.sources.kubernetes.kubeconfig import Kubeconfig
+from registry.supervision import BACKOFF_SECONDS, Supervisor
 
 SETTLE_SECONDS = GuardConfig().settle_seconds
 SYNCED = SourceStatus(SourceState.SYNCED, listed=BASE_KINDS)
@@ -397,7 +398,7 @@ def test_credentials_are_tried_beside_those_that_listed_everything_and_then_fail
     played(story)
 
 
-def test_bug_in_a_source_is_told() -> None:
+def test_bug_in_a_source_is_told_and_the_source_is_run_anew() -> None:
     async def story(on: Stage) -> None:
         await on.say(a=to("1"))
         source = on.running("a")[0]
@@ -407,6 +408,12 @@ def test_bug_in_a_source_is_told() -> None:
         told = on.hub.statuses[ClusterId("a")]
         assert (told.state, told.reason, told.listed) == (SourceState.FAILING, "InternalError", BASE_KINDS)
         assert on.hub.left == []
+        source.broken.clear()
+        await a_while(BACKOFF_SECONDS[0])
+        source.answer()
+        await a_while()
+        assert on.hub.statuses[ClusterId("a")].state is SourceState.SYNCED
+        assert on.hub.shown == {"10.0.0.1"}
 
     played(story)
 
@@ -535,9 +542,9 @@ def test_provider_that_fails_is_run_anew() -> None:
 
     async def play() -> None:
         provider = Failing()
-        hearing = Hearing([provider], lambda _before, _after: None)
+        hearing = Hearing([provider], lambda _before, _after: None, Supervisor(rand=lambda: 0.0))
         listening = asyncio.create_task(hearing.run(lambda: None))
-        await a_while(RESTART_SECONDS * 1.5)
+        await a_while(BACKOFF_SECONDS[0] * 1.5)
         assert (provider.runs, hearing.troubles["failing"].reason, hearing.known) == (2, "InternalError", False)
         await listening
         assert (provider.runs, hearing.troubles, hearing.known) == (3, {}, True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -20,6 +22,7 @@ from registry.model.names import BASE_KINDS, ClusterId, Kind, ServiceKey
 from registry.model.services import ChangeSet
 from registry.model.status import SourceState, SourceStatus
 from registry.pipeline import Pipeline
+from registry.supervision import Supervisor
 from registry.telemetry import Metrics
 
 A, B = ClusterId("a"), ClusterId("b")
@@ -189,3 +192,58 @@ def test_what_is_held_is_said_as_it_comes_to_more_and_to_less() -> None:
     assert said() == (True, "NothingHeld", "")
     rig.list_all(A, kinds=[Kind.SERVICE])
     assert rig.pipeline.conditions.of(A)[0].condition.reason == "NothingHeld", "no endpoint was lost by it"
+
+
+def broken(*_args: object) -> None:
+    raise ZeroDivisionError("a bug")
+
+
+def test_one_that_listens_and_raises_takes_a_commit_from_no_other() -> None:
+    """Each of those that are called, as the one that fails and beside one that does not."""
+    heard: list[str] = []
+    counted: Counter[str] = Counter()
+    clock = VirtualClock()
+    pipeline = Pipeline(
+        Index(clock=clock.time),
+        Coalescer(0.010, 0.100),
+        clock,
+        audiences=[broken, lambda _: heard.append("changes")],
+        gateway_audiences=[broken, lambda _: heard.append("gateways")],
+        bystanders=[broken, lambda: heard.append("bystander")],
+        observers={Kind.SERVICE: broken, Kind.ENDPOINT_SLICE: lambda *_: heard.append("observer")},
+        metrics=Metrics(),
+        tasks=Supervisor(lambda task: counted.update([task]), clock=clock.time),
+    )
+    pipeline.on_known = broken
+    pipeline.add_cluster(A, "")
+    for event in listing(ECHO, slice_of("10.0.0.1")):
+        pipeline.event(A, event)
+    clock.advance(0)
+    assert {"changes", "gateways", "bystander"} <= set(heard)
+    heard.clear()
+    for fact in (replace(ECHO, ports=(ServicePort(81, "http"),)), slice_of("10.0.0.2")):
+        pipeline.event(A, Apply(fact))
+        clock.advance(1)
+    assert {"changes", "observer"} <= set(heard)
+    pipeline.status(A, SourceStatus(SourceState.SYNCED, listed=BASE_KINDS))
+    assert pipeline.statuses[A].state is SourceState.SYNCED
+    assert set(counted) == {"audience", "observer", "startup"}
+
+
+def test_service_that_cannot_be_joined_by_a_bug_stays_as_it_was_and_keeps_no_other_from_being_seen() -> None:
+    """A value of a type that no decoder lets through, as a bug in one would."""
+    rig = Rig(A)
+    other = replace(ECHO, name="another")
+    rig.list_all(A, ECHO, other, slice_of("10.0.0.1"))
+    rig.clock.advance(0)
+    wrong = replace(slice_of("10.0.0.9"), ports=None)  # type: ignore[arg-type]
+    rig.pipeline.event(A, Apply(wrong))
+    rig.pipeline.event(A, Apply(replace(other, ports=(ServicePort(81, "http"),))))
+    rig.clock.advance(1)
+    assert rig.addresses() == ["10.0.0.1"]
+    later = rig.index.get(ServiceKey("shop", "another"))
+    assert later is not None
+    assert [port.port for port in later.ports] == [81]
+    rig.pipeline.event(A, Apply(slice_of("10.0.0.3")))
+    rig.clock.advance(1)
+    assert rig.addresses() == ["10.0.0.3"]
