@@ -37,6 +37,7 @@ COMPILED = (
     ),
     "registry/servers/ads.py",
     "registry/servers/publisher.py",
+    "registry/stalls.py",
     "registry/views/eds.py",
     "registry/views/rendered.py",
 )

@@ -43,6 +43,8 @@ from registry.servers.http import HttpServer
 from registry.servers.lookup import LookupServer
 from registry.servers.publisher import Publisher
 from registry.servers.reflection import ReflectionServer
+from registry.stall_watch import StallWatch
+from registry.stalls import Stalls
 from registry.startup import StartRules, Startup
 from registry.supervision import Supervisor
 from registry.telemetry import Metrics
@@ -85,6 +87,7 @@ class Registry:
         self._export = config.exported.policy()
         self._metrics = Metrics()
         self._tasks = Supervisor(lambda task: self._metrics.restarts.labels(task).inc())
+        self._stalls = Stalls(self._metrics.stalled)
         self._names = Names(config.domain)
         clock = asyncio.get_running_loop().time
         self._index = Index(self._export, config.guard.policy(), clock, config.network_rules())
@@ -188,6 +191,9 @@ class Registry:
             StartError: a port cannot be had. Nothing is left running then.
         """
         async with AsyncExitStack() as stack:
+            watch = StallWatch(self._stalls)
+            watch.start()
+            stack.callback(watch.stop)
             grpc = self._rpc_server()
             try:
                 self.grpc_address = await grpc.start()
@@ -280,6 +286,7 @@ class Registry:
             observers=observers,
             metrics=self._metrics,
             tasks=self._tasks,
+            stalls=self._stalls,
         )
 
     def _look_at_networks(self, changes: ChangeSet) -> None:

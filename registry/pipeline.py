@@ -20,6 +20,7 @@ from registry.model.names import ClusterId, Kind, ObjectRef, ServiceKey
 from registry.model.services import ChangeSet
 from registry.model.standing import Standing
 from registry.model.status import SourceState, SourceStatus
+from registry.stalls import Stalls
 from registry.supervision import Supervisor
 from registry.telemetry import Metrics
 
@@ -64,6 +65,17 @@ class Clock(Protocol):
     def call_at(self, when: float, callback: Callable[[], None]) -> Timer: ...
 
 
+class _Changed:
+    """What a commit changed, in a few words."""
+
+    def __init__(self, changes: ChangeSet) -> None:
+        self._changes = changes
+
+    def __str__(self) -> str:
+        first = next((f", {each.key} first" for each in self._changes), "")
+        return f"{len(self._changes)} services changed{first}"
+
+
 class Pipeline:
     """The sink of every source. One commit per burst of events, at the times ``coalescer`` says."""
 
@@ -80,6 +92,7 @@ class Pipeline:
         observers: Mapping[Kind, Observer] = NO_OBSERVERS,
         wall_clock: Callable[[], float] = time.time,
         tasks: Supervisor | None = None,
+        stalls: Stalls | None = None,
     ) -> None:
         """``bystanders`` are called when something else changed: a namespace, or a list was completed.
 
@@ -94,6 +107,7 @@ class Pipeline:
         self._gateways: Gateways | None = None
         """Told last."""
         self._metrics = metrics
+        self._stalls = stalls or Stalls()
         self._bystanders = bystanders
         self._observers = observers
         self._tasks = tasks or Supervisor()
@@ -237,6 +251,11 @@ class Pipeline:
 
     def flush(self) -> None:
         """Commit what is pending and tell the audiences, now."""
+        began = self._stalls.begin()
+        changes = self._commit()
+        self._stalls.end(began, "commit", _Changed(changes))
+
+    def _commit(self) -> ChangeSet:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -254,11 +273,12 @@ class Pipeline:
             self._tell_doubts(doubted)
         self._tell_gateways()
         if not changes:
-            return
+            return changes
         for audience in self._audiences:
             self._tasks.attempt("audience", audience, changes)
         self._metrics.changes.inc(len(changes))
         self._metrics.publish_seconds.observe(self._clock.time() - began)
+        return changes
 
     def _schedule(self) -> None:
         self._due = self._coalescer.changed(self._clock.time())

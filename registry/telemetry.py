@@ -19,6 +19,7 @@ from registry.model.services import MergedService
 from registry.model.status import SourceState
 from registry.printable import harmless
 from registry.servers.reports import Reports
+from registry.stalls import LONGEST_SECONDS, WORKS
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +65,24 @@ class Metrics:
             ["cluster", "reason"],
             registry=self._registry,
         )
+
+        self._stalls = Histogram(
+            f"{PREFIX}_loop_stall_seconds",
+            "Slices of work that took more than 50 ms: clock wall is how long all others waited, cpu what it took of a "
+            "CPU (only of those that took more than 50 ms of it).",
+            ["clock", "work"],
+            buckets=(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
+            registry=self._registry,
+        )
+        for work in WORKS:
+            self._stalls.labels("wall", work)
+            self._stalls.labels("cpu", work)
+
+    def stalled(self, work: str, wall: float, cpu: float) -> None:
+        """Everybody waited ``wall`` seconds for a slice of ``work``, which used ``cpu`` seconds of a CPU."""
+        self._stalls.labels("wall", work).observe(wall)
+        if cpu > LONGEST_SECONDS:
+            self._stalls.labels("cpu", work).observe(cpu)
 
     def forget(self, cluster: ClusterId) -> None:
         """The cluster is no member any more: nothing is counted of it."""
