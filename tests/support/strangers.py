@@ -29,8 +29,6 @@ import asyncio
 import json
 import os
 import re
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -39,96 +37,44 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-from support.processes import DIE_WITH_PARENT, Process, free_port, until
+from support.companions import Account, Companion
+from support.memory_limit import MemoryLimit, memory_limit
+from support.processes import Process, free_port, until
 from support.registry import PROGRAM
 
 BAR_SECONDS = 0.05
 MEMORY_SHARE = 0.10
 CALM_SECONDS = 10.0
+READY_SECONDS = 60.0
 STRANGER = "127.6.6.6"
 ATTACKER_BYTES = 2 << 30
 SERVED = ("lookup", "healthz", "newcomer", "change")
 STALLS = "mesh_registry_loop_stall_seconds"
-SUPPORT = Path(__file__).parent
-
-
-class Companion:
-    """A program of these tests that says a line of JSON for each line it is sent."""
-
-    def __init__(self, folder: Path, module: str, *arguments: str, nice: int = 0) -> None:
-        self._log = folder / f"{module}.log"
-        program = f"import os; os.nice({nice}); import runpy; runpy.run_module('support.{module}', run_name='__main__')"
-        dying_with_us = [sys.executable, "-I", "-S", "-c", DIE_WITH_PARENT, str(os.getpid())]
-        path = os.pathsep.join([str(SUPPORT.parent), os.environ.get("PYTHONPATH", "")])
-        with self._log.open("ab") as log:
-            self._child = subprocess.Popen(
-                [*dying_with_us, sys.executable, "-P", "-c", program, *arguments],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                env={**os.environ, "PYTHONPATH": path},
-            )
-
-    def ask(self, line: str | None = None) -> Any:
-        """The next line of it, after it is sent ``line``."""
-        assert self._child.stdin is not None
-        assert self._child.stdout is not None
-        if line is not None:
-            self._child.stdin.write(f"{line}\n")
-            self._child.stdin.flush()
-        reply = self._child.stdout.readline()
-        assert reply, f"{self._log.stem} has ended:\n{self._log.read_text()[-3000:]}"
-        return json.loads(reply)
-
-    @property
-    def pid(self) -> int:
-        return self._child.pid
-
-    def stop(self) -> None:
-        self._child.kill()
-        self._child.communicate()
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """What the kernel says of a process."""
-
-    pid: int
-
-    def resident(self) -> int:
-        """Bytes."""
-        return self._status("VmRSS")
-
-    def most_resident(self) -> int:
-        """Bytes, since ``forget_most``."""
-        return self._status("VmHWM")
-
-    def forget_most(self) -> None:
-        """proc(5), clear_refs."""
-        Path(f"/proc/{self.pid}/clear_refs").write_text("5")
-
-    def cpu_seconds(self) -> float:
-        """Of all its threads that live, as the scheduler counts it."""
-        threads = Path(f"/proc/{self.pid}/task").iterdir()
-        return sum(int((each / "schedstat").read_text().split()[0]) for each in threads) / 1e9
-
-    def open_files(self) -> int:
-        return len(os.listdir(f"/proc/{self.pid}/fd"))
-
-    def _status(self, name: str) -> int:
-        text = Path(f"/proc/{self.pid}/status").read_text()
-        return int(text.partition(f"{name}:")[2].split()[0]) << 10
 
 
 class Registry:
     """``mesh-registry serve`` on free ports. It keeps nothing that belongs to an event loop: tests have one each."""
 
-    def __init__(self, folder: Path, arguments: Sequence[str], environment: Mapping[str, str] | None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        arguments: Sequence[str],
+        environment: Mapping[str, str] | None,
+        limit: MemoryLimit | None,
+    ) -> None:
         self.grpc = f"127.0.0.1:{free_port()}"
         self.http = f"127.0.0.1:{free_port()}"
+        self.limit = limit
         command = [*PROGRAM, "serve", "--grpc", self.grpc, "--http", self.http, *arguments]
+        if limit is not None:
+            command = limit.command(command)
         self.process = Process("registry", command, folder / "registry.log", environment)
+
+    def end(self) -> None:
+        """SIGKILL, and nothing is left of it."""
+        self.process.kill()
+        if self.limit is not None:
+            self.limit.close()
 
     async def text(self, path: str) -> str:
         """What is at ``path`` of the HTTP port."""
@@ -164,13 +110,17 @@ class Stronghold:
     """The registry with its member and its honest client, for as many sieges as come. ``start`` it, ``stop`` it.
 
     A registry that a siege ended is started anew for the next one. ``arguments`` are more of ``mesh-registry serve``;
-    kubeconfigs in the folder ``members`` are followed from when they are put there.
+    kubeconfigs in the folder ``members`` are followed from when they are put there. ``tree`` has the ``registry`` that
+    is to run, by default the tests' own. It may have at most ``memory`` bytes.
     """
 
-    def __init__(self, folder: Path, services: int, *arguments: str, tree: Path | None = None) -> None:
+    def __init__(
+        self, folder: Path, services: int, *arguments: str, tree: Path | None = None, memory: int | None = None
+    ) -> None:
         self.folder = folder
         self.members = folder / "members"
         self._services = services
+        self._memory = memory
         self._arguments = arguments
         self._environment = None if tree is None else {**os.environ, "PYTHONPATH": str(tree)}
         self._member: Companion | None = None
@@ -195,11 +145,15 @@ class Stronghold:
 
     async def held(self) -> Registry:
         """The registry; another one if the last has ended."""
+        if self.registry is None or self.registry.process.returncode is not None:
+            await self.restart()
         assert self.registry is not None
-        if self.registry.process.returncode is not None:
-            self._stop_registry()
-            await self._start_registry()
         return self.registry
+
+    async def restart(self) -> None:
+        """Another registry, and another client of it."""
+        self._stop_registry()
+        await self._start_registry()
 
     async def served(self) -> Served:
         """How the honest client was served since this was last asked."""
@@ -215,15 +169,17 @@ class Stronghold:
     def _stop_registry(self) -> None:
         if self._client is not None:
             self._client.stop()
+            self._client = None
         if self.registry is not None:
-            self.registry.process.kill()
+            self.registry.end()
+            self.registry = None
 
     async def _start_registry(self) -> None:
         arguments = [f"--kubeconfig-dir={self.members}", *self._arguments]
-        registry = Registry(self.folder, arguments, self._environment)
+        limit = None if self._memory is None else memory_limit(self._memory)
+        registry = self.registry = Registry(self.folder, arguments, self._environment, limit)
         registry.process.start()
-        await until(registry.ready, "the registry is ready", timeout=60)
-        self.registry = registry
+        await until(registry.ready, "the registry is ready", timeout=READY_SECONDS)
         self._client = Companion(self.folder, "honest_client", registry.grpc, registry.http, self._control)
         await asyncio.to_thread(self._client.ask)
         await registry.text("/metrics")
@@ -258,7 +214,7 @@ class Siege:
         """Run the attack ``name`` of ``support.attacks`` to its end; what it says."""
         where = {"grpc": self.registry.grpc, "http": self.registry.http, "members": str(self.stronghold.members)}
         attacker = Companion(self.stronghold.folder, "attacks", name, json.dumps(where), json.dumps(arguments), nice=19)
-        _bound_memory(attacker.pid)
+        attacker.bound_memory(ATTACKER_BYTES)
         watching = asyncio.create_task(self._count_files())
         try:
             said: Mapping[str, Any] = await asyncio.to_thread(attacker.ask)
@@ -333,15 +289,9 @@ async def besieged(stronghold: Stronghold, calm_seconds: float = CALM_SECONDS) -
             siege.stall_log = [line.strip() for line in log if "stall" in line]
 
 
-def _bound_memory(pid: int) -> None:
-    """An attacker may not take the machine's memory either."""
-    if sys.platform == "linux":
-        import resource
-
-        resource.prlimit(pid, resource.RLIMIT_DATA, (ATTACKER_BYTES, ATTACKER_BYTES))
-
-
 async def _stalls(registry: Registry) -> float | None:
     """How many slices of work took more than 50 ms of CPU so far."""
-    found = re.findall(rf'^{STALLS}_count{{clock="cpu"}} (\S+)$', await registry.text("/metrics"), re.MULTILINE)
+    found = re.findall(
+        rf'^{STALLS}_count{{clock="cpu",work="\w+"}} (\S+)$', await registry.text("/metrics"), re.MULTILINE
+    )
     return sum(map(float, found)) if found else None

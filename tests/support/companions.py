@@ -1,0 +1,85 @@
+"""Programs of the tests beside the registry that are asked over pipes, and what the kernel says of a process."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from support.processes import DIE_WITH_PARENT
+
+SUPPORT = Path(__file__).parent
+
+
+class Companion:
+    """A program of these tests that says a line of JSON for each line it is sent."""
+
+    def __init__(self, folder: Path, module: str, *arguments: str, nice: int = 0) -> None:
+        self._log = folder / f"{module}.log"
+        program = f"import os; os.nice({nice}); import runpy; runpy.run_module('support.{module}', run_name='__main__')"
+        dying_with_us = [sys.executable, "-I", "-S", "-c", DIE_WITH_PARENT, str(os.getpid())]
+        path = os.pathsep.join([str(SUPPORT.parent), os.environ.get("PYTHONPATH", "")])
+        with self._log.open("ab") as log:
+            self._child = subprocess.Popen(
+                [*dying_with_us, sys.executable, "-P", "-c", program, *arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                env={**os.environ, "PYTHONPATH": path},
+            )
+
+    def ask(self, line: str | None = None) -> Any:
+        """The next line of it, after it is sent ``line``."""
+        assert self._child.stdin is not None
+        assert self._child.stdout is not None
+        if line is not None:
+            self._child.stdin.write(f"{line}\n")
+            self._child.stdin.flush()
+        reply = self._child.stdout.readline()
+        assert reply, f"{self._log.stem} has ended:\n{self._log.read_text()[-3000:]}"
+        return json.loads(reply)
+
+    def bound_memory(self, limit: int) -> None:
+        """It may have no more than ``limit`` bytes of private memory."""
+        resource.prlimit(self._child.pid, resource.RLIMIT_DATA, (limit, limit))
+
+    def stop(self) -> None:
+        self._child.kill()
+        self._child.communicate()
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What the kernel says of a process."""
+
+    pid: int
+
+    def resident(self) -> int:
+        """Bytes."""
+        return self._status("VmRSS")
+
+    def most_resident(self) -> int:
+        """Bytes, since ``forget_most``."""
+        return self._status("VmHWM")
+
+    def forget_most(self) -> None:
+        """proc(5), clear_refs."""
+        Path(f"/proc/{self.pid}/clear_refs").write_text("5")
+
+    def cpu_seconds(self) -> float:
+        """Of all its threads that live, as the scheduler counts it."""
+        threads = Path(f"/proc/{self.pid}/task").iterdir()
+        return sum(int((each / "schedstat").read_text().split()[0]) for each in threads) / 1e9
+
+    def open_files(self) -> int:
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    def _status(self, name: str) -> int:
+        text = Path(f"/proc/{self.pid}/status").read_text()
+        return int(text.partition(f"{name}:")[2].split()[0]) << 10
