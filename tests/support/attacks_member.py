@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import itertools
 import json
+import os
 import time
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -22,6 +23,7 @@ Send = Callable[[asyncio.StreamWriter, bytes], Awaitable[None]]
 Answer = Callable[[asyncio.StreamWriter, str], Awaitable[None]]
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 LIST = b'{"kind":"ServiceList","apiVersion":"v1","metadata":{"resourceVersion":"10"%s},"items":['
+NAME = f"stranger-{os.getpid()}"
 BOMB_PIECE = b" " * (1 << 20)
 
 
@@ -43,7 +45,7 @@ class Member:
                             "kind": "NamespaceList",
                             "apiVersion": "v1",
                             "metadata": {"resourceVersion": "10"},
-                            "items": [{"metadata": {"name": "kube-system", "uid": "uid-of-the-stranger"}}],
+                            "items": [{"metadata": {"name": "kube-system", "uid": NAME}}],
                         }
                     ).encode()
                     await self.send(writer, HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body)
@@ -60,11 +62,11 @@ class Member:
 
 @asynccontextmanager
 async def member(where: Where, make: Callable[[Send], Answer]) -> AsyncIterator[Member]:
-    """The server, named ``stranger`` in the folder of members while the context lasts."""
+    """The server, with a name in the folder of members while the context lasts."""
     it = Member(make)
     server = await asyncio.start_server(it.serve, "127.0.0.1", 0, limit=1 << 20)
     address = "http://{}:{}".format(*server.sockets[0].getsockname())
-    path = Path(where.members) / "stranger"
+    path = Path(where.members) / NAME
     path.write_text(json.dumps(kubeconfig(address)))
     try:
         async with server:
@@ -171,7 +173,7 @@ async def endless_line(where: Where, seconds: float = 10) -> Report:
 
 async def aliases(where: Where, text: int = 60_000, count: int = 45_000, seconds: float = 10) -> Report:
     """A kubeconfig in YAML that repeats one text by aliases (YAML 1.2 section 3.2.2.2)."""
-    path = Path(where.members) / "stranger"
+    path = Path(where.members) / NAME
     document = (
         f"x-text: &t '{'x' * text}'\nx-list: [{', '.join(['*t'] * count)}]\n"
         "current-context: *t\nclusters: []\nusers: []\ncontexts: []\n"

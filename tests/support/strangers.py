@@ -234,10 +234,18 @@ class Siege:
         found += [f"an error: {each}" for each in self.served.errors]
         if self.stalls:
             found.append(f"{self.stalls:.0f} stalls:\n  " + "\n  ".join(self.stall_log))
-        if self.after > self.before * (1 + MEMORY_SHARE):
-            sizes = " -> ".join(f"{each >> 20}" for each in (self.before, self.peak, self.after))
-            found.append(f"memory (before, most, after): {sizes} MiB")
+        if not self.memory_is_back:
+            found.append(self.memory)
         return found
+
+    @property
+    def memory_is_back(self) -> bool:
+        return self.after <= self.before * (1 + MEMORY_SHARE)
+
+    @property
+    def memory(self) -> str:
+        before, most, after = (each >> 20 for each in (self.before, self.peak, self.after))
+        return f"memory: {before} MiB before, {most} at most, {after} after"
 
     def assert_unharmed(self) -> None:
         """The honest client was served in time and without an error, nothing stalled, and the memory is back."""
