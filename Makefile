@@ -12,7 +12,7 @@ PROTO := protos/registry/v1/registry.proto protos/registry/v1/peers.proto
 GENERATED := registry/protos
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-compiled check bench bench-index bench-fanout bench-ingest wheel format tools protos chart-schema lock clean
+.PHONY: help demo test test-compiled check bench bench-index bench-fanout bench-ingest bench-strangers wheel format tools protos chart-schema lock clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -43,6 +43,9 @@ bench-fanout: wheel  ## fan-out against go-control-plane (needs Go); ARGS="--rou
 
 bench-ingest: wheel tools  ## how a large cluster is taken in (6 minutes); ARGS="--work 2000x50" for a part
 	PYTHONPATH=$(VENV)/compiled $(BIN)/python benchmarks/ingest.py $(ARGS)
+
+bench-strangers: wheel  ## what strangers cost an honest client (12 minutes); ARGS="--attack many_watches" for a part
+	PYTHONPATH=$(VENV)/compiled $(BIN)/python benchmarks/strangers.py $(ARGS)
 
 wheel: $(VENV)/.development  ## build a wheel with compiled modules into dist/ (needs a C compiler); see setup.py
 	@$(BIN)/python tests/tools/xds_stubs.py $(VENV)/stubs
