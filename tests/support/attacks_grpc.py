@@ -51,9 +51,10 @@ def a_watch(first: int, count: int, *, reasons: bool = False, zone: str = "") ->
 
 
 def a_node(addresses: int = 0) -> base_pb2.Node:
+    """At most 8,099 addresses fit in a stream's first window (RFC 9113 section 6.9.2)."""
     node = base_pb2.Node(id="sidecar~10.1.2.3~stranger.shop~shop.svc.cluster.local")
     if addresses:
-        said = (f"10.{each >> 16 & 255}.{each >> 8 & 255}.{each & 255}" for each in range(1, addresses + 1))
+        said = (".".join(str(each)) for each in range(1000, 1000 + addresses))
         node.metadata.update({"INSTANCE_IPS": ",".join(said)})
     return node
 
