@@ -26,6 +26,7 @@ Strangers come from 127.6.6.6 and honest clients from 127.0.0.1: what one addres
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import re
@@ -252,9 +253,10 @@ class Siege:
         assert not (found := self.problems()), "\n".join(found)
 
     async def _count_files(self) -> None:
-        while True:
-            self.files_most = max(self.files_most, self.account.open_files())
-            await asyncio.sleep(0.2)
+        with contextlib.suppress(OSError):  # the registry has ended
+            while True:
+                self.files_most = max(self.files_most, self.account.open_files())
+                await asyncio.sleep(0.2)
 
 
 @asynccontextmanager
