@@ -1,4 +1,4 @@
-"""Programs of the tests beside the registry that are asked over pipes, and what the kernel says of a process."""
+"""The processes of a siege: the registry, the programs beside it, and what the kernel says of each."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ import os
 import resource
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from support.processes import DIE_WITH_PARENT
+import aiohttp
+from support.memory_limit import MemoryLimit
+from support.processes import DIE_WITH_PARENT, Process, free_port
+from support.registry import PROGRAM
 
 SUPPORT = Path(__file__).parent
 
@@ -83,3 +87,41 @@ class Account:
     def _status(self, name: str) -> int:
         text = Path(f"/proc/{self.pid}/status").read_text()
         return int(text.partition(f"{name}:")[2].split()[0]) << 10
+
+
+class Registry:
+    """``mesh-registry serve`` on free ports. It keeps nothing that belongs to an event loop: tests have one each."""
+
+    def __init__(
+        self,
+        folder: Path,
+        arguments: Sequence[str],
+        environment: Mapping[str, str] | None,
+        limit: MemoryLimit | None,
+    ) -> None:
+        self.grpc = f"127.0.0.1:{free_port()}"
+        self.http = f"127.0.0.1:{free_port()}"
+        self.limit = limit
+        command = [*PROGRAM, "serve", "--grpc", self.grpc, "--http", self.http, *arguments]
+        if limit is not None:
+            command = limit.command(command)
+        self.process = Process("registry", command, folder / "registry.log", environment)
+
+    def end(self) -> None:
+        """SIGKILL, and nothing is left of it."""
+        self.process.kill()
+        if self.limit is not None:
+            self.limit.close()
+
+    async def text(self, path: str) -> str:
+        """What is at ``path`` of the HTTP port."""
+        async with aiohttp.request("GET", f"http://{self.http}{path}") as response:
+            return await response.text()
+
+    async def ready(self) -> bool:
+        self.process.check()
+        try:
+            async with aiohttp.request("GET", f"http://{self.http}/readyz") as response:
+                return response.status == 200
+        except aiohttp.ClientError:
+            return False

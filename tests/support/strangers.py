@@ -38,10 +38,9 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-from support.companions import Account, Companion
-from support.memory_limit import MemoryLimit, memory_limit
-from support.processes import Process, free_port, until
-from support.registry import PROGRAM
+from support.companions import Account, Companion, Registry
+from support.memory_limit import memory_limit
+from support.processes import until
 
 BAR_SECONDS = 0.05
 MEMORY_SHARE = 0.10
@@ -51,44 +50,6 @@ STRANGER = "127.6.6.6"
 ATTACKER_BYTES = 2 << 30
 SERVED = ("lookup", "healthz", "newcomer", "change")
 STALLS = "mesh_registry_loop_stall_seconds"
-
-
-class Registry:
-    """``mesh-registry serve`` on free ports. It keeps nothing that belongs to an event loop: tests have one each."""
-
-    def __init__(
-        self,
-        folder: Path,
-        arguments: Sequence[str],
-        environment: Mapping[str, str] | None,
-        limit: MemoryLimit | None,
-    ) -> None:
-        self.grpc = f"127.0.0.1:{free_port()}"
-        self.http = f"127.0.0.1:{free_port()}"
-        self.limit = limit
-        command = [*PROGRAM, "serve", "--grpc", self.grpc, "--http", self.http, *arguments]
-        if limit is not None:
-            command = limit.command(command)
-        self.process = Process("registry", command, folder / "registry.log", environment)
-
-    def end(self) -> None:
-        """SIGKILL, and nothing is left of it."""
-        self.process.kill()
-        if self.limit is not None:
-            self.limit.close()
-
-    async def text(self, path: str) -> str:
-        """What is at ``path`` of the HTTP port."""
-        async with aiohttp.request("GET", f"http://{self.http}{path}") as response:
-            return await response.text()
-
-    async def ready(self) -> bool:
-        self.process.check()
-        try:
-            async with aiohttp.request("GET", f"http://{self.http}/readyz") as response:
-                return response.status == 200
-        except aiohttp.ClientError:
-            return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +202,11 @@ class Siege:
 
     @property
     def memory_is_back(self) -> bool:
-        return self.after <= self.before * (1 + MEMORY_SHARE)
+        return self.memory_is_back_at(self.after)
+
+    def memory_is_back_at(self, resident: int) -> bool:
+        """Whether so many bytes are as much as there were before, or little more."""
+        return resident <= self.before * (1 + MEMORY_SHARE)
 
     @property
     def memory(self) -> str:
@@ -281,14 +246,19 @@ async def besieged(stronghold: Stronghold, calm_seconds: float = CALM_SECONDS) -
     yield siege
     siege.served = await stronghold.served()
     siege.seconds = time.monotonic() - siege.began
-    siege.alive = registry.process.returncode is None
-    if not siege.alive:
-        return
+    try:
+        await _look_back(siege, log_before, calm_seconds)
+    except (OSError, IndexError, aiohttp.ClientError):  # no such process, or one that is ending
+        siege.alive = False
+
+
+async def _look_back(siege: Siege, log_before: int, calm_seconds: float) -> None:
+    registry, account = siege.registry, siege.account
     siege.peak = account.most_resident()
     siege.cpu = account.cpu_seconds() - siege.cpu_before
     siege.files_after = account.open_files()
     deadline = time.monotonic() + calm_seconds
-    while account.resident() > siege.before * (1 + MEMORY_SHARE) and time.monotonic() < deadline:
+    while not siege.memory_is_back_at(account.resident()) and time.monotonic() < deadline:
         await asyncio.sleep(0.1)
     siege.after = account.resident()
     now = await _stalls(registry)
@@ -296,7 +266,7 @@ async def besieged(stronghold: Stronghold, calm_seconds: float = CALM_SECONDS) -
         siege.stalls = now - (siege.stalls_before or 0)
         with registry.process.log.open() as log:
             log.seek(log_before)
-            siege.stall_log = [line.strip() for line in log if "stall" in line]
+            siege.stall_log = [line.strip() for line in log if "stall: " in line]
 
 
 async def _stalls(registry: Registry) -> float | None:
