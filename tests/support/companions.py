@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +21,7 @@ from support.processes import DIE_WITH_PARENT, Process, free_port
 from support.registry import PROGRAM
 
 SUPPORT = Path(__file__).parent
+WATCH_SECONDS = 0.02
 
 
 class Companion:
@@ -81,12 +85,51 @@ class Account:
         threads = Path(f"/proc/{self.pid}/task").iterdir()
         return sum(int((each / "schedstat").read_text().split()[0]) for each in threads) / 1e9
 
+    def waited_seconds(self) -> float:
+        """How long its main thread was ready to run and had no CPU, so far (run delay in schedstat)."""
+        return int(Path(f"/proc/{self.pid}/schedstat").read_text().split()[1]) / 1e9
+
     def open_files(self) -> int:
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
     def _status(self, name: str) -> int:
         text = Path(f"/proc/{self.pid}/status").read_text()
         return int(text.partition(f"{name}:")[2].split()[0]) << 10
+
+
+class Watcher:
+    """Looks at a process all the time, from a thread of its own."""
+
+    def __init__(self, account: Account) -> None:
+        self._account = account
+        self._waits: list[tuple[float, float]] = []
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="watcher", daemon=True)
+        self.open_files = 0
+        """At most."""
+
+    def __enter__(self) -> Watcher:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._stopped.set()
+        self._thread.join()
+
+    def longest_wait(self, window: float) -> float:
+        """Seconds for which the process waited for a CPU, in the worst ``window`` of that many seconds."""
+        longest, first = 0.0, 0
+        for at, waited in self._waits:
+            while self._waits[first + 1][0] <= at - window:
+                first += 1
+            longest = max(longest, waited - self._waits[first][1])
+        return longest
+
+    def _watch(self) -> None:
+        with contextlib.suppress(OSError):  # the process has ended
+            while not self._stopped.wait(WATCH_SECONDS):
+                self._waits.append((time.monotonic(), self._account.waited_seconds()))
+                self.open_files = max(self.open_files, self._account.open_files())
 
 
 class Registry:
