@@ -32,6 +32,9 @@ FOLDER_UNREADABLE = "FolderUnreadable"
 MANIFEST_INVALID = "ManifestInvalid"
 SLICE_WITHOUT_SERVICE = "SliceWithoutService"
 
+MAX_PROBLEMS = 20
+"""So many are named in the source's status."""
+
 TURN_SECONDS = 0.01
 """Events are handed on for so long before others get a turn of the loop."""
 
@@ -209,10 +212,15 @@ class ManifestsSource:
 
 def _status(state: ManifestFolder) -> SourceStatus:
     if problems := state.problems():
-        return SourceStatus(SourceState.FAILING, MANIFEST_INVALID, "; ".join(problems), BASE_KINDS)
+        return SourceStatus(SourceState.FAILING, MANIFEST_INVALID, _listed(problems), BASE_KINDS)
     if oddities := state.oddities():
-        return SourceStatus(SourceState.SYNCED, SLICE_WITHOUT_SERVICE, "; ".join(oddities), BASE_KINDS)
+        return SourceStatus(SourceState.SYNCED, SLICE_WITHOUT_SERVICE, _listed(oddities), BASE_KINDS)
     return SourceStatus(SourceState.SYNCED, listed=BASE_KINDS)
+
+
+def _listed(texts: Sequence[str]) -> str:
+    more = f"; and {len(texts) - MAX_PROBLEMS} more" if len(texts) > MAX_PROBLEMS else ""
+    return "; ".join(texts[:MAX_PROBLEMS]) + more
 
 
 async def _watch(folder: Path) -> AsyncGenerator[object, None]:
