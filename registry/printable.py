@@ -12,3 +12,13 @@ def harmless(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode("ascii") for each in text)
+
+
+MAX_MESSAGE = 600
+
+
+def shortened(text: str, most: int = MAX_MESSAGE) -> str:
+    """The text, without its middle where it is longer: what it quotes may be, and its end has the mend."""
+    if len(text) <= most:
+        return text
+    return f"{text[: most * 2 // 3]} ... {text[-most // 3 :]}"

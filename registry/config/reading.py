@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
+from itertools import islice
 from operator import itemgetter
 from pathlib import Path
 
@@ -24,6 +25,15 @@ from registry.config.sections import (
 from registry.config.types import AT_PATH, known_keys, sound, violations
 from registry.documents import Document, DocumentError, mended, parse
 from registry.errors import ConfigError
+from registry.printable import shortened
+from registry.sources.regular import read_regular
+
+MAX_BYTES = 4 << 20
+MAX_VALUES = 200_000
+"""Of the configuration file."""
+
+MAX_PROBLEMS = 50
+"""So many are explained: to find the line of one is to read the file again."""
 
 _UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(?P<key>[^`]*)`")
 
@@ -70,22 +80,22 @@ def check(path: Path) -> Config:
 def _read(path: Path) -> tuple[Config, list[str]]:
     """The file without what is wrong in it, and ``FILE:LINE: where: what was expected`` for each of that, by lines."""
     try:
-        documents = parse(path.read_bytes(), json=path.suffix == ".json", ours=True)
+        documents = parse(read_regular(path, MAX_BYTES), json=path.suffix == ".json", ours=True, most=MAX_VALUES)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}): name a file that is there") from error
     except DocumentError as error:
-        raise ConfigError(f"{path}:{error.line}: {error}") from error
+        raise ConfigError(shortened(f"{path}:{error.line}: {error}")) from error
     if not documents:
         return Config(), []
     if len(documents) > 1:
         raise ConfigError(f"{path}:{documents[1].line()}: a second document: write one per file")
     document = documents[0]
-    found = [_explained(document, text) for text in violations(document.value)]
+    found = [_explained(document, text) for text in islice(violations(document.value), MAX_PROBLEMS)]
     right = sound(document.value) if found else document.value
     config = msgspec.convert(right, Config) if isinstance(right, dict) else Config()
-    further = outside(config) if found else problems(config)
+    further = islice(outside(config) if found else problems(config), MAX_PROBLEMS)
     found += ((document.line(where), f"{where.removeprefix('$.')}: {problem}") for where, problem in further)
-    return config, [f"{path}:{line}: {text}" for line, text in sorted(found, key=itemgetter(0))]
+    return config, [shortened(f"{path}:{line}: {text}") for line, text in sorted(found, key=itemgetter(0))]
 
 
 def with_flags(

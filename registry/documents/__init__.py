@@ -20,7 +20,7 @@ from registry.documents.errors import DocumentError, Problem
 from registry.documents.frames import Visitor
 from registry.documents.mend import mended
 from registry.documents.places import Place, find
-from registry.documents.tree import MAX_DEPTH, Builder
+from registry.documents.tree import MAX_DEPTH, MAX_VALUES, Builder
 
 __all__ = [
     "MAX_DEPTH",
@@ -68,16 +68,23 @@ class Document:
         return self.place(path).line
 
 
-def parse(content: bytes, *, json: bool = False, ours: bool = False) -> list[Document]:
+def parse(content: bytes, *, json: bool = False, ours: bool = False, most: int = MAX_VALUES) -> list[Document]:
     """Every document of a YAML stream, or of JSON texts one after the other; empty documents are left out.
 
     Values are those of JSON: a date stays the text it is. The same key twice in a mapping is an error. ``ours``: it is
     no Kubernetes object, where ``y`` and ``n`` are booleans and ``.inf`` cannot be, but a file of our own.
+    ``most``: values in one document, and documents.
 
     Raises:
         DocumentError: the content is no YAML or JSON, holds what JSON cannot, or is unreasonably deep or large.
     """
-    return [document for source in sources(content, json=json) for document in _documents(source, ours)]
+    found: list[Document] = []
+    for source in sources(content, json=json):
+        for document in _documents(source, ours, most):
+            found.append(document)
+            if len(found) > most:
+                raise DocumentError(f"more than {most} documents", document.line())
+    return found
 
 
 def sources(content: bytes, *, json: bool = False) -> Iterator[Source]:
@@ -105,14 +112,14 @@ def sources(content: bytes, *, json: bool = False) -> Iterator[Source]:
         yield Source(content[rest:], json_texts.line_of(content, rest) - 1)
 
 
-def _documents(source: Source, ours: bool) -> Iterator[Document]:
+def _documents(source: Source, ours: bool, most: int) -> Iterator[Document]:
     if source.is_json:
         value, problem = json_texts.value_of(source.content)
         if problem is not None:
             raise DocumentError(problem.message, problem.line + source.line)
         yield Document(value, source)
         return
-    for tree in Builder(source.content, ours=ours).shifted(source.line):
+    for tree in Builder(source.content, ours=ours, most=most).shifted(source.line):
         if tree.problem is not None:
             raise DocumentError(tree.problem.message, tree.problem.line + source.line)
         yield Document(tree.value, source, tree.ordinal)

@@ -13,6 +13,10 @@ from registry.documents.errors import DocumentError, Problem
 from registry.documents.scalars import ScalarError, in_json
 
 SPACE = b" \t\r\n"
+_SPACES = re.compile(rb"[ \t\r\n]*")
+MAX_TEXTS = 10_000
+"""Texts in one file: to find the end of one costs as much as to read some hundred bytes."""
+
 _TRAILING = re.compile(r"trailing characters \(byte (?P<end>\d+)\)")
 _AT_BYTE = re.compile(r"(?P<what>.*) \(byte (?P<at>\d+)\)")
 _ESCAPES = re.compile(
@@ -56,6 +60,9 @@ def texts(content: bytes) -> tuple[list[tuple[int, int]], int, DocumentError | N
         except RecursionError:
             return found, at, DocumentError("nested too deep", line_of(content, at))
         found.append((at, end))
+        if len(found) > MAX_TEXTS:
+            text = f"more than {MAX_TEXTS} JSON texts; put the objects into a List"
+            raise DocumentError(text, line_of(content, at))
         at = _after_space(content, end)
     if at < len(content):
         return found, at, DocumentError("text after the end of the JSON", line_of(content, at))
@@ -76,7 +83,7 @@ def value_of(text: bytes) -> tuple[Any, Problem | None]:
         (key,) = error.args
         return None, Problem(f"the key {key!r} twice in one object", _second(text, key))
     except ValueError as error:
-        return None, Problem(str(error), 1)
+        return None, Problem("a number of too many digits" if "digits" in str(error) else str(error), 1)
 
 
 def line_of(content: bytes, at: int) -> int:
@@ -89,7 +96,7 @@ def for_yaml(text: bytes) -> bytes:
 
 
 def _after_space(content: bytes, at: int) -> int:
-    match = re.compile(rb"[ \t\r\n]*").match(content, at)
+    match = _SPACES.match(content, at)
     return match.end() if match else at
 
 

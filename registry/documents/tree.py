@@ -35,8 +35,12 @@ _LETTERS = frozenset("yYnN")
 class Builder:
     """Reads one stream; ``trees`` once. ``ours``: it is no Kubernetes object; ``y`` is text, ``.inf`` a number."""
 
-    def __init__(self, content: bytes, visitor: Visitor | None = None, *, ours: bool = False) -> None:
+    def __init__(
+        self, content: bytes, visitor: Visitor | None = None, *, ours: bool = False, most: int = MAX_VALUES
+    ) -> None:
+        """``most`` values in one object, that aliases repeat not counted."""
         self._ours = ours
+        self._most = most
         self._content = content
         self._visitor = visitor
         self._stack: list[Frame] = []
@@ -99,8 +103,7 @@ class Builder:
             return
         text = event.value
         frame = self._stack[-1]
-        self._built += 1
-        self._values += 1
+        self._count(event)
         self._characters += len(text)
         if event.anchor is not None:
             value, problem = self._value(event, text)
@@ -116,6 +119,13 @@ class Builder:
         if problem is not None and frame.problem is None:
             frame.problem = problem
         self._put(frame, value, event)
+
+    def _count(self, event: Event) -> None:
+        """One more value is built."""
+        self._built += 1
+        self._values += 1
+        if self._built - self._base > self._most:
+            raise DocumentError(f"an object of more than {self._most} values", event.start_mark.line + 1)
 
     def _value(self, event: Event, text: str, *, key: bool = False) -> tuple[Any, Problem | None]:
         tag = event.tag
@@ -142,10 +152,7 @@ class Builder:
         frame = Frame({} if mapping else [], mapping=mapping, level=level, line=line, path=path, anchor=event.anchor)
         if parent.level == ROOT:
             parent.line = line
-        self._built += 1
-        self._values += 1
-        if self._built - self._base > MAX_VALUES:
-            raise DocumentError(f"an object of more than {MAX_VALUES} values", line)
+        self._count(event)
         frame.values, frame.characters = self._values - 1, self._characters
         frame.skipped, self._skipping = self._skipping, 0
         if event.anchor is not None:
@@ -205,9 +212,9 @@ class Builder:
         self._aliased += found.values
         self._aliased_characters += found.characters
         problem = found.problem
-        if self._excessive():
+        if self._excessive():  # to read on would cost what is refused here
             text = "aliases come to more values than any document needs; write them out"
-            problem = Problem(text, event.start_mark.line + 1)
+            raise DocumentError(text, event.start_mark.line + 1)
         if frame.level == ITEMS:
             path = f"{frame.path}[{len(frame.value)}]"
             self._item(frame, path, event.start_mark.line + 1, found.value, problem)

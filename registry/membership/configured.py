@@ -12,8 +12,9 @@ from typing import NamedTuple, Protocol
 from registry.config import ClusterConfig, Config, load
 from registry.errors import ConfigError
 from registry.membership.absence import AbsencePolicy, Absences
-from registry.membership.looking import DOUBT_SECONDS, KubeconfigFiles, looks
+from registry.membership.looking import DOUBT_SECONDS, KubeconfigFiles, Looks
 from registry.membership.spec import Connection, InCluster, Listener, Manifests, MemberSpec, Trouble, Unusable
+from registry.sources.regular import read_regular
 
 log = logging.getLogger(__name__)
 
@@ -70,17 +71,19 @@ class ConfiguredClusters:
 class FixedMembers:
     """Clusters named when the program was started. Their kubeconfigs may change."""
 
-    def __init__(self, clusters: Sequence[ClusterConfig], origin: str = "flags") -> None:
+    def __init__(self, clusters: Sequence[ClusterConfig], origin: str = "flags", looks: Looks | None = None) -> None:
         self.origin = origin
         self._clusters = ConfiguredClusters(origin, clusters)
+        self._looks = looks or Looks()
 
     async def run(self, listener: Listener) -> None:
         before: list[MemberSpec] | None = None
-        async for _ in looks(self._clusters.folders):
+        async for _ in self._looks.at(self._clusters.folders):
             specs = await asyncio.to_thread(self._clusters.specs)
             if specs != before:
                 listener.members(specs)
                 before = specs
+            listener.trouble(self._looks.trouble)
 
     def release(self, _name: str) -> bool:
         """Flags are believed."""
@@ -105,7 +108,9 @@ class ConfigurationFile:
     ``reload`` takes it for whole. Where it lacks many clusters it has to stay so (``absence``).
     """
 
-    def __init__(self, path: Path, started: Config, policy: AbsencePolicy, in_force: InForce) -> None:
+    def __init__(
+        self, path: Path, started: Config, policy: AbsencePolicy, in_force: InForce, looks: Looks | None = None
+    ) -> None:
         self.origin = f"file {path}"
         self._path = path
         self._in_force = in_force
@@ -117,10 +122,11 @@ class ConfigurationFile:
         self._trouble: Trouble | None = None
         self._listener: Listener | None = None
         self._one_at_a_time = asyncio.Lock()
+        self._looks = looks or Looks()
 
     async def run(self, listener: Listener) -> None:
         self._listener = listener
-        async for _ in looks(lambda: {self._path.parent, *self._clusters.folders()}):
+        async for _ in self._looks.at(lambda: {self._path.parent, *self._clusters.folders()}):
             await self._take(listener, whole=False)
 
     async def reload(self) -> None:
@@ -155,7 +161,7 @@ class ConfigurationFile:
             if changed:
                 log.info("%s: took effect: %s", self.origin, ", ".join(changed))
             doubt = self._absences.trouble
-            listener.trouble(doubt if doubt is not None and not doubt.unsure else found)
+            listener.trouble(doubt if doubt is not None and not doubt.unsure else found or self._looks.trouble)
             return changed
 
     def _look(self, whole: bool) -> _Look:
@@ -171,7 +177,7 @@ class ConfigurationFile:
         config = load(self._path)
         if config == Config():
             return self._invalid(f"{self._path}: it says nothing", "write `clusters: []` to have none")
-        ended = self._path.read_bytes().endswith(b"\n")
+        ended = read_regular(self._path).endswith(b"\n")
         lacking = {each.name for each in self._clusters.clusters} - {each.name for each in config.clusters}
         differs = self._in_force.changes(config)
         if (lacking or differs) and self._ended and not ended and not whole:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 
 from registry.membership.absence import AbsencePolicy, Absences
-from registry.membership.looking import KubeconfigFiles, looks
+from registry.membership.looking import KubeconfigFiles, Looks
+from registry.membership.roster import TOO_MANY_MEMBERS
 from registry.membership.spec import Listener, MemberSpec, Trouble
 
+MAX_FILES = 1_000
 FOLDER_UNREADABLE = "FolderUnreadable"
 SUFFIXES = frozenset({".yaml", ".yml", ".json", ".kubeconfig", ".conf", ".config"})
 
@@ -22,12 +25,14 @@ class KubeconfigFolder:
     not there just then.
     """
 
-    def __init__(self, folder: Path, policy: AbsencePolicy) -> None:
+    def __init__(self, folder: Path, policy: AbsencePolicy, looks: Looks | None = None) -> None:
         self.origin = f"folder {folder}"
         self._folder = folder
         self._files = KubeconfigFiles()
+        self._looks = looks or Looks()
         self._identity: tuple[int, int] | None = None
         self._had_files = False
+        self._paths: frozenset[Path] = frozenset()
         self._absences = Absences(policy, self.origin, last_is_much=False)
         self._away = False
         """Nothing can be read of it."""
@@ -35,12 +40,13 @@ class KubeconfigFolder:
     async def run(self, listener: Listener) -> None:
         before: list[MemberSpec] | None = None
         clock = asyncio.get_running_loop().time
-        async for _ in looks(lambda: {self._folder}):
+        async for _ in self._looks.at(lambda: {self._folder}):
             found = await asyncio.to_thread(self._look)
             self._away = isinstance(found, Trouble)
             if not isinstance(found, Trouble):
                 self._absences.listed(found, clock())
-            listener.trouble(found if isinstance(found, Trouble) else self._absences.trouble)
+            trouble = found if isinstance(found, Trouble) else self._absences.trouble
+            listener.trouble(trouble or self._looks.trouble)
             specs = self._absences.specs
             if specs != before and (before is not None or not self._away):
                 listener.members(specs)
@@ -54,7 +60,7 @@ class KubeconfigFolder:
         try:
             state = self._folder.stat()
             names = (path for path in self._folder.iterdir() if not path.name.startswith("."))
-            paths = sorted(path for path in names if path.is_file() or (path.is_symlink() and not path.exists()))
+            paths = sorted(path for path in names if self._counts(path))
         except OSError as error:
             text = f"{self._folder} cannot be read: {error.strerror}; its members stay"
             return Trouble(FOLDER_UNREADABLE, text)
@@ -62,10 +68,28 @@ class KubeconfigFolder:
         if self._had_files and not paths and identity != self._identity:
             text = f"{self._folder} is another folder than before, and empty (a volume not mounted?); its members stay"
             return Trouble(FOLDER_UNREADABLE, text)
+        if len(paths) > MAX_FILES:
+            text = f"{self._folder} has {len(paths)} files, more than {MAX_FILES}; its members stay as they were"
+            return Trouble(TOO_MANY_MEMBERS, text)
         self._identity = identity
         self._had_files = bool(paths)
+        self._paths = frozenset(paths)
         self._files.keep({(path, None) for path in paths})
-        return [MemberSpec(name_of(path), f"{self.origin} ({path.name})", self._files.read(path)) for path in paths]
+        return [
+            MemberSpec(readable(name_of(path)), f"{self.origin} ({readable(path.name)})", self._files.read(path))
+            for path in paths
+        ]
+
+    def _counts(self, path: Path) -> bool:
+        """A file, a link to one that is not there just then, or what is in a file's place: a pipe, a device."""
+        if path.is_file() or (path.is_symlink() and not path.exists()):
+            return True
+        return path in self._paths and path.exists() and not path.is_dir()
+
+
+def readable(name: str) -> str:
+    """The name of a file, with U+FFFD for what is not UTF-8 in it."""
+    return os.fsencode(name).decode(errors="replace")
 
 
 def name_of(path: Path) -> str:

@@ -30,10 +30,11 @@ class Hearing:
         self._troubles: list[Trouble | None] = [None] * len(self._providers)
         self._membership = Membership({})
         self._when_told: Callable[[], None] | None = None
+        self._told = False
 
     async def run(self, when_told: Callable[[], None]) -> None:
-        """Listen until cancelled. ``when_told`` is called once, when every provider has said who its members are, or
-        what keeps it from that."""
+        """Listen until cancelled. ``when_told`` is called when every provider has said who its members are, or what
+        keeps it from that, and again when one that was unsure is sure."""
         self._when_told = when_told
         self._check_told()
         await asyncio.gather(*(self._run(position) for position in range(len(self._providers))))
@@ -101,20 +102,23 @@ class Hearing:
 
     def trouble(self, position: int, trouble: Trouble | None) -> None:
         """Something is wrong with the provider at ``position``, or nothing any more."""
-        if trouble != self._troubles[position]:
+        before = self._troubles[position]
+        if trouble != before:
             self._troubles[position] = trouble
             origin = self._providers[position].origin
             if trouble is None:
                 log.info("%s: all is well again", origin)
             else:
                 log.warning("%s: %s: %s", origin, trouble.reason, trouble.message)
+            if before is not None and before.unsure and self._told and self._when_told is not None:
+                self._when_told()
         self._check_told()
 
     def _check_told(self) -> None:
         told = all(a is not None or b is not None for a, b in zip(self._said, self._troubles, strict=True))
-        if told and self._when_told is not None:
-            callback, self._when_told = self._when_told, None
-            callback()
+        if told and not self._told and self._when_told is not None:
+            self._told = True
+            self._when_told()
 
     async def _run(self, position: int) -> None:
         """One provider. A bug in it is reported, and keeps no other from being heard."""

@@ -3,63 +3,70 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncGenerator, Callable, Collection
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISDIR
 
 from watchfiles import awatch
 
-from registry.membership.spec import Unusable
+from registry.membership.spec import Trouble, Unusable
 from registry.sources.kubernetes.credentials import surroundings
 from registry.sources.kubernetes.kubeconfig import Kubeconfig, KubeconfigError, Surroundings, read_kubeconfig
 from registry.sources.regular import read_regular
+from registry.sources.watching import INOTIFY_UNAVAILABLE, LOOK_MS, FolderWatch, Notify
 
 SETTLE_MS = 50
 """How often the library's thread looks up from its sleep: at 5 ms that alone took 1 % of a core, all the time."""
 
 BURST_MS = 200
-LOOK_MS = 500
-"""How often it is looked without having been told to: some file systems tell nothing."""
-
 DOUBT_SECONDS = 1.0
 """A file written so short a time before it was read may have been written again without a trace in its times."""
 
 Signature = tuple[int, ...]
 
 
-async def looks(folders: Callable[[], Collection[Path]]) -> AsyncGenerator[None, None]:
-    """Yields at once, and then whenever something changed in one of the folders (not below), or a while has passed.
+class Looks:
+    """When to look. ``notify`` reports changes in folders."""
 
-    ``folders`` are those that matter now; they need not exist.
-    """
-    while True:
-        yield
-        watched = _existing(folders())
-        try:
+    def __init__(self, notify: Notify = awatch) -> None:
+        self._notices = FolderWatch(settle_ms=SETTLE_MS, burst_ms=BURST_MS, recursive=False, notify=notify)
+
+    async def at(self, folders: Callable[[], Collection[Path]]) -> AsyncGenerator[None, None]:
+        """Yields at once, and then whenever something changed in one of the folders (not below), or a while has passed.
+
+        ``folders`` are those that matter now; they need not exist.
+        """
+        while True:
+            yield
+            watched = _existing(folders())
             if watched:
-                bursts = awatch(
-                    *watched,
-                    watch_filter=None,
-                    debounce=BURST_MS,
-                    step=SETTLE_MS,
-                    rust_timeout=LOOK_MS,
-                    yield_on_timeout=True,
-                    recursive=False,
-                )
-                async with aclosing(bursts):
+                async with aclosing(self._notices.bursts([path for path, _ in watched])) as bursts:
                     async for _ in bursts:
                         yield
                         if _existing(folders()) != watched:
                             break
-        except OSError:  # one of them is gone by now, or the system has no more watches to give
-            pass
-        await asyncio.sleep(LOOK_MS / 1000)
+            await asyncio.sleep(LOOK_MS / 1000)
+
+    @property
+    def trouble(self) -> Trouble | None:
+        """What is worth a word where there is nothing worse."""
+        missing = self._notices.missing
+        return Trouble(INOTIFY_UNAVAILABLE, missing) if missing else None
 
 
-def _existing(folders: Collection[Path]) -> list[Path]:
-    return sorted({folder for folder in folders if folder.is_dir()})
+def _existing(folders: Collection[Path]) -> list[tuple[Path, tuple[int, int]]]:
+    """The folders that are there, and which they are: one that is made anew is another."""
+    found: dict[Path, tuple[int, int]] = {}
+    for folder in folders:
+        with contextlib.suppress(OSError, ValueError):
+            state = folder.stat()
+            if S_ISDIR(state.st_mode):
+                found[folder] = state.st_dev, state.st_ino
+    return sorted(found.items())
 
 
 def signature(path: Path) -> Signature:
@@ -68,7 +75,7 @@ def signature(path: Path) -> Signature:
         state = path.stat()
     except OSError:
         return ()
-    return state.st_mtime_ns, state.st_size, state.st_ino, state.st_dev
+    return state.st_mtime_ns, state.st_ctime_ns, state.st_size, state.st_ino, state.st_dev
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +85,12 @@ class _Read:
     result: Kubeconfig | Unusable
     files: dict[Path, Signature]
     at: float
+    passing: bool = False
+    """A file could not be read, which may be over without a change of the file: files short, permissions, a disk."""
 
     def stands(self) -> bool:
         """Reading again would give the same."""
-        if any(signature(path) != before for path, before in self.files.items()):
+        if self.passing or any(signature(path) != before for path, before in self.files.items()):
             return False
         newest = max((before[0] for before in self.files.values() if before), default=0)
         return self.at - newest / 1e9 > DOUBT_SECONDS
@@ -111,10 +120,17 @@ def _read(path: Path, context: str | None) -> _Read:
     at = time.time()
     around = surroundings(path.parent)
 
+    passing = False
+
     def noted(name: str) -> bytes:
+        nonlocal passing
         whole = path.parent / name
         files[whole] = signature(whole)
-        return around.read(name)
+        try:
+            return around.read(name)
+        except OSError:
+            passing = True
+            raise
 
     try:
         content = read_regular(path)
@@ -122,7 +138,8 @@ def _read(path: Path, context: str | None) -> _Read:
             content, context, Surroundings(noted, around.absolute, around.folder)
         )
     except OSError as error:
+        passing = True
         result = Unusable(f"kubeconfig {path}: {error.strerror}; mend the file")
     except KubeconfigError as error:
         result = Unusable(f"kubeconfig {path}: {error}; mend the file")
-    return _Read(result, files, at)
+    return _Read(result, files, at, passing)

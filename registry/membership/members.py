@@ -74,7 +74,7 @@ class Members:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self, when_told: Callable[[], None]) -> None:
-        """Begin. ``when_told`` is called once, when every provider has said who its members are, or what is wrong."""
+        """Begin. ``when_told`` is as in ``Hearing.run``."""
         self._keep(asyncio.create_task(self.hearing.run(when_told), name="membership"))
 
     async def stop(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 
 from registry.membership.absence import AbsencePolicy
-from registry.membership.roster import LABEL, Expired, Roster, SecretsError, decode_list
+from registry.membership.roster import LABEL, Expired, Found, Roster, SecretsError, excess
 from registry.membership.spec import Listener, MemberSpec, Trouble
 from registry.model.names import Kind
 from registry.sources.kubernetes.client import KubernetesClient, TransportError
@@ -24,6 +24,12 @@ PATIENCE_SECONDS = 30
 
 BACKOFF_SECONDS = (0.5, 30.0)
 """The first wait after a failure, and the longest; each is twice the one before, less a random part of up to half."""
+
+PAGE_SECRETS = 20
+"""In a page of the list: a Secret has 1 MiB of data at most, and a page is parsed in one piece."""
+
+MAX_SECRETS = 10_000
+"""Also of Secrets without data. With more the list is given up; a part of a list would look like removals."""
 
 Connect = Callable[[], Awaitable[KubernetesClient]]
 
@@ -104,13 +110,22 @@ class RemoteSecrets:
 
     async def _list(self, client: KubernetesClient) -> str:
         """List once; the resourceVersion to watch from."""
-        answer = await client.request("GET", self._path, query={"labelSelector": LABEL})
-        if answer.status != HTTPStatus.OK:
-            raise _RefusedError(refused("list", self._what, answer.status, decode_status_message(answer.body)))
-        found = decode_list(answer.body)
+        found: list[Found] = []
+        query = {"labelSelector": LABEL, "limit": str(PAGE_SECRETS)}
+        while True:
+            answer = await client.request("GET", self._path, query=query)
+            if answer.status != HTTPStatus.OK:
+                raise _RefusedError(refused("list", self._what, answer.status, decode_status_message(answer.body)))
+            page = await asyncio.to_thread(self._roster.reader.page, answer.body)
+            found += page.found
+            if len(found) > MAX_SECRETS:
+                raise SecretsError(f"a list of more than {MAX_SECRETS} Secrets with the label {LABEL}; delete some")
+            if not page.token or excess(found):  # the roster takes nothing of what is too much
+                break
+            query["continue"] = page.token
         await self._recognize(client)
-        self._roster.listed(found.items, asyncio.get_running_loop().time())
-        return found.metadata.resource_version
+        self._roster.listed(found, asyncio.get_running_loop().time())
+        return page.version
 
     async def _recognize(self, client: KubernetesClient) -> None:
         """It is the home cluster that answers. Who may not list namespaces there cannot know."""
@@ -151,7 +166,8 @@ class RemoteSecrets:
                 async for chunk in stream.chunks():
                     try:
                         for line in framer.feed(chunk):
-                            version = self._roster.line(line) or version
+                            change = await asyncio.to_thread(self._roster.reader.line, line)
+                            version = self._roster.take(change) or version
                     except Expired:
                         return
                     finally:

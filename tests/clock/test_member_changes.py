@@ -295,6 +295,23 @@ def test_all_places_are_heard_or_in_trouble_before_anything_is_accounted() -> No
     played(story)
 
 
+def test_place_that_comes_to_be_sure_that_it_names_nobody_is_news() -> None:
+    """A start waits for it, and nothing else may happen that makes it look again."""
+
+    async def story(on: Stage) -> None:
+        await on.say(a=to("1"))
+        assert on.second.listener is not None
+        on.second.say()
+        on.second.listener.trouble(Trouble("NobodyNamed", "", unsure=True))
+        told = on.told
+        assert not on.members.known
+        on.second.listener.trouble(None)
+        assert on.members.known
+        assert on.told == told + 1
+
+    played(story)
+
+
 def test_newer_credentials_replace_those_that_were_being_tried() -> None:
     async def story(on: Stage) -> None:
         await on.say(a=to("1"))

@@ -11,7 +11,7 @@ from support.fake_apiserver import kubeconfig
 from support.kube_wire import a_bookmark, an_error, an_event
 
 from registry.membership.absence import AbsencePolicy
-from registry.membership.roster import Expired, Roster, SecretsError, decode_list
+from registry.membership.roster import MAX_BYTES, MAX_KUBECONFIG_BYTES, MAX_MEMBERS, Expired, Roster, SecretsError
 from registry.membership.spec import Unusable
 from registry.sources.kubernetes.kubeconfig import Kubeconfig
 
@@ -28,7 +28,7 @@ def page(*secrets: dict[str, Any]) -> bytes:
 
 
 def listed(roster: Roster, *secrets: dict[str, Any], at: float = 0) -> None:
-    roster.listed(decode_list(page(*secrets)).items, at)
+    roster.listed(roster.reader.page(page(*secrets)).found, at)
 
 
 def names(roster: Roster) -> list[str]:
@@ -191,10 +191,79 @@ def test_what_is_no_list_and_no_event_is_told(roster: Roster) -> None:
         b'{"metadata":{},"items":{}}',
     ):
         with pytest.raises(SecretsError):
-            decode_list(body)
+            roster.reader.page(body)
     for line in (b"", b"{]", b'{"type":"ADDED"}', an_error(500, "InternalError", "broken")):
         with pytest.raises(SecretsError):
             roster.line(line)
     with pytest.raises(Expired):
         roster.line(an_error(410, "Expired"))
     assert names(roster) == ["a", "b", "c"]
+
+
+WRONG: list[Any] = [None, True, 1, 1.5, "text", [], [None], {}, {"a": None}, 10**40]
+
+
+def with_part(whole: dict[str, Any], path: tuple[str, ...], value: Any) -> dict[str, Any]:
+    """``whole`` with another value at ``path``."""
+    if not path:
+        return value  # type: ignore[no-any-return]
+    return {**whole, path[0]: with_part(whole[path[0]], path[1:], value)}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [(), ("metadata",), ("metadata", "name"), ("metadata", "resourceVersion"), ("data",), ("data", "b")],
+    ids=lambda path: ".".join(path) or "all of it",
+)
+@pytest.mark.parametrize("value", WRONG, ids=repr)
+def test_secret_of_the_wrong_shape_is_that_secrets_problem(roster: Roster, path: tuple[str, ...], value: Any) -> None:
+    """Of each type at each field, in a list and in a watch: the others come and go, and nobody is taken for deleted."""
+    if path == ("data",) and (value is None or isinstance(value, dict)):
+        return  # those are right: there is nothing in it, or one key
+    wrong = with_part(secret("two", b=a_config("https://b")), path, value)
+    listed(roster, secret("one", a=a_config()), wrong, secret("three", d=a_config()))
+    assert {"a", "b", "d"} <= set(names(roster))
+    try:
+        roster.line(an_event("MODIFIED", wrong))
+    except SecretsError:
+        assert path in [(), ("metadata",), ("metadata", "name"), ("metadata", "resourceVersion")]
+    roster.line(an_event("ADDED", secret("four", e=a_config())))
+    assert {"a", "b", "d", "e"} <= set(names(roster))
+    listed(roster, secret("one", a=a_config()), secret("two", b=a_config("https://b")))
+    assert roster.trouble is None or roster.trouble.reason == "MembersMissing"
+    assert names(roster)[:2] == ["a", "b"]
+
+
+def test_secret_that_cannot_be_read_is_named_until_it_can(roster: Roster) -> None:
+    roster.line(an_event("MODIFIED", secret("two") | {"data": 5}))
+    assert roster.trouble is not None
+    assert roster.trouble.reason == "SecretsUnreadable"
+    assert "Secret two: " in roster.trouble.message
+    assert names(roster) == ["a", "b", "c"]
+    roster.line(an_event("MODIFIED", secret("two", b=a_config("https://b"))))
+    assert roster.trouble is None
+    assert names(roster) == ["a", "b"]
+
+
+def test_more_members_or_text_than_a_registry_takes_change_nothing(roster: Roster) -> None:
+    many = {f"m-{number}": "x" for number in range(MAX_MEMBERS - 2)}
+    large = {
+        f"m-{number}": "x" * (MAX_KUBECONFIG_BYTES // 2) for number in range(MAX_BYTES * 2 // MAX_KUBECONFIG_BYTES)
+    }
+    for data in (many, large, {f"m-{number}": "x" for number in range(MAX_MEMBERS + 1)}):
+        before = roster.specs()
+        roster.line(an_event("ADDED", secret("wild", **data)))
+        assert roster.specs() == before
+        assert roster.trouble is not None
+        two = secret("two", b=a_config("https://b"), c=a_config("https://c"))
+        listed(roster, secret("one", a=a_config()), two, secret("wild", **data))
+        assert roster.specs() == before
+        roster.line(an_event("DELETED", secret("wild")))
+        assert roster.trouble is None
+
+
+def test_secret_that_is_listed_again_as_it_was_is_not_read_again(roster: Roster) -> None:
+    before = [spec.connection for spec in roster.specs()]
+    listed(roster, secret("one", a=a_config()), secret("two", b=a_config("https://b"), c=a_config("https://other")))
+    after = [spec.connection for spec in roster.specs()]
+    assert [one is other for one, other in zip(before, after, strict=True)] == [True, True, False]

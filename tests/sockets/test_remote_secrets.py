@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -18,8 +19,8 @@ from support.processes import until
 from registry.config import Config, RemoteSecretsConfig
 from registry.config.sections import GuardConfig, StartupConfig
 from registry.membership.absence import AbsencePolicy
-from registry.membership.secrets import RemoteSecrets
-from registry.membership.spec import MemberSpec, Trouble
+from registry.membership.secrets import PAGE_SECRETS, RemoteSecrets
+from registry.membership.spec import MemberSpec, Trouble, Unusable
 from registry.sources.kubernetes.client import KubernetesClient
 
 A1, B1 = "10.1.0.1", "10.2.0.1"
@@ -33,11 +34,13 @@ class Told:
     """What a provider said, and its waits, which cost next to nothing."""
 
     said: list[list[str]] = field(default_factory=list)
+    specs: list[MemberSpec] = field(default_factory=list)
     troubles: list[Trouble | None] = field(default_factory=list)
     waits: list[float] = field(default_factory=list)
     provider: RemoteSecrets = field(init=False)
 
     def members(self, specs: Sequence[MemberSpec]) -> None:
+        self.specs = list(specs)
         self.said.append([spec.name for spec in specs])
 
     def trouble(self, trouble: Trouble | None) -> None:
@@ -145,6 +148,41 @@ async def test_home_cluster_that_cannot_be_reached_at_the_start_is_said(tmp_path
             (tmp_path / "home").write_text(kubeconfig(there.url))
             await told.are("a")
             await told.is_well()
+
+
+async def test_list_of_many_secrets_comes_in_pages(home: FakeSecrets, tmp_path: Path) -> None:
+    more = [f"m-{number:03}" for number in range(3 * PAGE_SECRETS)]
+    for name in more:
+        await home.put(a_secret(name, **{name: kubeconfig(X)}))
+    async with following(home, tmp_path) as told:
+        await told.are(*more, "a", "b", "c")
+        assert (len(told.said), home.lists) == (1, 1)
+
+
+async def test_secrets_that_are_bombs_are_their_own_problem(home: FakeSecrets, tmp_path: Path) -> None:
+    """Each a kubeconfig of the largest size that is read, whose aliases, merges or names would come to gigabytes."""
+    text = "x" * 60_000
+    bombs = {
+        "laughs": f"a: &a '{text}'\nb: &b [{', '.join(['*a'] * 10_000)}]\nc: [{', '.join(['*b'] * 10_000)}]\n",
+        "merges": f"a: &a {{{', '.join(f'k{n}: 1' for n in range(1_500))}}}\n"
+        + "".join(f"b{n}: {{<<: *a}}\n" for n in range(10_000)),
+        "names": f"current-context: &t '{text}'\ncontexts: [{{name: *t, context: {{cluster: *t, user: *t"
+        + "".join(f", n{n}: 1" for n in range(900))
+        + "}}]\nclusters: [{name: *t, cluster: {server: 'http://x'}}]\nusers: [{name: *t, user: {}}]\n",
+        "texts": "{}" * 100_000,
+        "documents": "{}\n---\n" * 25_000,
+        "deep": "[" * 200_000,
+        "number": f"a: {'1' * 200_000}\n",
+    }
+    await home.put(a_secret("bombs", **bombs))
+    async with following(home, tmp_path) as told:
+        await told.are(*sorted(bombs), "a", "b", "c")
+        await home.put(a_secret("one", a=kubeconfig(X), d=kubeconfig(X)))
+        await told.are(*sorted(bombs), "a", "d", "b", "c")
+        for spec in told.specs[: len(bombs)]:
+            assert isinstance(spec.connection, Unusable), spec.name
+            assert len(spec.connection.message) < 1000, spec.name
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 600 << 10, "KiB"
 
 
 async def test_watch_that_is_cut_is_no_trouble(home: FakeSecrets, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from base64 import b64encode
+from io import BytesIO
 from typing import Any, Self
 
 from aiohttp import web
@@ -105,10 +106,15 @@ class FakeSecrets:
             return web.Response(status=self.refuse, body=a_status(self.refuse, "", "scripted"))
         if request.query.get("watch") == "true":
             return await self._watch(request)
-        self.lists += 1
+        self.lists += "continue" not in request.query
         shown = {} if self.forget else self._held
         items = [secret for name, secret in shown.items() if name not in self._concealed]
-        return web.Response(body=json.dumps({"metadata": {"resourceVersion": str(self._version)}, "items": items}))
+        begin, size = int(request.query.get("continue", "0")), int(request.query["limit"])
+        metadata = {"resourceVersion": str(self._version)}
+        if len(items) > begin + size:
+            metadata["continue"] = str(begin + size)
+        listed = json.dumps({"metadata": metadata, "items": items[begin : begin + size]})
+        return web.Response(body=BytesIO(listed.encode()))
 
     async def _watch(self, request: web.Request) -> web.StreamResponse:
         version = int(request.query["resourceVersion"])

@@ -18,13 +18,16 @@ PROGRAM = (sys.executable, "-P", "-m", "registry.cli")
 
 
 class RunningRegistry:
-    """``mesh-registry serve`` with ``arguments``, on free ports. Use as an async context."""
+    """``mesh-registry serve`` with ``arguments``, on free ports. Use as an async context.
 
-    def __init__(self, folder: Path, *arguments: str, name: str = "registry") -> None:
+    ``before``: a command that runs the one that follows it.
+    """
+
+    def __init__(self, folder: Path, *arguments: str, name: str = "registry", before: Sequence[str] = ()) -> None:
         self.grpc = _given("--grpc", arguments) or f"127.0.0.1:{free_port()}"
         self.http = f"127.0.0.1:{free_port()}"
         listen = ("--grpc", self.grpc, "--http", self.http)
-        self.process = Process(name, [*PROGRAM, "serve", *listen, *arguments], folder / f"{name}.log")
+        self.process = Process(name, [*before, *PROGRAM, "serve", *listen, *arguments], folder / f"{name}.log")
         self._session: aiohttp.ClientSession | None = None
 
     def begin(self) -> None:

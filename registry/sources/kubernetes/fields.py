@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from registry.printable import shortened
+
 Shape = TypeVar("Shape")
 
 API_VERSIONS = ("client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1")
@@ -20,6 +22,9 @@ API_VERSIONS = ("client.authentication.k8s.io/v1", "client.authentication.k8s.io
 
 class KubeconfigError(ValueError):
     """It cannot be used. The text names the place in it and the mend."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(shortened(text))
 
 
 class Extension(msgspec.Struct):

@@ -12,11 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from typing import Any
 
 import msgspec
 
 from registry.documents import DocumentError, parse
+from registry.printable import shortened
 from registry.sources.kubernetes.fields import (
     AuthProvider,
     Cluster,
@@ -33,6 +35,15 @@ from registry.sources.kubernetes.urls import Address, UrlError, is_server_name, 
 from registry.sources.kubernetes.users import check_user, impersonation_headers
 
 __all__ = ["Kubeconfig", "KubeconfigError", "Surroundings", "read_kubeconfig"]
+
+MAX_VALUES = 20_000
+"""Values in a kubeconfig, which are read in about 0.2 s: those of some thousand contexts."""
+
+MAX_IGNORED = 20
+"""So many of the fields that nobody knows are named."""
+
+MAX_NAME = 253
+"""Characters in the name of a context, cluster or user. Errors and fields that are ignored are named by it."""
 
 EXEC_EXTENSION = "client.authentication.k8s.io/exec"
 """The cluster's extension that an exec plugin gets as ``spec.cluster.config``."""
@@ -78,16 +89,19 @@ class Kubeconfig:
         return msgspec.json.decode(self.user, type=User)
 
 
-def read_kubeconfig(content: bytes, context: str | None, around: Surroundings | None) -> Kubeconfig:
+def read_kubeconfig(
+    content: bytes, context: str | None, around: Surroundings | None, most: int = MAX_VALUES
+) -> Kubeconfig:
     """What ``context`` (by default the current one) says.
 
     Without surroundings the kubeconfig may neither run a program nor name a file: it came from somebody who may write
-    it, and who must not thereby run programs here, nor have our files sent to a server of his own.
+    it, and who must not thereby run programs here, nor have our files sent to a server of his own. ``most`` values
+    are read.
 
     Raises:
         KubeconfigError: it is none, or asks for what it may not have.
     """
-    document = _document(content)
+    document = _document(content, most)
     config = read_fields(document, Config, "")
     for key, found, expected in (("kind", config.kind, "Config"), ("apiVersion", config.api_version, "v1")):
         if found and found != expected:
@@ -95,26 +109,30 @@ def read_kubeconfig(content: bytes, context: str | None, around: Surroundings | 
     name = context or config.current_context or ""
     if not name:
         raise KubeconfigError("no current-context: set one, or name a context")
+    _check_name(name, "current-context")
     at = f"contexts[{name}].context"
     chosen = _entry(config.contexts, "contexts", "context", name)
     names = read_fields(chosen, Context, at)
     if not names.cluster:
         raise KubeconfigError(f"{at}: no cluster")
+    _check_name(names.cluster, f"{at}.cluster")
+    _check_name(names.user or "", f"{at}.user")
     cluster_at, user_at = f"clusters[{names.cluster}].cluster", f"users[{names.user}].user"
     cluster = _entry(config.clusters, "clusters", "cluster", names.cluster)
     user = _entry(config.users, "users", "user", names.user) if names.user else {}
-    ignored = [
-        *unknown_fields(document, Config, ""),
-        *unknown_fields(chosen, Context, at),
-        *unknown_fields(cluster, Cluster, cluster_at),
-        *unknown_fields(user, User, user_at),
-    ]
+    ignored = chain(
+        unknown_fields(document, Config, ""),
+        unknown_fields(chosen, Context, at),
+        unknown_fields(cluster, Cluster, cluster_at),
+        unknown_fields(user, User, user_at),
+    )
     parts: tuple[tuple[str, type], ...] = (("exec", ExecConfig), ("auth-provider", AuthProvider))
     for key, shape in parts:
         if isinstance(part := user.get(key), dict):
             read_fields(part, shape, f"{user_at}.{key}")
-            ignored += unknown_fields(part, shape, f"{user_at}.{key}")
-    return _kubeconfig(_Section(cluster_at, cluster, around), _Section(user_at, user, around), tuple(ignored))
+            ignored = chain(ignored, unknown_fields(part, shape, f"{user_at}.{key}"))
+    named = tuple(map(shortened, islice(ignored, MAX_IGNORED)))
+    return _kubeconfig(_Section(cluster_at, cluster, around), _Section(user_at, user, around), named)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,9 +198,14 @@ def _kubeconfig(in_cluster: _Section, in_user: _Section, ignored: tuple[str, ...
     )
 
 
-def _document(content: bytes) -> dict[str, Any]:
+def _check_name(name: str, where: str) -> None:
+    if len(name) > MAX_NAME:
+        raise KubeconfigError(f"{where}: a name of {len(name)} characters; {MAX_NAME} at most")
+
+
+def _document(content: bytes, most: int) -> dict[str, Any]:
     try:
-        documents = parse(content)
+        documents = parse(content, most=most)
     except DocumentError as error:
         raise KubeconfigError(f"line {error.line}: {error}") from error
     if len(documents) > 1:

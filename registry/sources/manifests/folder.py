@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from registry.model.events import Apply, Delete, Init, InitApply, InitDone, SourceEvent
 from registry.model.facts import EndpointSlice, Fact, Namespace
 from registry.model.names import Kind, ObjectRef
+from registry.printable import shortened
 from registry.sources.manifests.files import ManifestError, Placed, read_manifest
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """The file is there and its content cannot be had."""
+    """The file is there and its content cannot be had. ``again``: that may pass without a change of the file."""
 
     reason: str
+    again: bool = False
 
 
 Content = tuple[Placed, ...] | str | Unreadable
@@ -23,11 +28,14 @@ Content = tuple[Placed, ...] | str | Unreadable
 
 
 def content_of(name: str, text: bytes) -> Content:
-    """What the text of the file ``name`` comes to."""
+    """What the text of the file ``name`` comes to. A bug that it brings to light is a problem of this file alone."""
     try:
         return read_manifest(name, text)
     except ManifestError as error:
         return str(error)
+    except Exception as error:
+        log.exception("%s: reading it failed by a bug", name)
+        return shortened(f"{name}:1: cannot be read ({type(error).__name__}: {error}); the log has the details")
 
 
 @dataclass(slots=True)

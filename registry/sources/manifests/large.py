@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
 
+from registry.printable import shortened
 from registry.sources.manifests.child import LENGTH_BYTES, Answer, Ask
 from registry.sources.manifests.files import Placed, placed
 from registry.sources.manifests.folder import Content, Unreadable
+
+log = logging.getLogger(__name__)
+
+READ_SECONDS = 600.0
+"""A file that takes longer to read is one that cannot be read."""
 
 LARGE_BYTES = 256 << 10
 """Files of this size are read here; smaller ones cost less than a process."""
@@ -24,7 +31,9 @@ _ANSWER = msgspec.msgpack.Decoder(Answer)
 class LargeFiles:
     """Reads the files that it is asked for. Only one child runs, and only while there is a file to read."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float = READ_SECONDS) -> None:
+        """``seconds``: one file may take so long."""
+        self._seconds = seconds
         self._wanted: dict[str, Path] = {}
         self._read: dict[str, Content] = {}
         self._task: asyncio.Task[None] | None = None
@@ -56,7 +65,9 @@ class LargeFiles:
             await asyncio.shield(self._task)
 
     async def close(self) -> None:
-        """End the child."""
+        """End the child. What was not read has to be asked for again."""
+        self._wanted.clear()
+        self._read.clear()
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -68,11 +79,19 @@ class LargeFiles:
                 async with _child() as child:
                     while self._wanted:
                         name, path = next(iter(self._wanted.items()))
-                        self._done(name, await _read(child, name, path))
+                        async with asyncio.timeout(self._seconds):
+                            content = await _read(child, name, path)
+                        self._done(name, content)
+            except TimeoutError:
+                self._done(name, Unreadable(f"reading it takes more than {self._seconds:g} s; split it"))
             except OSError as error:
-                self._done(name, Unreadable(f"no process to read it in: {error.strerror}"))
+                self._done(name, Unreadable(f"no process to read it in: {error.strerror}", again=True))
             except _ChildEndedError as error:
                 self._done(name, Unreadable(f"the process that read it ended with {error} (out of memory?); split it"))
+            except Exception as error:
+                log.exception("%s: reading it failed by a bug", name)
+                text = shortened(f"{type(error).__name__}: {error}; the log has the details")
+                self._done(name, Unreadable(text, again=True))
 
     def _done(self, name: str, content: Content) -> None:
         if self._wanted.pop(name, None) is not None:
@@ -117,5 +136,5 @@ async def _read(child: asyncio.subprocess.Process, name: str, path: Path) -> Con
     except (asyncio.IncompleteReadError, ConnectionError) as error:
         raise _ChildEndedError(str(await child.wait())) from error
     if answer.unreadable:
-        return Unreadable(answer.unreadable)
+        return Unreadable(answer.unreadable, again=True)
     return answer.problem or tuple(facts)

@@ -19,6 +19,7 @@ from registry.documents import Builder, DocumentError, Problem, Source, mended, 
 from registry.documents import json as json_texts
 from registry.model.facts import AddressType, EndpointSlice
 from registry.model.names import Kind
+from registry.printable import shortened
 from registry.sources.kubernetes.decode import DecodeError, compact_object
 
 KINDS: Mapping[tuple[str, str], Kind] = {
@@ -48,6 +49,9 @@ _ODD_LINES = re.compile(rb"\A\xfe\xff|\A\xff\xfe|\r(?!\n)|\xc2\x85|\xe2\x80[\xa8
 
 class ManifestError(Exception):
     """The file cannot be used. The text begins with its name and line."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(shortened(text))
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):

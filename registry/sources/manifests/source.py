@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-
-from watchfiles import awatch
 
 from registry.model.events import SourceEvent
 from registry.model.names import BASE_KINDS, ClusterId, Kind
@@ -18,6 +16,7 @@ from registry.model.status import Sink, SourceState, SourceStatus
 from registry.sources.manifests.disk import MAX_FILE_BYTES, FolderError, Scan, read_file, scan_folder, size_of
 from registry.sources.manifests.folder import Content, ManifestFolder, Unreadable, changed_names, content_of
 from registry.sources.manifests.large import LARGE_BYTES, LargeFiles
+from registry.sources.watching import INOTIFY_UNAVAILABLE, LOOK_MS, FolderWatch
 
 log = logging.getLogger(__name__)
 
@@ -25,12 +24,15 @@ SETTLE_MS = 5
 """A burst of file events is over after this long without another."""
 
 BURST_MS = 50
-RESCAN_MS = 500
-"""How often the folder is looked at without having been told to: some file systems tell nothing."""
+AGAIN_SECONDS = 10.0
+"""How long after a large file could not be had it is tried again: that takes a process."""
 
 FOLDER_UNREADABLE = "FolderUnreadable"
 MANIFEST_INVALID = "ManifestInvalid"
 SLICE_WITHOUT_SERVICE = "SliceWithoutService"
+
+MAX_PROBLEMS = 20
+"""So many are named in the source's status."""
 
 TURN_SECONDS = 0.01
 """Events are handed on for so long before others get a turn of the loop."""
@@ -58,7 +60,8 @@ class ManifestsSource:
     ) -> None:
         self.cluster = cluster
         self._folder = folder
-        self._watch = watch or _watch
+        self._notices = FolderWatch(settle_ms=SETTLE_MS, burst_ms=BURST_MS, recursive=True)
+        self._watch = watch or (lambda folder: self._notices.bursts([folder]))
         self._state = ManifestFolder()
         self._scan: Scan | None = None
         self._clock = clock
@@ -69,6 +72,8 @@ class ManifestsSource:
         """The last events left out what was missing."""
         self._status: SourceStatus | None = None
         self._unreadable: dict[str, Content] = {}
+        self._again: dict[str, float] = {}
+        """Large files that could not be had, and when to try again."""
 
     @property
     def heard_at(self) -> float | None:
@@ -88,6 +93,7 @@ class ManifestsSource:
 
     async def run(self, sink: Sink) -> None:
         """Follow the folder until cancelled. While it cannot be read, what was read of it stands."""
+        self._begin_anew()
         try:
             while True:
                 if await self._look(sink):
@@ -95,9 +101,14 @@ class ManifestsSource:
                         await self._look_when_told(sink)
                     except OSError as error:
                         log.debug("watching %s: %s; looking again", self._folder, error)
-                await asyncio.sleep(RESCAN_MS / 1000)
+                await asyncio.sleep(LOOK_MS / 1000)
         finally:
             await self._large.close()
+
+    def _begin_anew(self) -> None:
+        """Read every file again, whatever became of it in a run before."""
+        if self._scan is not None:
+            self._scan = replace(self._scan, files=dict.fromkeys(self._scan.files, ()))
 
     async def _look_when_told(self, sink: Sink) -> None:
         """Returns when the folder is gone or another: a watch is on what the folder was when it began."""
@@ -118,6 +129,7 @@ class ManifestsSource:
         is missing is taken for deleted. The first look waits for all files.
         """
         first = self._scan is None
+        self._try_again()
         try:
             look = await asyncio.to_thread(self._read_changes, self._large.pending)
         except FolderError as error:
@@ -132,15 +144,33 @@ class ManifestsSource:
             self._large.ask(name, self._folder / name)
         if first:
             await self._large.done()
-        look.read.update(self._large.take())
-        read = look.read
+        read = look.read | self._large.take()
         self._heard_at = self._clock()
+        for name, content in read.items():
+            if isinstance(content, Unreadable) and content.again:
+                self._again[name] = self._heard_at + AGAIN_SECONDS
         relist, self._relist = self._relist, False
         if first or read or look.gone or relist or (self._kept and not self._large.pending):
             await self._tell(sink, read, look.gone, relist)
         if self._status is not None:
-            sink.status(self.cluster, self._status)
+            sink.status(self.cluster, self._noted(self._status))
         return True
+
+    def _noted(self, status: SourceStatus) -> SourceStatus:
+        """The status, with what is worth a word where there is nothing worse."""
+        if status.reason or not self._notices.missing:
+            return status
+        return replace(status, reason=INOTIFY_UNAVAILABLE, message=self._notices.missing)
+
+    def _try_again(self) -> None:
+        """Have files read whose time has come."""
+        now = self._clock()
+        due = [name for name, at in self._again.items() if at <= now]
+        for name in due:
+            del self._again[name]
+        if due and self._scan is not None:
+            files = {**self._scan.files, **{name: () for name in due if name in self._scan.files}}
+            self._scan = replace(self._scan, files=files)
 
     async def _tell(self, sink: Sink, read: dict[str, Content], gone: Sequence[str], relist: bool) -> None:
         """Events and status follow each other without a pause, so that they are seen as one, unless there are many."""
@@ -172,14 +202,20 @@ class ManifestsSource:
         if before is not None and before.files and not scan.files and scan.identity != before.identity:
             raise FolderError(f"{self._folder} is another folder than before, and empty (a volume not mounted?)")
         known = before.files if before else {}
-        fresh, gone = changed_names(known, scan.files)
-        files = dict(scan.files)
-        read: dict[str, Content] = {}
+        faults = _of_files(scan.faults, known)
+        files = {**scan.files, **dict.fromkeys(faults, ())}
+        fresh, gone = changed_names(known, files)
+        fresh = [name for name in fresh if name not in faults]
+        read: dict[str, Content] = {
+            name: Unreadable(why) for name, why in faults.items() if self._unreadable.get(name) != Unreadable(why)
+        }
+        self._unreadable.update(read)
         large = []
         for name in fresh:
             if name in pending:  # looked at again once it has been read
                 files[name] = known.get(name, ())
             elif LARGE_BYTES <= size_of(scan.files[name]) <= MAX_FILE_BYTES:
+                self._unreadable.pop(name, None)
                 large.append(name)
             else:
                 content = self._content(name)
@@ -209,15 +245,21 @@ class ManifestsSource:
 
 def _status(state: ManifestFolder) -> SourceStatus:
     if problems := state.problems():
-        return SourceStatus(SourceState.FAILING, MANIFEST_INVALID, "; ".join(problems), BASE_KINDS)
+        return SourceStatus(SourceState.FAILING, MANIFEST_INVALID, _listed(problems), BASE_KINDS)
     if oddities := state.oddities():
-        return SourceStatus(SourceState.SYNCED, SLICE_WITHOUT_SERVICE, "; ".join(oddities), BASE_KINDS)
+        return SourceStatus(SourceState.SYNCED, SLICE_WITHOUT_SERVICE, _listed(oddities), BASE_KINDS)
     return SourceStatus(SourceState.SYNCED, listed=BASE_KINDS)
 
 
-async def _watch(folder: Path) -> AsyncGenerator[object, None]:
-    """Yields after each burst of file events, and every ``RESCAN_MS`` without one."""
-    async for changes in awatch(
-        folder, watch_filter=None, debounce=BURST_MS, step=SETTLE_MS, rust_timeout=RESCAN_MS, yield_on_timeout=True
-    ):
-        yield changes
+def _listed(texts: Sequence[str]) -> str:
+    more = f"; and {len(texts) - MAX_PROBLEMS} more" if len(texts) > MAX_PROBLEMS else ""
+    return "; ".join(texts[:MAX_PROBLEMS]) + more
+
+
+def _of_files(faults: Mapping[str, str], known: Collection[str]) -> dict[str, str]:
+    """Of each file that cannot be looked at why. A subfolder's fault is that of each file that was known in it."""
+    found: dict[str, str] = {}
+    for name, why in faults.items():
+        inside = [each for each in known if each.startswith(name) and each != name] if name.endswith("/") else []
+        found |= dict.fromkeys(inside or [name], why)
+    return found
