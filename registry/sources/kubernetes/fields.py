@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from base64 import b64decode
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -152,8 +153,9 @@ def decode_base64(text: str) -> bytes:
     return b64decode(text.replace("\r", "").replace("\n", ""), validate=True)
 
 
-def _names(shape: type[object]) -> set[str]:
-    return {field.encode_name for field in msgspec.structs.fields(shape)}  # type: ignore[arg-type]
+@cache  # msgspec leaves garbage in cycles each time it looks
+def _names(shape: type[object]) -> frozenset[str]:
+    return frozenset(field.encode_name for field in msgspec.structs.fields(shape))  # type: ignore[arg-type]
 
 
 def _plain(name: str) -> str:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
+from registry.endings import until_cancelled
 from registry.model.conditions import Condition
 from registry.model.events import InitDone, SourceEvent
 from registry.model.names import BASE_KINDS, ClusterId, Kind
@@ -103,11 +104,12 @@ class KubernetesSource:
             self._assemble(client, sink)
             async with asyncio.TaskGroup() as tasks:
                 for follower in self._followers.values():
-                    tasks.create_task(follower.run(), name=f"{self.cluster} {follower.kind}")
+                    tasks.create_task(until_cancelled(follower.run()), name=f"{self.cluster} {follower.kind}")
                 if self._auditor is not None:
-                    tasks.create_task(self._auditor.run(), name=f"{self.cluster} audit")
-                tasks.create_task(self._await_first_lists(sink), name=f"{self.cluster} first lists")
+                    tasks.create_task(until_cancelled(self._auditor.run()), name=f"{self.cluster} audit")
+                tasks.create_task(until_cancelled(self._await_first_lists(sink)), name=f"{self.cluster} first lists")
         finally:
+            self._followers, self._identity, self._auditor = {}, None, None  # they know this source
             await client.close()
 
     async def _connected(self, sink: Sink) -> Api:
