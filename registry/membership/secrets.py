@@ -12,7 +12,7 @@ from registry.membership.spec import Listener, MemberSpec, Trouble
 from registry.model.names import Kind
 from registry.sources.kubernetes.client import KubernetesClient, TransportError
 from registry.sources.kubernetes.conditions import Fault, Reason, refused
-from registry.sources.kubernetes.decode import DecodeError, decode_status_message
+from registry.sources.kubernetes.decode import DecodeError
 from registry.sources.kubernetes.framing import LineFramer, LineTooLongError
 from registry.sources.kubernetes.identity import QUERY, SYSTEM_NAMESPACE, system_uid
 from registry.sources.kubernetes.kubeconfig import Surroundings
@@ -24,6 +24,9 @@ PATIENCE_SECONDS = 30
 
 BACKOFF_SECONDS = (0.5, 30.0)
 """The first wait after a failure, and the longest; each is twice the one before, less a random part of up to half."""
+
+LIST_BYTES = 32 << 20
+"""The list of Secrets, which is not paged: a Secret has at most 1 MiB."""
 
 Connect = Callable[[], Awaitable[KubernetesClient]]
 
@@ -104,9 +107,9 @@ class RemoteSecrets:
 
     async def _list(self, client: KubernetesClient) -> str:
         """List once; the resourceVersion to watch from."""
-        answer = await client.request("GET", self._path, query={"labelSelector": LABEL})
+        answer = await client.request("GET", self._path, query={"labelSelector": LABEL}, most=LIST_BYTES)
         if answer.status != HTTPStatus.OK:
-            raise _RefusedError(refused("list", self._what, answer.status, decode_status_message(answer.body)))
+            raise _RefusedError(refused("list", self._what, answer.status))
         found = decode_list(answer.body)
         await self._recognize(client)
         self._roster.listed(found.items, asyncio.get_running_loop().time())
@@ -118,7 +121,7 @@ class RemoteSecrets:
         if answer.status != HTTPStatus.OK:
             if not self._uid or answer.status == HTTPStatus.FORBIDDEN:
                 return
-            raise _RefusedError(refused("list", "namespaces", answer.status, decode_status_message(answer.body)))
+            raise _RefusedError(refused("list", "namespaces", answer.status))
         uid = system_uid(answer.body)
         self._uid = self._uid or uid
         if uid != self._uid:
@@ -144,8 +147,7 @@ class RemoteSecrets:
                 if stream.status == HTTPStatus.GONE:
                     return
                 if stream.status != HTTPStatus.OK:
-                    message = decode_status_message(await stream.read())
-                    raise _RefusedError(refused("watch", self._what, stream.status, message))
+                    raise _RefusedError(refused("watch", self._what, stream.status))
                 self._failures = 0
                 listener.trouble(self._roster.trouble)
                 async for chunk in stream.chunks():

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from base64 import b64decode
 from collections.abc import Iterable, Mapping
-from functools import cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -153,9 +152,16 @@ def decode_base64(text: str) -> bytes:
     return b64decode(text.replace("\r", "").replace("\n", ""), validate=True)
 
 
-@cache  # msgspec leaves garbage in cycles each time it looks
 def _names(shape: type[object]) -> frozenset[str]:
-    return frozenset(field.encode_name for field in msgspec.structs.fields(shape))  # type: ignore[arg-type]
+    """Looked up once: msgspec leaves garbage in cycles each time."""
+    found = _NAMES.get(shape)
+    if found is None:
+        fields = msgspec.structs.fields(shape)  # type: ignore[arg-type]
+        found = _NAMES[shape] = frozenset(field.encode_name for field in fields)
+    return found
+
+
+_NAMES: dict[type[object], frozenset[str]] = {}
 
 
 def _plain(name: str) -> str:
