@@ -15,6 +15,8 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import ParamSpec
 
+from registry.endings import until_cancelled
+
 log = logging.getLogger(__name__)
 
 BACKOFF_SECONDS = (0.5, 60.0)
@@ -88,7 +90,7 @@ class Supervisor:
     ) -> asyncio.Task[None]:
         """``supervise`` as a task of the running loop."""
         work = self.supervise(task, run, subject=subject, may_end=may_end, failed=failed)
-        return asyncio.create_task(work, name=_named(task, subject))
+        return asyncio.create_task(until_cancelled(work), name=_named(task, subject))
 
     async def supervise(
         self,

@@ -21,6 +21,7 @@ from registry.model.gateways import Gateway
 from registry.model.names import Locality, ServiceKey
 from registry.rpc.limits import Limits
 from registry.snapshot.pace import PaceRules
+from registry.sources.kubernetes.bounds import MemberBounds
 from registry.sources.kubernetes.plugin import EXEC_SECONDS
 from registry.sources.kubernetes.reflector import SourceOptions
 from registry.views.names import DEFAULT_DOMAIN
@@ -214,14 +215,23 @@ class GuardConfig(Section, frozen=True):
 
 
 class FollowConfig(Section, frozen=True):
-    """How API servers are followed: see ``registry.sources.kubernetes.reflector.SourceOptions``."""
+    """How API servers are followed: see ``registry.sources.kubernetes.reflector.SourceOptions``.
+
+    ``max_objects`` and ``max_bytes`` (an estimate of memory) are of one cluster, ``max_object_bytes`` is of one object,
+    ``list_seconds`` of one list.
+    """
 
     quiet_seconds: PositiveSeconds = _FOLLOW.quiet_seconds
     audit_seconds: PositiveSeconds = _FOLLOW.audit_seconds
     stream_lists: bool = _FOLLOW.stream_lists
+    max_objects: Limit = _FOLLOW.bounds.objects
+    max_bytes: Limit = _FOLLOW.bounds.bytes
+    max_object_bytes: Limit = _FOLLOW.bounds.object_bytes
+    list_seconds: PositiveSeconds = _FOLLOW.bounds.list_seconds
 
     def options(self) -> SourceOptions:
-        return SourceOptions(self.quiet_seconds, self.audit_seconds, self.stream_lists)
+        bounds = MemberBounds(self.max_objects, self.max_bytes, self.max_object_bytes, self.list_seconds)
+        return SourceOptions(self.quiet_seconds, self.audit_seconds, self.stream_lists, bounds)
 
 
 class LivenessConfig(Section, frozen=True):

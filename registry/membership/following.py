@@ -93,7 +93,9 @@ class Following:
         self.cluster = ClusterId(spec.name)
         self.origin = spec.origin
         self.connection = connection
-        opened = open_(self.cluster, spec.origin, connection, admit, self._held)
+        self._relay = Relay(self.cluster, self._hear)
+        held = partial(_held, self._relay, hub, self.cluster)
+        opened = open_(self.cluster, spec.origin, connection, admit, held)
         self.source = opened.source
         self.connect = opened.connect
         self.listed = False
@@ -103,7 +105,6 @@ class Following:
         self._hub = hub
         self._heard = heard
         self._tasks = tasks or Supervisor()
-        self._relay = Relay(self.cluster, self._hear)
         self._status = SourceStatus(SourceState.CONNECTING)
         self._task: asyncio.Task[None] | None = None
         self._telling: asyncio.Task[None] | None = None
@@ -135,11 +136,6 @@ class Following:
         self.listed = self.listed or status.state is SourceState.SYNCED or status.listed >= BASE_KINDS
         self._heard(self, status)
 
-    def _held(self, kind: Kind) -> Mapping[ObjectRef, Fact]:
-        if self._relay.in_charge:
-            return self._hub.told(self.cluster, kind)
-        return self._relay.held(kind)
-
     async def _tell(self) -> None:
         """Ends with the relay, whatever was not told by then."""
         while not self._advance():
@@ -160,3 +156,8 @@ class Following:
         message = f"a bug: {text}; it is followed anew in {wait:.0f} s; the log has the details"
         failing = replace(self._status, state=SourceState.FAILING, reason=INTERNAL_ERROR, message=message)
         self._relay.status(self.cluster, failing)
+
+
+def _held(relay: Relay, hub: Hub, cluster: ClusterId, kind: Kind) -> Mapping[ObjectRef, Fact]:
+    """No method of ``Following``: the source keeps it, and would keep with it what follows the member no more."""
+    return hub.told(cluster, kind) if relay.in_charge else relay.held(kind)

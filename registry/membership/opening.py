@@ -12,6 +12,7 @@ from registry.model.names import ClusterId, Kind
 from registry.sources.kubernetes.client import connector
 from registry.sources.kubernetes.kubeconfig import Kubeconfig
 from registry.sources.kubernetes.reflector import KubernetesSource, SourceOptions
+from registry.sources.kubernetes.turns import Turns
 from registry.sources.manifests import ManifestsSource
 
 
@@ -22,6 +23,7 @@ class Opener:
         self._kinds = kinds
         self._exec_seconds = exec_seconds
         self._options = options
+        self._turns = Turns()
 
     def __call__(self, cluster: ClusterId, origin: str, connection: Connection, admit: Admit, held: Held) -> Opened:
         """What follows a member that is reached so."""
@@ -38,5 +40,6 @@ class Opener:
             admit=admit,
             held=held,
             options=self._options,
+            turns=self._turns,
         )
         return Opened(source, connect)

@@ -12,7 +12,7 @@ from registry.membership.spec import Listener, MemberSpec, Trouble
 from registry.model.names import Kind
 from registry.sources.kubernetes.client import KubernetesClient, TransportError
 from registry.sources.kubernetes.conditions import Fault, Reason, refused
-from registry.sources.kubernetes.decode import DecodeError, decode_status_message
+from registry.sources.kubernetes.decode import DecodeError
 from registry.sources.kubernetes.framing import LineFramer, LineTooLongError
 from registry.sources.kubernetes.identity import QUERY, SYSTEM_NAMESPACE, system_uid
 from registry.sources.kubernetes.kubeconfig import Surroundings
@@ -30,6 +30,8 @@ PAGE_SECRETS = 20
 
 MAX_SECRETS = 10_000
 """Also of Secrets without data. With more the list is given up; a part of a list would look like removals."""
+PAGE_BYTES = 32 << 20
+"""A page of such Secrets, in base64 and with what managed them."""
 
 Connect = Callable[[], Awaitable[KubernetesClient]]
 
@@ -113,9 +115,9 @@ class RemoteSecrets:
         found: list[Found] = []
         query = {"labelSelector": LABEL, "limit": str(PAGE_SECRETS)}
         while True:
-            answer = await client.request("GET", self._path, query=query)
+            answer = await client.request("GET", self._path, query=query, most=PAGE_BYTES)
             if answer.status != HTTPStatus.OK:
-                raise _RefusedError(refused("list", self._what, answer.status, decode_status_message(answer.body)))
+                raise _RefusedError(refused("list", self._what, answer.status))
             page = await asyncio.to_thread(self._roster.reader.page, answer.body)
             found += page.found
             if len(found) > MAX_SECRETS:
@@ -133,7 +135,7 @@ class RemoteSecrets:
         if answer.status != HTTPStatus.OK:
             if not self._uid or answer.status == HTTPStatus.FORBIDDEN:
                 return
-            raise _RefusedError(refused("list", "namespaces", answer.status, decode_status_message(answer.body)))
+            raise _RefusedError(refused("list", "namespaces", answer.status))
         uid = system_uid(answer.body)
         self._uid = self._uid or uid
         if uid != self._uid:
@@ -159,8 +161,7 @@ class RemoteSecrets:
                 if stream.status == HTTPStatus.GONE:
                     return
                 if stream.status != HTTPStatus.OK:
-                    message = decode_status_message(await stream.read())
-                    raise _RefusedError(refused("watch", self._what, stream.status, message))
+                    raise _RefusedError(refused("watch", self._what, stream.status))
                 self._failures = 0
                 listener.trouble(self._roster.trouble)
                 async for chunk in stream.chunks():

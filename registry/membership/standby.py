@@ -157,6 +157,10 @@ def _list(held: _Kind) -> Iterator[SourceEvent]:
             yield InitKeep(ref)
 
 
+def _nobody(_status: SourceStatus) -> None:
+    """Hears what is said through a relay that is closed."""
+
+
 class Relay:
     """The sink of one source: it stands by until it is put in charge, and is deaf once it is closed.
 
@@ -206,6 +210,7 @@ class Relay:
     def close(self) -> None:
         """What is said from now on is said to nobody."""
         self._sink = self._standby = None
+        self._heard = _nobody
 
     def event(self, cluster: ClusterId, event: SourceEvent) -> None:
         if self._standby is not None:

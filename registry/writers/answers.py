@@ -105,5 +105,5 @@ def failure(verb: str, what: str, response: ApiResponse, missing: str) -> WriteE
     elif status == HTTPStatus.NOT_FOUND:
         condition = Fault(Reason.NOT_FOUND, f"{verb} {what}: {missing}")
     else:
-        condition = refused(verb, what, status, shortened(message))
+        condition = refused(verb, what, status)
     return WriteError(condition, status, why, retry_after(response.headers))

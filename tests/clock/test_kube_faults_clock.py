@@ -375,7 +375,7 @@ def test_identity_that_cannot_be_asked_for_is_a_fault_of_the_connection(fault: s
             reason = "Unreachable" if fault == "down" else "Forbidden"
             await rig.until(lambda: rig.failing(reason), 5)
             if fault == "storm":
-                assert "list namespaces: 403 no; grant" in rig.last.message
+                assert "list namespaces: 403 Forbidden; grant" in rig.last.message
             rig.api.down, rig.api.storm = False, None
             await rig.until(rig.synced, 31)
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from registry.model.facts import (
     AddressType,
     EndpointSlice,
+    Fact,
     Namespace,
     Node,
     Pod,
@@ -25,8 +26,11 @@ from registry.model.facts import (
 )
 from registry.model.names import Kind, ObjectRef
 from registry.sources.kubernetes.decode import (
+    Broken,
     DecodeError,
+    Page,
     decode_event,
+    decode_names,
     decode_object,
     decode_page,
     decode_status_message,
@@ -239,19 +243,27 @@ def test_bytes_that_are_no_object_are_refused(body: bytes) -> None:
         decode_object(Kind.SERVICE, body)
 
 
+def facts(found: Page) -> list[Fact]:
+    return [each for each in found.objects() if not isinstance(each, Broken)]
+
+
+def broken(found: Page) -> list[Broken]:
+    return [each for each in found.objects() if isinstance(each, Broken)]
+
+
 def test_page_of_a_list() -> None:
     found = decode_page(Kind.SERVICE, page(a_service(), a_service(name="cart"), token="next"))
-    assert [fact.ref.name for fact in found.facts] == ["echo", "cart"]
-    assert (found.broken, found.resource_version, found.continue_token) == ((), "9", "next")
+    assert [fact.ref.name for fact in facts(found)] == ["echo", "cart"]
+    assert (broken(found), found.resource_version, found.continue_token) == ([], "9", "next")
     assert decode_page(Kind.SERVICE, page()).continue_token == ""
 
 
 def test_object_that_cannot_be_read_does_not_spoil_the_others() -> None:
     bad = a_service({"ports": [{"port": -1}]}, name="bad")
     found = decode_page(Kind.SERVICE, page(a_service(), bad, 7, {"metadata": {}}, a_service(name="cart")))
-    assert [fact.ref.name for fact in found.facts] == ["echo", "cart"]
-    assert [ref for ref, _ in found.broken] == [ObjectRef(Kind.SERVICE, "shop", "bad"), None, None]
-    assert "$.spec.ports[0].port" in found.broken[0][1]
+    assert [fact.ref.name for fact in facts(found)] == ["echo", "cart"]
+    assert [ref for ref, _ in broken(found)] == [ObjectRef(Kind.SERVICE, "shop", "bad"), None, None]
+    assert "$.spec.ports[0].port" in broken(found)[0].reason
 
 
 @pytest.mark.parametrize(
@@ -274,9 +286,9 @@ def test_json_that_is_no_such_list_does_not_pass_for_an_empty_one(body: bytes) -
 
 @pytest.mark.parametrize("kind", Kind)
 def test_empty_list_of_every_kind_is_one(kind: Kind) -> None:
-    assert decode_page(kind, page(kind=kind)).facts == ()
+    assert facts(decode_page(kind, page(kind=kind))) == []
     null = json.dumps({"kind": f"{kind}List", "metadata": {"resourceVersion": "1"}, "items": None}).encode()
-    assert decode_page(kind, null).facts == ()
+    assert facts(decode_page(kind, null)) == []
 
 
 def test_watch_events() -> None:
@@ -305,7 +317,7 @@ def test_event_whose_object_cannot_be_read_still_has_its_version() -> None:
 def test_event_of_an_unknown_type_says_so() -> None:
     found = decode_event(Kind.SERVICE, event("RENAMED", a_service()))
     assert found.fact is None
-    assert "RENAMED" in found.error
+    assert found.error == "an event of an unknown type"
 
 
 @pytest.mark.parametrize(
@@ -317,10 +329,31 @@ def test_line_that_is_no_event_is_refused(line: bytes) -> None:
         decode_event(Kind.SERVICE, line)
 
 
-def test_message_of_a_status_or_the_beginning_of_whatever_came() -> None:
+def test_object_of_too_many_bytes_is_not_read_and_keeps_its_name() -> None:
+    large = a_service() | {"more": "x" * 1000}
+    found = decode_page(Kind.SERVICE, page(a_service(name="cart"), large))
+    (left,) = (each for each in found.objects(500) if isinstance(each, Broken))
+    assert left.ref == ObjectRef(Kind.SERVICE, "shop", "echo")
+    assert "more than 500 (follow.maxObjectBytes)" in left.reason
+    told = decode_event(Kind.SERVICE, event("MODIFIED", large), 500)
+    assert (told.fact, told.ref, told.resource_version) == (None, left.ref, "7")
+    assert "more than 500" in told.error
+    assert decode_event(Kind.SERVICE, event("DELETED", large), 500).error == ""
+
+
+@pytest.mark.parametrize("item", [b"{}", b'{"metadata":{"name":"a"}}'])
+def test_page_of_too_many_objects_is_refused_before_they_are_made(item: bytes) -> None:
+    body = b'{"kind":"ServiceList","metadata":{"resourceVersion":"1"},"items":[' + b",".join([item] * 300_000) + b"]}"
+    with pytest.raises(DecodeError, match="more than 20000 objects"):
+        decode_page(Kind.SERVICE, body)
+    with pytest.raises(DecodeError, match="more than 20000 objects"):
+        decode_names(Kind.SERVICE, body.replace(b"ServiceList", b"PartialObjectMetadataList"))
+
+
+def test_message_is_that_of_a_status_and_nothing_else() -> None:
     assert decode_status_message(b'{"kind":"Status","message":"no"}') == "no"
-    assert decode_status_message(b"<html>\n  bad\xff gateway</html>") == "<html> bad\ufffd gateway</html>"
-    assert len(decode_status_message(b"x" * 10_000)) == 200
+    assert decode_status_message(b'{"message":"from somewhere else"}') == ""
+    assert decode_status_message(b"<html>\n  bad\xff gateway</html>") == ""
 
 
 field_names = st.sampled_from(

@@ -57,7 +57,7 @@ def test_relist_that_is_asked_for_while_one_goes_on_is_that_one() -> None:
 
 def test_relist_waits_out_what_an_api_server_asked_for() -> None:
     made = watching("one")
-    made.refused(503, b"", 20.0)
+    made.refused(503, 20.0)
     assert not made.relist()
     assert isinstance(made.step, Wait)
     assert made.step.seconds == 20.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from support.kube_wire import a_bookmark, a_page, a_service, a_status, an_error, an_event
+from support.kube_wire import a_bookmark, a_page, a_service, an_error, an_event
 from support.machine import feed, is_first_page, is_watch_from, watching
 
 from registry.sources.kubernetes.backoff import BACKOFF_SECONDS
@@ -45,9 +45,9 @@ ENDS: dict[str, tuple[Callable[[ListWatch], object], Reason]] = {
     "a line nobody can read": (an_unreadable_line, Reason.BAD_RESPONSE),
 }
 REFUSALS: dict[str, tuple[Callable[[ListWatch], object], Reason]] = {
-    "410": (lambda made: made.refused(410, b""), Reason.BAD_RESPONSE),
-    "403": (lambda made: made.refused(403, a_status(403, "Forbidden", "no")), Reason.FORBIDDEN),
-    "503": (lambda made: made.refused(503, b""), Reason.SERVER_ERROR),
+    "410": (lambda made: made.refused(410), Reason.BAD_RESPONSE),
+    "403": (lambda made: made.refused(403), Reason.FORBIDDEN),
+    "503": (lambda made: made.refused(503), Reason.SERVER_ERROR),
     "no connection": (lambda made: made.failed(CUT), Reason.UNREACHABLE),
 }
 

@@ -23,6 +23,7 @@ from registry.model.facts import Fact
 from registry.model.names import BASE_KINDS, ClusterId, Kind, ObjectRef
 from registry.model.status import SourceState
 from registry.sources.kubernetes.api import Answer, Stream
+from registry.sources.kubernetes.bounds import ANSWER_BYTES
 from registry.sources.kubernetes.client import KubernetesClient
 from registry.sources.kubernetes.reflector import KubernetesSource, SourceOptions
 
@@ -50,10 +51,11 @@ class Recorder:
         *,
         query: Mapping[str, str] | None = None,
         accept: str = "application/json",
+        most: int = ANSWER_BYTES,
         began: Callable[[], None] | None = None,
     ) -> Answer:
         self.asked.append("names" if "PartialObjectMetadataList" in accept else "list")
-        return await self.client.request(method, path, query=query, accept=accept, began=began)
+        return await self.client.request(method, path, query=query, accept=accept, most=most, began=began)
 
     def stream(self, path: str, query: Mapping[str, str], *, silence: float) -> AbstractAsyncContextManager[Stream]:
         self.asked.append("stream" if "sendInitialEvents" in query else "watch")

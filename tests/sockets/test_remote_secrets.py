@@ -113,7 +113,7 @@ async def test_secrets_are_listed_and_watched(home: FakeSecrets, tmp_path: Path)
     ("status", "reason", "said"),
     [
         (401, "Unauthorized", "list secrets in istio-system: 401"),
-        (403, "Forbidden", "list secrets in istio-system: 403 scripted; grant"),
+        (403, "Forbidden", "list secrets in istio-system: 403 Forbidden; grant"),
         (404, "NotFound", "404"),
         (503, "ServerError", "503"),
     ],

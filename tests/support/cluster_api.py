@@ -13,6 +13,7 @@ from support.kube_wire import a_status, an_event
 from support.memory_api import MemoryApi, MemoryStream, Reply
 
 from registry.model.names import BASE_KINDS, Kind
+from registry.sources.kubernetes.bounds import ANSWER_BYTES
 from registry.sources.kubernetes.resources import RESOURCES
 
 Document = dict[str, Any]
@@ -109,9 +110,10 @@ class Door:
         *,
         query: Mapping[str, str] | None = None,
         accept: str = "application/json",
+        most: int = ANSWER_BYTES,
         began: Callable[[], None] | None = None,
     ) -> Reply:
-        answer = await self.api.request(method, path, query=query, accept=accept, began=began)
+        answer = await self.api.request(method, path, query=query, accept=accept, most=most, began=began)
         return self._refusal(_kind(path)) or answer
 
     @asynccontextmanager

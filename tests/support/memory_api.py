@@ -12,6 +12,7 @@ from support.kube_wire import a_bookmark, a_page, a_page_of_names, a_service, a_
 from support.kube_wire import the_end_of_a_list as end_of_list
 
 from registry.model.names import Kind
+from registry.sources.kubernetes.bounds import ANSWER_BYTES
 from registry.sources.kubernetes.client import TransportError
 from registry.sources.kubernetes.conditions import Reason
 from registry.sources.kubernetes.resources import RESOURCES
@@ -136,6 +137,7 @@ class MemoryApi:
         *,
         query: Mapping[str, str] | None = None,
         accept: str = "application/json",
+        most: int = ANSWER_BYTES,
         began: Callable[[], None] | None = None,
     ) -> Reply:
         assert method == "GET"

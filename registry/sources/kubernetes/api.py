@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Protocol
 
+from registry.sources.kubernetes.bounds import ANSWER_BYTES
+
 
 class Answer(Protocol):
     """A whole answer, whatever its status."""
@@ -51,9 +53,10 @@ class Api(Protocol):
         *,
         query: Mapping[str, str] | None = None,
         accept: str = "application/json",
+        most: int = ANSWER_BYTES,
         began: Callable[[], None] | None = None,
     ) -> Answer:
-        """One request and its whole answer; ``began`` is called when the answer begins to come."""
+        """One request and its whole answer, of ``most`` bytes; ``began`` is called when the answer begins to come."""
 
     def stream(self, path: str, query: Mapping[str, str], *, silence: float) -> AbstractAsyncContextManager[Stream]: ...
 
@@ -79,6 +82,6 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         return float(value)
     try:
         until = parsedate_to_datetime(value) - parsedate_to_datetime(headers.get("Date", ""))
-    except (ValueError, TypeError):
-        return None
+    except (ValueError, TypeError, ArithmeticError, LookupError, AttributeError):
+        return None  # what email.utils makes of wild dates
     return max(0.0, until.total_seconds())

@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 from registry.model.facts import Fact
 from registry.model.names import Kind, ObjectRef
-from registry.sources.kubernetes.decode import decode_names
+from registry.sources.kubernetes.bounds import MemberBounds
+from registry.sources.kubernetes.decode import DecodeError, decode_names
 from registry.sources.kubernetes.versions import older
 
 ACCEPT = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
@@ -34,10 +35,11 @@ Doubts = Mapping[ObjectRef, Doubt]
 
 
 class Listing:
-    """Collects a listing, page by page."""
+    """Collects a listing, page by page, of ``most`` objects."""
 
-    def __init__(self, kind: Kind) -> None:
+    def __init__(self, kind: Kind, most: int = MemberBounds().objects) -> None:
         self._kind = kind
+        self._most = most
         self._told: dict[ObjectRef, str] = {}
         self._version = ""
 
@@ -45,10 +47,13 @@ class Listing:
         """Take in one page; the token of the next, empty after the last.
 
         Raises:
-            DecodeError: it is no such page.
+            DecodeError: it is no such page, or it adds nothing, or too much.
         """
         page = decode_names(self._kind, body)
+        before = len(self._told)
         self._told.update(page.versions)
+        if page.continue_token and not before < len(self._told) <= self._most:
+            raise DecodeError("the listing does not come to an end")
         self._version = page.resource_version
         return page.continue_token
 

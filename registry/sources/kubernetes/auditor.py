@@ -14,6 +14,7 @@ from registry.model.facts import Fact
 from registry.model.names import Kind, ObjectRef
 from registry.sources.kubernetes.api import Api, Surroundings
 from registry.sources.kubernetes.audit import ACCEPT, Doubts, Listing, drift
+from registry.sources.kubernetes.bounds import PAGE_BYTES, MemberBounds
 from registry.sources.kubernetes.client import TransportError
 from registry.sources.kubernetes.decode import DecodeError
 from registry.sources.kubernetes.follower import Follower
@@ -53,6 +54,7 @@ class Auditor:
         confirm: Callable[[float], Awaitable[None]],
         say: Callable[[Condition], None],
         seconds: float = AUDIT_SECONDS,
+        most_objects: int = MemberBounds().objects,
     ) -> None:
         self._followers = followers
         self._api = api
@@ -61,6 +63,7 @@ class Auditor:
         self._confirm = confirm
         self._say = say
         self._seconds = seconds
+        self._most_objects = most_objects
         self._mending: set[Kind] = set()
         self.drifted = 0
 
@@ -115,12 +118,12 @@ class Auditor:
         if not follower.is_settled():
             return None
         await self._confirm(max(each.lost_at for each in self._followers.values()))
-        listing = Listing(kind)
+        listing = Listing(kind, self._most_objects)
         step = page_step(follower.machine.path, PAGE_SIZE)
         listed_at = follower.listed_at
         while True:
             try:
-                answer = await self._api.request("GET", step.path, query=step.query, accept=ACCEPT)
+                answer = await self._api.request("GET", step.path, query=step.query, accept=ACCEPT, most=PAGE_BYTES)
                 if answer.status != HTTPStatus.OK:
                     return None
                 token = listing.page(answer.body)

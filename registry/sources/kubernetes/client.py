@@ -7,8 +7,8 @@ import logging
 import os
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
@@ -17,7 +17,8 @@ from typing import Any
 
 import aiohttp
 
-from registry.sources.kubernetes.conditions import Reason
+from registry.sources.kubernetes.bounds import ANSWER_BYTES
+from registry.sources.kubernetes.conditions import Reason, named
 from registry.sources.kubernetes.credentials import (
     Access,
     Credentials,
@@ -28,6 +29,7 @@ from registry.sources.kubernetes.credentials import (
 )
 from registry.sources.kubernetes.dialing import connector as connector_through
 from registry.sources.kubernetes.dialing import kept_alive_socket, through
+from registry.sources.kubernetes.heads import HeadError
 from registry.sources.kubernetes.kubeconfig import Kubeconfig, KubeconfigError
 from registry.sources.kubernetes.plugin import EXEC_SECONDS
 from registry.tls import may_have_another_chain
@@ -47,8 +49,11 @@ CREDENTIALS_SECONDS = 60.0
 REJECTED_CREDENTIALS_SECONDS = 5.0
 """The same, when the API server rejects them."""
 
-MAX_BODY_BYTES = 512 * 1024 * 1024
-"""More than any page: 500 EndpointSlices of 1,000 endpoints are some 150 MB."""
+SLICE_BYTES = 1 << 18
+"""After so many bytes of a body, however small they were on the wire, the loop has its turn."""
+
+ENCODINGS = "gzip"
+"""Named, so that it does not depend on the libraries that are installed; an API server has no other."""
 
 READ_BUFFER_BYTES = 1 << 17
 """Half of what waits to be read at most. Larger pieces come no faster, and leave holes in memory."""
@@ -81,13 +86,18 @@ class ApiStream:
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body as it comes, in pieces of any size."""
-        async for chunk in self._response.content.iter_any():
+        content = self._response.content
+        while True:
+            with _answers_fault():
+                chunk = await content.readany()
+            if not chunk:
+                return
             yield chunk
 
     async def read(self) -> bytes:
         """The rest of the body, of an answer that turned out to be no stream."""
         async with asyncio.timeout(ANSWER_SECONDS):
-            return await _body(self._response)
+            return await _body(self._response, ANSWER_BYTES)
 
 
 class KubernetesClient:
@@ -112,6 +122,7 @@ class KubernetesClient:
         self._session = aiohttp.ClientSession(
             connector=connector_through(access.proxy, limit=0, socket_factory=kept_alive_socket),
             cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"Accept-Encoding": ENCODINGS},
             read_bufsize=READ_BUFFER_BYTES,
         )
 
@@ -158,19 +169,20 @@ class KubernetesClient:
         content_type: str = "application/json",
         accept: str = "application/json",
         timeout: float = ANSWER_SECONDS,
+        most: int = ANSWER_BYTES,
         began: Callable[[], None] | None = None,
     ) -> ApiResponse:
         """One request and its whole answer within ``timeout`` seconds; ``began`` is called when it begins to come.
 
         Raises:
-            TransportError: no answer came, or not all of it.
+            TransportError: no answer came, or not all of it, or more than ``most`` bytes (``LIMIT_EXCEEDED``).
         """
         limits = aiohttp.ClientTimeout(total=timeout, connect=CONNECT_SECONDS)
         headers = {"Accept": accept} | ({"Content-Type": content_type} if body is not None else {})
         async with self._exchange(method, path, query, limits, headers, body) as response:
             if began is not None:
                 began()
-            return ApiResponse(response.status, response.headers, await _body(response))
+            return ApiResponse(response.status, response.headers, await _body(response, most))
 
     @asynccontextmanager
     async def stream(self, path: str, query: Mapping[str, str], *, silence: float) -> AsyncIterator[ApiStream]:
@@ -203,18 +215,19 @@ class KubernetesClient:
             headers["Authorization"] = access.authorization
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                response = await self._trying_each_context(
-                    access,
-                    method,
-                    f"{access.server}{path}",
-                    params=query,
-                    data=body,
-                    headers=[*headers.items(), *access.headers],
-                    timeout=timeout,
-                    allow_redirects=False,
-                    server_hostname=access.server_name,
-                    **through(access.proxy),
-                )
+                with _answers_fault():
+                    response = await self._trying_each_context(
+                        access,
+                        method,
+                        f"{access.server}{path}",
+                        params=query,
+                        data=body,
+                        headers=[*headers.items(), *access.headers],
+                        timeout=timeout,
+                        allow_redirects=False,
+                        server_hostname=access.server_name,
+                        **through(access.proxy),
+                    )
             async with response:
                 if response.status == HTTPStatus.UNAUTHORIZED:
                     self._reject(access)
@@ -265,18 +278,48 @@ class KubernetesClient:
             return self._access
 
 
-async def _body(response: aiohttp.ClientResponse) -> bytes:
-    chunks = bytearray()
+async def _body(response: aiohttp.ClientResponse, most: int) -> bytes:
+    pieces: list[bytes] = []
+    size = turn = 0
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(STALLED_SECONDS) as limit:
-        async for chunk in response.content.iter_any():
+        while True:
+            with _answers_fault():
+                piece = await response.content.readany()
+            if not piece:
+                return b"".join(pieces)
             limit.reschedule(loop.time() + STALLED_SECONDS)
-            chunks += chunk
-            if len(chunks) > MAX_BODY_BYTES:
-                raise TransportError(
-                    Reason.BAD_RESPONSE, f"{response.url.path}: a body of more than {MAX_BODY_BYTES} bytes"
-                )
-    return bytes(chunks)
+            size += len(piece)
+            turn += len(piece)
+            if size > most:
+                text = f"{response.url.path}: an answer of more than {most} bytes"
+                raise TransportError(Reason.LIMIT_EXCEEDED, text)
+            pieces.append(piece)
+            if turn >= SLICE_BYTES:
+                turn = 0
+                await asyncio.sleep(0)
+
+
+_UNFORESEEN = (
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    AssertionError,
+    RecursionError,
+)
+
+
+@contextmanager
+def _answers_fault() -> Iterator[None]:
+    """Whatever aiohttp raises while it reads is the answer's fault: it never meant to, but no answer is expected."""
+    try:
+        yield
+    except (aiohttp.ClientError, OSError):  # some of them are a ValueError too
+        raise
+    except _UNFORESEEN as error:
+        raise aiohttp.ClientPayloadError(type(error).__name__) from error
 
 
 def connector(
@@ -302,13 +345,31 @@ def _transport_error(access: Access, error: Exception) -> TransportError:
         return TransportError(Reason.TIMEOUT, f"{server}: no answer in time")
     if cause is not None:
         return TransportError(Reason.UNREACHABLE, f"{server}: no TLS: {cause.reason or cause}")
+    return TransportError(*_without_tls(error, server))
+
+
+def _without_tls(error: Exception, server: str) -> tuple[Reason, str]:
+    """What a failure is that TLS has nothing to do with. aiohttp's own texts may have bytes of the answer."""
+    reason = Reason.UNREACHABLE
     if isinstance(error, aiohttp.ClientHttpProxyError):
-        return TransportError(Reason.UNREACHABLE, f"{server}: the proxy answered {error.status} {error.message}")
-    if isinstance(error, aiohttp.ClientConnectorError):
+        text = f"the proxy answered {named(error.status)}"
+    elif isinstance(error, aiohttp.ClientConnectorError):
         text = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error.os_error)
         whose = "the proxy's address" if isinstance(error, aiohttp.ClientProxyConnectionError) else "the address"
-        return TransportError(Reason.UNREACHABLE, f"{server}: {text}; is {whose} right?")
-    return TransportError(Reason.UNREACHABLE, f"{server}: {str(error) or type(error).__name__}")
+        text = f"{text}; is {whose} right?"
+    elif isinstance(error, HeadError):
+        reason, text = Reason.BAD_RESPONSE, f"{error}; is this the API server?"
+    elif isinstance(error, aiohttp.ClientPayloadError):
+        text = "a body that ends early, or is not encoded as its headers say"
+    elif isinstance(error, aiohttp.ClientResponseError):
+        reason, text = Reason.BAD_RESPONSE, "no HTTP answer; is this the API server?"
+    elif isinstance(error, aiohttp.ServerDisconnectedError):
+        text = "Server disconnected"
+    elif isinstance(error, OSError) and error.errno:
+        text = os.strerror(error.errno)
+    else:
+        text = type(error).__name__
+    return reason, f"{server}: {text}"
 
 
 def _tls_error(error: Exception) -> ssl.SSLError | None:

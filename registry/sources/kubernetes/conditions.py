@@ -28,6 +28,8 @@ class Reason(StrEnum):
     """5xx, or an error event of a watch."""
     BAD_RESPONSE = "BadResponse"
     """What came back is not what the API promises."""
+    LIMIT_EXCEEDED = "LimitExceeded"
+    """It told more than ``follow`` allows: an object, a list, or all of it. What was complete before still counts."""
     WATCH_CLOSED = "WatchClosed"
     """Watches are accepted and end at once, without an event: the kind is listed again and again instead."""
     INTERNAL_ERROR = "InternalError"
@@ -58,10 +60,21 @@ _MENDS = {
 }
 
 
-def refused(verb: str, resource: str, status: int, message: str) -> Fault:
-    """The condition for an HTTP status that is no success."""
+def refused(verb: str, resource: str, status: int) -> Fault:
+    """The condition for an HTTP status that is no success.
+
+    What the answer says is not in it: whoever may name a member would read there what servers tell the registry alone.
+    """
     reason = _BY_STATUS.get(status)
     if reason is None:
         reason = Reason.SERVER_ERROR if status >= HTTPStatus.INTERNAL_SERVER_ERROR else Reason.BAD_RESPONSE
     mend = f"; {_MENDS[reason]}" if reason in _MENDS else ""
-    return Fault(reason, f"{verb} {resource}: {status} {message}{mend}")
+    return Fault(reason, f"{verb} {resource}: {named(status)}{mend}")
+
+
+def named(status: int) -> str:
+    """The status with HTTP's own words for it, never the server's."""
+    try:
+        return f"{status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        return str(status)

@@ -5,13 +5,14 @@ An object that does not fit its struct raises ``DecodeError`` with the path of t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, TypeVar
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import msgspec
 
 from registry.model.facts import Fact
 from registry.model.names import Kind, ObjectRef
+from registry.sources.kubernetes.bounds import OBJECT_BYTES, PAGE_OBJECTS
 from registry.sources.kubernetes.structs import Struct, struct_of
 
 LIST_END_ANNOTATION = "k8s.io/initial-events-end"
@@ -66,39 +67,96 @@ class _ListPage(Struct, frozen=True):
     items: list[msgspec.Raw] | None = None
 
 
-class Page(msgspec.Struct, frozen=True):
-    """One page of a list. ``broken`` are the objects of it that could not be read, each with its error.
+class Page:
+    """One page of a list.
 
     ``continue_token`` is empty on the last page; ``resource_version`` is where a watch begins after it.
     """
 
-    facts: tuple[Fact, ...]
-    broken: tuple[tuple[ObjectRef | None, str], ...]
-    resource_version: str
-    continue_token: str
+    def __init__(self, kind: Kind, page: _ListPage) -> None:
+        self._kind = kind
+        self._items = page.items or []
+        self.resource_version = page.metadata.resource_version
+        self.continue_token = page.metadata.continue_
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def objects(self, object_bytes: int = OBJECT_BYTES) -> Iterator[Fact | Broken]:
+        """Each in its turn: to read them all takes time. One of more than ``object_bytes`` is not read."""
+        for raw in self._items:
+            body = bytes(raw)
+            try:
+                if len(body) > object_bytes:
+                    raise DecodeError(_too_large(len(body), object_bytes))  # noqa: TRY301
+                yield decode_object(self._kind, body)
+            except DecodeError as error:
+                yield Broken(_ref_of(self._kind, body), str(error))
+
+
+class Broken(NamedTuple):
+    """An object of a page that cannot be read; ``ref`` is None where it has no name."""
+
+    ref: ObjectRef | None
+    reason: str
 
 
 _PAGE = msgspec.json.Decoder(_ListPage)
 
 
-def decode_page(kind: Kind, body: bytes) -> Page:
+def decode_page(kind: Kind, body: bytes, most: int = PAGE_OBJECTS) -> Page:
     """A list response. A single object of it that cannot be read does not spoil the others.
 
     Raises:
-        DecodeError: the body is no list of this kind with a resourceVersion. Anything else that happens to be JSON,
-            say of a proxy's, must not pass for a list of nothing.
+        DecodeError: the body is no list of this kind with a resourceVersion, or has more than ``most`` objects.
+            Anything else that happens to be JSON, say of a proxy's, must not pass for a list of nothing.
     """
+    _count(body, most)
     page = _decode(_PAGE, body)
     if page.kind != f"{kind}List":
-        raise DecodeError(f"Expected a {kind}List, got {page.kind[:100]!r} - at `$.kind`")
-    facts: list[Fact] = []
-    broken: list[tuple[ObjectRef | None, str]] = []
-    for raw in page.items or ():
+        raise DecodeError(f"Expected a {kind}List, got something else - at `$.kind`")
+    if len(page.items or ()) > most:
+        raise DecodeError(f"a page of more than {most} objects")
+    return Page(kind, page)
+
+
+UNCOUNTED_BYTES = 1 << 19
+"""A page of so few bytes has not so many objects that they need to be counted first."""
+
+
+class _Countdown:
+    """How many more objects the page that is being counted may have. One page is counted at a time: nothing awaits."""
+
+    left = 0
+
+
+class _Counted(Struct, frozen=True):
+    def __post_init__(self) -> None:
+        _Countdown.left -= 1
+        if _Countdown.left < 0:
+            raise ValueError("more objects than a page may have")
+
+
+class _CountedPage(Struct, frozen=True):
+    items: list[_Counted] | None = None
+
+
+_COUNT = msgspec.json.Decoder(_CountedPage)
+
+
+def _count(body: bytes, most: int) -> None:
+    """Count the objects before any of them is made: of ``{}`` there are five million in 16 MiB.
+
+    Raises:
+        DecodeError: there are more than ``most``.
+    """
+    if len(body) > UNCOUNTED_BYTES:
+        _Countdown.left = most
         try:
-            facts.append(decode_object(kind, bytes(raw)))
-        except DecodeError as error:
-            broken.append((_ref_of(kind, bytes(raw)), str(error)))
-    return Page(tuple(facts), tuple(broken), page.metadata.resource_version, page.metadata.continue_)
+            _COUNT.decode(body)
+        except _UNREADABLE as error:
+            if _Countdown.left < 0:
+                raise DecodeError(f"a page of more than {most} objects") from error
 
 
 class _AnyMetadata(Struct, frozen=True):
@@ -134,9 +192,10 @@ def decode_names(kind: Kind, body: bytes) -> NamesPage:
     Raises:
         DecodeError: it is none.
     """
+    _count(body, PAGE_OBJECTS)
     page = _decode(_NAMES, body)
     if page.kind != "PartialObjectMetadataList":
-        raise DecodeError(f"Expected a PartialObjectMetadataList, got {page.kind[:100]!r} - at `$.kind`")
+        raise DecodeError("Expected a PartialObjectMetadataList, got something else - at `$.kind`")
     metadata = (each.metadata for each in page.items or ())
     versions = {ObjectRef(kind, meta.namespace or "", meta.name): meta.resource_version for meta in metadata}
     return NamesPage(versions, page.metadata.resource_version, page.metadata.continue_)
@@ -152,6 +211,7 @@ class _Bookmark(Struct, frozen=True):
 
 
 class _Status(Struct, frozen=True):
+    kind: str = ""
     code: int = 0
     reason: str = ""
     message: str = ""
@@ -196,12 +256,16 @@ _STATUS = msgspec.json.Decoder(_Status)
 _Decoded = TypeVar("_Decoded")
 
 
-def decode_event(kind: Kind, line: bytes) -> WatchEvent:
+def decode_event(kind: Kind, line: bytes, object_bytes: int = OBJECT_BYTES) -> WatchEvent:
     """One line of a watch of ``kind``. An event whose object has a name, and else cannot be read, is one all the same.
+
+    No more than the name is read of a line of more than ``object_bytes``.
 
     Raises:
         DecodeError: the line is no watch event, or nobody can say of which object.
     """
+    if len(line) > object_bytes:
+        return _decode_closely(kind, line, _too_large(len(line), object_bytes))
     return _decode_change(kind, line) or _decode_closely(kind, line)
 
 
@@ -217,7 +281,12 @@ def _decode_change(kind: Kind, line: bytes) -> WatchEvent | None:
     return WatchEvent(event.type, fact.resource_version, fact=fact, ref=fact.ref)
 
 
-def _decode_closely(kind: Kind, line: bytes) -> WatchEvent:
+def _too_large(size: int, most: int) -> str:
+    return f"an object of {size} bytes, more than {most} (follow.maxObjectBytes)"
+
+
+def _decode_closely(kind: Kind, line: bytes, unread: str = "") -> WatchEvent:
+    """``unread`` says why the object is not to be read."""
     event = _decode(_EVENT, line)
     body = bytes(event.object)
     if event.type == "ERROR":
@@ -234,22 +303,23 @@ def _decode_closely(kind: Kind, line: bytes) -> WatchEvent:
     if event.type == "DELETED":
         return WatchEvent(event.type, meta.resource_version, ref=ref)
     if event.type not in ("ADDED", "MODIFIED"):
-        return WatchEvent(
-            event.type, meta.resource_version, ref=ref, error=f"an event of the type {event.type[:100]!r}"
-        )
-    try:
-        return WatchEvent(event.type, meta.resource_version, fact=decode_object(kind, body), ref=ref)
-    except DecodeError as error:
-        return WatchEvent(event.type, meta.resource_version, ref=ref, error=str(error))
+        return WatchEvent(event.type, meta.resource_version, ref=ref, error="an event of an unknown type")
+    fact = None
+    if not unread:
+        try:
+            fact = decode_object(kind, body)
+        except DecodeError as error:
+            unread = str(error)
+    return WatchEvent(event.type, meta.resource_version, fact=fact, ref=ref, error=unread)
 
 
 def decode_status_message(body: bytes) -> str:
-    """The message of a ``v1`` Status an API server answers errors with; what there is of the text where it is none."""
+    """The message of the ``v1`` Status that an API server answers errors with; empty where it is none."""
     try:
-        message = _STATUS.decode(body).message
+        status = _STATUS.decode(body)
     except _UNREADABLE:
-        message = ""
-    return message or " ".join(body[:200].decode(errors="replace").split())
+        return ""
+    return status.message if status.kind == "Status" else ""
 
 
 def _decode(decoder: msgspec.json.Decoder[_Decoded], body: bytes) -> _Decoded:

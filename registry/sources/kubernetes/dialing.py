@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 from base64 import b64encode
+from collections.abc import Callable
+from functools import partial
 from typing import Any, TypedDict
 from urllib.parse import urlsplit
 
@@ -12,6 +14,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.client_proto import ResponseHandler
 
+from registry.sources.kubernetes.heads import BoundedHandler
 from registry.sources.kubernetes.urls import Address
 
 KEEPALIVE = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
@@ -29,7 +32,7 @@ def connector(proxy: Address | None, **options: Any) -> aiohttp.TCPConnector:
     """What makes the connections of a session whose requests all take ``proxy``."""
     if proxy is not None and proxy.scheme.startswith("socks5"):
         return _SocksConnector(proxy, **options)
-    return aiohttp.TCPConnector(**options)
+    return _Connector(**options)
 
 
 def through(proxy: Address | None) -> Way:
@@ -75,7 +78,16 @@ class _Unresolved(AbstractResolver):
         """Nothing is open."""
 
 
-class _SocksConnector(aiohttp.TCPConnector):
+class _Connector(aiohttp.TCPConnector):
+    """Makes connections whose answers have bounded heads. aiohttp has no other seam for the protocol."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        handler: Callable[..., ResponseHandler] = BoundedHandler
+        self._factory = partial(handler, loop=self._loop)
+
+
+class _SocksConnector(_Connector):
     """Makes each connection through a SOCKS5 proxy (RFC 1928, RFC 1929). TLS is spoken with the server behind it.
 
     aiohttp-socks is the same idea, but drops the name that the server's certificate is checked against.
@@ -108,5 +120,5 @@ class _SocksConnector(aiohttp.TCPConnector):
             proxy = Proxy(ProxyType.SOCKS5, at.hostname or "", at.port or 0, user, password, rdns=True)
             return await proxy.connect(host, port)
         except (OSError, ProxyError) as error:
-            cause = error if isinstance(error, OSError) else OSError(None, f"the proxy answered: {error}")
+            cause = error if isinstance(error, OSError) else OSError(None, "the proxy answered with an error")
             raise aiohttp.ClientProxyConnectionError(req.connection_key, cause) from error

@@ -157,8 +157,16 @@ def decode_base64(text: str) -> bytes:
     return b64decode(text.replace("\r", "").replace("\n", ""), validate=True)
 
 
-def _names(shape: type[object]) -> set[str]:
-    return {field.encode_name for field in msgspec.structs.fields(shape)}  # type: ignore[arg-type]
+def _names(shape: type[object]) -> frozenset[str]:
+    """Looked up once: msgspec leaves garbage in cycles each time."""
+    found = _NAMES.get(shape)
+    if found is None:
+        fields = msgspec.structs.fields(shape)  # type: ignore[arg-type]
+        found = _NAMES[shape] = frozenset(field.encode_name for field in fields)
+    return found
+
+
+_NAMES: dict[type[object], frozenset[str]] = {}
 
 
 def _plain(name: str) -> str:

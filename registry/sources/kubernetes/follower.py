@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from http import HTTPStatus
 
 from registry.model.events import InitDone, SourceEvent
 from registry.model.names import Kind
 from registry.sources.kubernetes.api import Api, Stream, Surroundings, retry_after
+from registry.sources.kubernetes.bounds import ANSWER_BYTES, PAGE_BYTES, Account, MemberBounds, TooMuchError
 from registry.sources.kubernetes.client import TransportError
 from registry.sources.kubernetes.conditions import Fault, Reason
 from registry.sources.kubernetes.framing import LineFramer, LineTooLongError
 from registry.sources.kubernetes.listwatch import ListWatch
 from registry.sources.kubernetes.steps import GetPage, GetProof, GetVersion, OpenWatch, Wait
+from registry.sources.kubernetes.turns import Turn, Turns
 from registry.sources.kubernetes.watches import QUIET_SECONDS
 
 log = logging.getLogger(__name__)
@@ -40,6 +42,7 @@ class Follower:
 
     ``emit`` takes what is learnt; ``report`` is called when ``fault``, ``warning`` or ``listed`` may have changed;
     ``confirm`` returns once it is certain that ``api`` led to the right cluster at the time it is given, or later.
+    ``account`` counts for all kinds of the member, ``turns`` are those of all members.
     """
 
     def __init__(
@@ -51,6 +54,9 @@ class Follower:
         emit: Callable[[SourceEvent], None],
         report: Callable[[], None],
         confirm: Callable[[float], Awaitable[None]],
+        account: Account,
+        turns: Turns,
+        bounds: MemberBounds,
         quiet_seconds: float = QUIET_SECONDS,
         streams: bool = True,
     ) -> None:
@@ -63,11 +69,16 @@ class Follower:
         self._report = report
         self._told: tuple[object, ...] | None = None
         self._confirm = confirm
+        self._account = account
+        self._turns = turns
+        self._bounds = bounds
         self._quiet_seconds = quiet_seconds
         self._streams = streams
         self._crashed: Fault | None = None
         self.lost_at = surroundings.clock()
         """When the connection was last in doubt."""
+        self._list_began = self.lost_at
+        """When the list did that is in progress, in pages."""
         self.listed_at: float | None = None
         """When the last list was complete."""
         self.silent_since: float | None = None
@@ -112,7 +123,7 @@ class Follower:
 
     def _make_machine(self) -> ListWatch:
         self._proofs = 0
-        return ListWatch(self.kind, self._around.random, streams=self._streams)
+        return ListWatch(self.kind, self._around.random, streams=self._streams, object_bytes=self._bounds.object_bytes)
 
     async def _perform(self) -> None:
         """One step of the machine, or as much of it as time and ``relist`` allow."""
@@ -141,19 +152,31 @@ class Follower:
             self.silent_since = None
 
     async def _get(self, step: GetPage | GetVersion | GetProof) -> None:
-        await self._sure(begins=isinstance(step, GetPage) and not step.continues)
+        begins = isinstance(step, GetPage) and not step.continues
+        await self._sure(begins=begins)
+        if begins:
+            self._list_began = self._around.clock()
+        elif isinstance(step, GetPage) and self._around.clock() - self._list_began > self._bounds.list_seconds:
+            text = f"the list is not complete after {self._bounds.list_seconds:g} s (follow.listSeconds)"
+            self._emit_all(self.machine.too_much(Fault(Reason.LIMIT_EXCEEDED, text)))
+            return
         try:
-            answer = await self._api.request("GET", step.path, query=step.query, began=self._began)
+            most = ANSWER_BYTES if isinstance(step, GetProof) else PAGE_BYTES
+            answer = await self._api.request("GET", step.path, query=step.query, most=most, began=self._began)
         except TransportError as error:
             self.lost_at = self._around.clock()
-            self.machine.failed(Fault(error.reason, str(error)))
+            fault = Fault(error.reason, str(error))
+            if error.reason is Reason.LIMIT_EXCEEDED and self.machine.step is step:
+                self._emit_all(self.machine.too_large(fault))
+            else:
+                self.machine.failed(fault)
             return
         if self._moved() or self.machine.step is not step:
             return
         if answer.status != HTTPStatus.OK:
-            self._refused(answer.status, answer.body, retry_after(answer.headers))
+            self._refused(answer.status, retry_after(answer.headers))
         elif isinstance(step, GetPage):
-            self._say(self.machine.page(answer.body))
+            await self._page(step, answer.body)
         elif isinstance(step, GetProof):
             self._say(self.machine.proof(answer.body))
         else:
@@ -168,9 +191,9 @@ class Follower:
                 if self._moved() or self.machine.step is not step:
                     return
                 if stream.status != HTTPStatus.OK:
-                    body = await stream.read()
+                    await stream.read()  # or the connection would be of no more use
                     if self.machine.step is step:
-                        self._refused(stream.status, body, retry_after(stream.headers))
+                        self._refused(stream.status, retry_after(stream.headers))
                     return
                 self._opened()
                 await self._read(step, stream)
@@ -184,7 +207,7 @@ class Follower:
             else:
                 self.machine.lost(fault, self._lasted())
         except LineTooLongError as error:
-            self.machine.unreadable_line(str(error), self._lasted())
+            self._emit_all(self.machine.too_much(Fault(Reason.LIMIT_EXCEEDED, str(error))))
         else:
             if self.machine.step is step:
                 self.machine.ended(self._lasted())
@@ -200,22 +223,62 @@ class Follower:
         self._expect_a_line()
         self._tell()
 
+    async def _page(self, step: GetPage, body: bytes) -> None:
+        """Tell what a page has, a little in each turn."""
+        events = self.machine.page(body)
+        while self.machine.step is step:
+            async with self._turns.turn() as turn:
+                if self._told_all(events, turn):
+                    return
+
+    def _told_all(self, events: Iterator[SourceEvent], turn: Turn) -> bool:
+        """Tell ``events`` for as long as the turn lasts; whether those were all."""
+        try:
+            for event in events:
+                self._say((event,))
+                if turn.over:
+                    return False
+        except TooMuchError as error:
+            self._emit_all(self.machine.too_much(error.fault))
+        return True
+
     async def _read(self, step: OpenWatch, stream: Stream) -> None:
         framer = LineFramer()
         async for chunk in stream.chunks():
-            lines = framer.feed(chunk)
-            lasted, proofs = self._lasted(), self._proofs
-            for line in lines:
-                self._say(self.machine.line(line, lasted))
+            lines = iter(framer.feed(chunk))
+            more = True
+            while more:
+                async with self._turns.turn() as turn:
+                    if self.machine.step is not step:
+                        return
+                    more = self._lines(step, lines, turn)
                 if self.machine.step is not step:
                     return
-            if lines:
-                self._proven()
-                if self.machine.streaming:
-                    self.silent_since = self._around.clock()
-                if self.machine.streaming or self._proofs != proofs:
-                    self._expect_a_line()
-                self._tell()
+
+    def _lines(self, step: OpenWatch, lines: Iterator[bytes], turn: Turn) -> bool:
+        """Tell what ``lines`` say for as long as the turn lasts; whether some may be left."""
+        lasted, proofs, any_line = self._lasted(), self._proofs, False
+        left = False
+        try:
+            for line in lines:
+                any_line = True
+                self._say(self.machine.line(line, lasted))
+                if self.machine.step is not step:
+                    return False
+                if turn.over:
+                    left = True
+                    break
+        except TooMuchError as error:
+            self._emit_all(self.machine.too_much(error.fault))
+            return False
+        if any_line:
+            self._proven()
+            if self.machine.streaming:
+                self.silent_since = self._around.clock()
+            if self.machine.streaming or self._proofs != proofs:
+                self._expect_a_line()
+            self._tell()
+        return left
 
     def _expect_a_line(self) -> None:
         """From now on so long: bytes that complete no line prove nothing, nor do events that are old."""
@@ -229,17 +292,29 @@ class Follower:
         if before is None or abs(due - before) > seconds * TOLERANCE:
             self._limit.reschedule(due)
 
-    def _refused(self, status: int, body: bytes, wait: float | None) -> None:
+    def _refused(self, status: int, wait: float | None) -> None:
         if status == HTTPStatus.UNAUTHORIZED:
             self.lost_at = self._around.clock()
-        self.machine.refused(status, body, wait)
+        self.machine.refused(status, wait)
         self._proven()
 
     def _say(self, events: Iterable[SourceEvent]) -> None:
+        """Tell these.
+
+        Raises:
+            TooMuchError: one of them would be more than the member may tell.
+        """
         for event in events:
+            self._account.count(event)
             if isinstance(event, InitDone):
                 self._proven()
                 self.listed_at = self._around.clock()
+            self._emit(event)
+
+    def _emit_all(self, events: Iterable[SourceEvent]) -> None:
+        """Tell what takes back what was told."""
+        for event in events:
+            self._account.count(event)
             self._emit(event)
 
     def _tell(self) -> None:

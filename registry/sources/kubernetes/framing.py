@@ -6,8 +6,8 @@ end: U+2028, U+0085 or a carriage return inside a string must not cut it, so ``b
 
 from __future__ import annotations
 
-MAX_LINE_BYTES = 32 * 1024 * 1024
-"""More than any object: etcd takes at most a few MiB per value."""
+MAX_LINE_BYTES = 16 << 20
+"""More than any object: etcd takes at most a few MiB per value. It is decoded in one piece."""
 
 
 class LineTooLongError(Exception):

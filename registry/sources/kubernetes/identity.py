@@ -13,7 +13,7 @@ from registry.sources.kubernetes.api import Api, Surroundings, retry_after
 from registry.sources.kubernetes.backoff import Backoff
 from registry.sources.kubernetes.client import TransportError
 from registry.sources.kubernetes.conditions import Fault, Reason, refused
-from registry.sources.kubernetes.decode import DecodeError, decode_page, decode_status_message
+from registry.sources.kubernetes.decode import DecodeError, decode_page
 from registry.sources.kubernetes.resources import RESOURCES
 
 SYSTEM_NAMESPACE = "kube-system"
@@ -22,6 +22,9 @@ REFUSED_SECONDS = 30.0
 
 QUERY = {"fieldSelector": f"metadata.name={SYSTEM_NAMESPACE}", "limit": "1"}
 """A list, so that the right to ``list`` namespaces is enough."""
+
+MOST_NAMESPACES = 500
+"""In an answer to that: a server may overlook both parameters, and have more namespaces than one."""
 
 Admit = Callable[[str], str | None]
 """Is given a cluster's UID; None to admit it, else why it is refused."""
@@ -79,7 +82,7 @@ class Identity:
             self.fault = Fault(error.reason, str(error))
             return self._backoff.failed()
         if answer.status != HTTPStatus.OK:
-            self.fault = refused("list", "namespaces", answer.status, decode_status_message(answer.body))
+            self.fault = refused("list", "namespaces", answer.status)
             return self._backoff.failed(retry_after(answer.headers))
         try:
             uid = system_uid(answer.body)
@@ -105,7 +108,7 @@ def system_uid(body: bytes) -> str:
     Raises:
         DecodeError: it is no list of namespaces.
     """
-    for fact in decode_page(Kind.NAMESPACE, body).facts:
+    for fact in decode_page(Kind.NAMESPACE, body, MOST_NAMESPACES).objects():
         if isinstance(fact, Namespace) and fact.name == SYSTEM_NAMESPACE:
             return fact.uid
     return ""

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from registry.sources.kubernetes.bounds import EMPTY_PAGES
 from registry.sources.kubernetes.resources import Resource
 from registry.sources.kubernetes.steps import GetPage, OpenWatch, page_step, stream_step
+
+SHRINKING = 4
+"""A page that was too large is asked for again with so many times fewer objects."""
+
+
+class EndlessError(ValueError):
+    """The pages of a list do not come to an end. The text says why."""
 
 
 class Lists:
@@ -19,6 +27,8 @@ class Lists:
         self._streams = streams
         self._broken = False
         self._at = 0
+        self._token = ""
+        self._empty = 0
         self.streaming = False
 
     @property
@@ -33,6 +43,7 @@ class Lists:
 
     def again(self) -> GetPage | OpenWatch:
         """The list from its beginning, on the path that was found."""
+        self._token, self._empty = "", 0
         self.streaming = self._streams and not self._broken
         return stream_step(self.path, self._random()) if self.streaming else page_step(self.path, self._page_size)
 
@@ -43,9 +54,26 @@ class Lists:
         self._at += 1
         return self.again()
 
-    def page(self, token: str) -> GetPage:
-        """The page that ``token`` continues with."""
+    def page(self, token: str, objects: int) -> GetPage:
+        """The page that ``token`` continues with; there were so many ``objects`` on the one before.
+
+        Raises:
+            EndlessError: the pages lead nowhere.
+        """
+        self._empty = 0 if objects else self._empty + 1
+        if token == self._token:
+            raise EndlessError("two pages in a row have the same continue token")
+        if self._empty >= EMPTY_PAGES:
+            raise EndlessError(f"{self._empty} pages in a row have no object, and say that there are more")
+        self._token = token
         return page_step(self.path, self._page_size, token)
+
+    def shrink(self) -> bool:
+        """Ask for fewer objects on a page from now on, since they are large; whether that can be."""
+        if self._page_size == 1:
+            return False
+        self._page_size = max(1, self._page_size // SHRINKING)
+        return True
 
     def complete(self) -> None:
         self.streaming = self._broken = False

@@ -9,6 +9,8 @@ OpenWatch that lists  a bookmark of another sort, or quiet   the same: the serve
 OpenWatch that lists  its end, an error event, it broke off  Wait, then GetPage: this list in pages
 GetPage               a page with a continue token           GetPage of the next
 GetPage               the last page                          OpenWatch from the list's resourceVersion
+GetPage               a page that is too large               the list from its beginning, in smaller pages
+a list, OpenWatch     more than the member may tell          what was told of the list is forgotten; Wait, then the list
 GetPage of a token    410 or 400: too old, or not its own    the list from its beginning
 a list                404, of a kind that may be missing     the list on its next path; after the last, GetProof;
                                                              where it is known to be missing already: Wait, then the
@@ -53,9 +55,10 @@ from registry.model.events import InitDone, SourceEvent
 from registry.model.names import Kind, ObjectRef
 from registry.sources.kubernetes.absence import READY, AbsenceProof, UnprovenError
 from registry.sources.kubernetes.backoff import Backoff
+from registry.sources.kubernetes.bounds import OBJECT_BYTES
 from registry.sources.kubernetes.conditions import Fault, Reason, refused
-from registry.sources.kubernetes.decode import DecodeError, WatchEvent, decode_event, decode_page, decode_status_message
-from registry.sources.kubernetes.lists import Lists
+from registry.sources.kubernetes.decode import DecodeError, WatchEvent, decode_event, decode_page
+from registry.sources.kubernetes.lists import EndlessError, Lists
 from registry.sources.kubernetes.resources import RESOURCES
 from registry.sources.kubernetes.steps import (
     PAGE_SIZE,
@@ -78,6 +81,9 @@ LOST_STREAMS = 2
 ABSENT_SECONDS = 30.0
 """How long until a kind that the server lacks is looked for again."""
 
+TOO_MUCH_SECONDS = 60.0
+"""How long a member that told too much is left alone."""
+
 STREAM_REFUSED = frozenset({400, 403, 405, 406, 415, 422, 501})
 """Answers to a streaming list that may be about the streaming. 403: the role may have ``list`` alone."""
 
@@ -91,7 +97,13 @@ class ListWatch:
     """
 
     def __init__(
-        self, kind: Kind, random: Callable[[], float], page_size: int = PAGE_SIZE, *, streams: bool = True
+        self,
+        kind: Kind,
+        random: Callable[[], float],
+        page_size: int = PAGE_SIZE,
+        *,
+        streams: bool = True,
+        object_bytes: int = OBJECT_BYTES,
     ) -> None:
         self._kind = kind
         self._resource = RESOURCES[kind]
@@ -103,6 +115,9 @@ class ListWatch:
         """The version that the server called too old for a watch."""
         self._failure: Fault | None = None
         """Of the last request, until one succeeds."""
+        self._excess: Fault | None = None
+        """What was too much, until a list is complete."""
+        self._object_bytes = object_bytes
         self.proofs = 0
         self._telling = Telling(kind, self._resource.name)
         self._proof = AbsenceProof(self._resource)
@@ -113,7 +128,7 @@ class ListWatch:
     @property
     def fault(self) -> Fault | None:
         """What the last request failed with, or else what is wrong with the watches."""
-        return self._failure or self._watches.fault
+        return self._failure or self._excess or self._watches.fault
 
     @property
     def listing(self) -> bool:
@@ -159,9 +174,12 @@ class ListWatch:
             return
         self._backoff.succeeded()
         self._failure = None
-        yield from self._telling.page(page)
+        yield from self._telling.page(page, self._object_bytes)
         if page.continue_token:
-            self.step = self._lists.page(page.continue_token)
+            try:
+                self.step = self._lists.page(page.continue_token, len(page))
+            except EndlessError as error:
+                yield from self.too_much(Fault(Reason.BAD_RESPONSE, f"list {self._resource.name}: {error}"))
             return
         done = self._complete(page.resource_version)
         self.step = self._watch()
@@ -208,7 +226,7 @@ class ListWatch:
         """One line of a watch that has been open for ``lasted`` seconds. Exhaust the iterator; stop reading when
         ``step`` is no longer the watch."""
         try:
-            event = decode_event(self._kind, line)
+            event = decode_event(self._kind, line, self._object_bytes)
         except DecodeError as error:
             self.unreadable_line(str(error), lasted)
             return
@@ -267,25 +285,41 @@ class ListWatch:
         else:
             self.step = Wait(self._watches.pause(), self._after(self._watches.silent(lasted)) or self._again())
 
-    def refused(self, status: int, body: bytes, retry_after: float | None = None) -> None:
+    def too_large(self, fault: Fault) -> tuple[SourceEvent, ...]:
+        """A page was larger than pages may be: the list is asked for anew in smaller ones, as long as that helps."""
+        if isinstance(self.step, GetPage) and self._lists.shrink():
+            self.step = self._list()
+            return ()
+        return self.too_much(fault)
+
+    def too_much(self, fault: Fault) -> tuple[SourceEvent, ...]:
+        """The member told more, or took longer, than it may. What it told of a list is forgotten; what was complete
+        counts on. It is listed anew after a while: that costs as much as what is broken off now."""
+        self._excess = Fault(fault.reason, f"{self.verb} {self._resource.name}: {fault.message}")
+        self._failure = self._excess
+        self._lists.broke()
+        abandoned = tuple(self._telling.abandon())
+        self.step = Wait(self._backoff.failed(TOO_MUCH_SECONDS), self._list())
+        return abandoned
+
+    def refused(self, status: int, retry_after: float | None = None) -> None:
         """An answer other than 200; ``retry_after`` is the header of that name, in seconds."""
         request = self._request
-        said = decode_status_message(body)
         continues = isinstance(request, GetPage) and request.continues
         gone = status == HTTPStatus.GONE and (continues or not isinstance(request, GetPage))
         if isinstance(request, GetProof):
-            no = refused("get", request.path, status, said)
+            no = refused("get", request.path, status)
             self.failed(self._unproven(no.reason, no.message), retry_after)
         elif status == HTTPStatus.NOT_FOUND and self._resource.optional:
             self._not_there()
         elif self.streaming and status in STREAM_REFUSED:
             self._pages_from_now_on()
         elif gone and self._watching:
-            self._begin_anew(at_once=not self._watches.refused(self._too_old(said)))
+            self._begin_anew(at_once=not self._watches.refused(self._too_old()))
         elif gone or (continues and status == HTTPStatus.BAD_REQUEST):
             self._begin_anew(at_once=not self._watches.refused(None))
         else:
-            self.failed(refused(self.verb, self._resource.name, status, said), retry_after)
+            self.failed(refused(self.verb, self._resource.name, status), retry_after)
 
     def failed(self, fault: Fault, retry_after: float | None = None) -> None:
         """No usable answer: try the same again after a while."""
@@ -346,6 +380,7 @@ class ListWatch:
     def _complete(self, version: str, lasted: float = 0.0) -> InitDone:
         """The list is complete, as of ``version``. One whose version cannot be watched from any more proves nothing."""
         self._lists.complete()
+        self._excess = None
         self.absent = False
         self.listed = True
         if not self._gone or older(self._gone, version):
@@ -365,16 +400,15 @@ class ListWatch:
 
     def _error_event(self, event: WatchEvent, lasted: float) -> None:
         if event.code == HTTPStatus.GONE or event.reason in ("Expired", "Gone"):
-            self._begin_anew(at_once=not self._watches.useless(self._too_old(event.error), lasted))
+            self._begin_anew(at_once=not self._watches.useless(self._too_old(), lasted))
         else:
             self._lists.broke()
-            text = f"{self.verb} {self._resource.name}: {event.code} {event.error}"
-            self.failed(Fault(Reason.SERVER_ERROR, text))
+            self.failed(Fault(Reason.SERVER_ERROR, f"{self.verb} {self._resource.name}: an error event, {event.code}"))
 
-    def _too_old(self, said: str) -> Fault:
+    def _too_old(self) -> Fault:
         """The server cannot go on from the version that is held. What that is if it goes on so."""
         self._gone = "" if self.streaming else self._telling.version
-        text = f"{self.verb} {self._resource.name}: 410 {said}; look for a proxy that answers lists from a cache"
+        text = f"{self.verb} {self._resource.name}: 410 Gone; look for a proxy that answers lists from a cache"
         return Fault(Reason.BAD_RESPONSE, text)
 
     def _not_there(self) -> None:

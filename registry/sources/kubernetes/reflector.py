@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from registry.endings import until_cancelled
 from registry.model.conditions import Condition
 from registry.model.events import InitDone, SourceEvent
 from registry.model.names import BASE_KINDS, ClusterId, Kind
 from registry.model.status import Sink, SourceState, SourceStatus
 from registry.sources.kubernetes.api import Api, Surroundings
 from registry.sources.kubernetes.auditor import AUDIT_SECONDS, Auditor, Held
+from registry.sources.kubernetes.bounds import Account, MemberBounds
 from registry.sources.kubernetes.client import KubernetesClient, TransportError
 from registry.sources.kubernetes.conditions import Fault, Reason
 from registry.sources.kubernetes.follower import Follower
 from registry.sources.kubernetes.identity import Admit, Identity
+from registry.sources.kubernetes.turns import Turns
 from registry.sources.kubernetes.watches import QUIET_SECONDS
 
 CONNECT_RETRY_SECONDS = 10.0
@@ -24,6 +27,9 @@ CONNECT_RETRY_SECONDS = 10.0
 AWAITED_SECONDS = 5.0
 """How long an API server that was never listed may say nothing before that is called a fault. It is waited for all the
 same, but nothing else is to wait for it: it may be one that takes connections and is dead."""
+
+FIRST_LISTS_SECONDS = 60.0
+"""The same for an API server that answers, and whose first lists come to no end."""
 
 LOOK_SECONDS = 0.5
 
@@ -34,18 +40,20 @@ Sleep = Callable[[float], Awaitable[None]]
 @dataclass(frozen=True, slots=True)
 class SourceOptions:
     """``quiet_seconds``: how long a watch may bring nothing. ``audit_seconds``: how often each kind is compared with a
-    listing of names. ``stream_lists``: whether lists are streamed where the server can."""
+    listing of names. ``stream_lists``: whether lists are streamed where the server can. ``bounds``: what the cluster
+    may tell."""
 
     quiet_seconds: float = QUIET_SECONDS
     audit_seconds: float = AUDIT_SECONDS
     stream_lists: bool = True
+    bounds: MemberBounds = field(default_factory=MemberBounds)
 
 
 class KubernetesSource:
     """The facts of one cluster. ``connect`` makes its client; ``random`` gives numbers in [0, 1).
 
     ``admit`` is asked before anything is read whether the cluster is the one that is meant. ``held`` is what the
-    listener holds of a kind, as it was told here; without it nothing is audited.
+    listener holds of a kind, as it was told here; without it nothing is audited. ``turns`` are shared by all sources.
     """
 
     def __init__(
@@ -61,6 +69,7 @@ class KubernetesSource:
         admit: Admit | None = None,
         held: Held | None = None,
         options: SourceOptions | None = None,
+        turns: Turns | None = None,
     ) -> None:
         self.cluster = cluster
         self._origin = origin
@@ -71,6 +80,8 @@ class KubernetesSource:
         self._admit = admit
         self._held = held
         self._options = options or SourceOptions()
+        self._turns = turns or Turns()
+        self._began = clock()
         self._followers: dict[Kind, Follower] = {}
         self._identity: Identity | None = None
         self._auditor: Auditor | None = None
@@ -103,11 +114,12 @@ class KubernetesSource:
             self._assemble(client, sink)
             async with asyncio.TaskGroup() as tasks:
                 for follower in self._followers.values():
-                    tasks.create_task(follower.run(), name=f"{self.cluster} {follower.kind}")
+                    tasks.create_task(until_cancelled(follower.run()), name=f"{self.cluster} {follower.kind}")
                 if self._auditor is not None:
-                    tasks.create_task(self._auditor.run(), name=f"{self.cluster} audit")
-                tasks.create_task(self._await_first_lists(sink), name=f"{self.cluster} first lists")
+                    tasks.create_task(until_cancelled(self._auditor.run()), name=f"{self.cluster} audit")
+                tasks.create_task(until_cancelled(self._await_first_lists(sink)), name=f"{self.cluster} first lists")
         finally:
+            self._followers, self._identity, self._auditor = {}, None, None  # they know this source
             await client.close()
 
     async def _connected(self, sink: Sink) -> Api:
@@ -145,6 +157,8 @@ class KubernetesSource:
                 if event.rewound:
                     self._went_back(event.kind)
 
+        self._began = self._around.clock()
+        account = Account(self._options.bounds, self._held)
         identity = self._identity = Identity(client, self._admit, self._around, changed=report, say=say)
         self._followers = {
             kind: Follower(
@@ -154,6 +168,9 @@ class KubernetesSource:
                 emit=emit,
                 report=report,
                 confirm=identity.confirm,
+                account=account,
+                turns=self._turns,
+                bounds=self._options.bounds,
                 quiet_seconds=self._options.quiet_seconds,
                 streams=self._options.stream_lists,
             )
@@ -168,6 +185,7 @@ class KubernetesSource:
                 confirm=identity.confirm,
                 say=say,
                 seconds=self._options.audit_seconds,
+                most_objects=self._options.bounds.objects,
             )
 
     def _went_back(self, kind: Kind) -> None:
@@ -182,7 +200,7 @@ class KubernetesSource:
         """One status for all kinds: what is wrong with any of them, each thing said once."""
         followers = self._followers.values()
         stranger = self._identity.fault if self._identity else None
-        faults = _distinct((stranger, *(each.fault for each in followers))) or self._silence()
+        faults = _distinct((stranger, *(each.fault for each in followers))) or self._silence() or self._slowness()
         listed = frozenset(each.kind for each in followers if each.machine.listed)
         if faults:
             state = SourceState.FAILING
@@ -203,6 +221,16 @@ class KubernetesSource:
         if not silent:
             return []
         text = f"{silent[0].server}: no answer to the first list for {AWAITED_SECONDS:g} s; it is waited for"
+        return [Fault(Reason.TIMEOUT, text)]
+
+    def _slowness(self) -> list[Fault]:
+        """What was never listed, for too long, though something comes of it now and then."""
+        if self._around.clock() - self._began < FIRST_LISTS_SECONDS:
+            return []
+        missing = [str(each.kind) for each in self._followers.values() if not each.machine.listed]
+        if not missing:
+            return []
+        text = f"the first lists ({', '.join(missing)}) are not complete after {FIRST_LISTS_SECONDS:g} s; they go on"
         return [Fault(Reason.TIMEOUT, text)]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from registry.model.events import Apply, Delete, Init, InitApply, InitDone, InitKeep, SourceEvent
 from registry.model.names import Kind
-from registry.sources.kubernetes.decode import Page, WatchEvent
+from registry.sources.kubernetes.decode import Broken, Page, WatchEvent
 from registry.sources.kubernetes.unreadable import Unreadable
 from registry.sources.kubernetes.versions import older
 
@@ -32,20 +32,27 @@ class Telling:
         """The history went back. The list that is told next is of an earlier time, whatever its version is by then."""
         self._rewound = True
 
+    def abandon(self) -> Iterator[SourceEvent]:
+        """The list in progress comes to nothing: what was told of it is forgotten."""
+        if self._begun:
+            self._begun = False
+            yield Init(self._kind)
+
     def restart(self) -> None:
         """Versions mean something else from now on."""
         self.version = ""
         self._rewound = False
 
-    def page(self, page: Page) -> Iterator[SourceEvent]:
+    def page(self, page: Page, object_bytes: int) -> Iterator[SourceEvent]:
         """The objects of one page of a list."""
         yield from self._begin()
-        for fact in page.facts:
-            yield InitApply(fact)
-        for ref, reason in page.broken:
-            self.unreadable.note(ref, reason)
-            if ref is not None:
-                yield InitKeep(ref)
+        for each in page.objects(object_bytes):
+            if not isinstance(each, Broken):
+                yield InitApply(each)
+                continue
+            self.unreadable.note(each.ref, each.reason)
+            if each.ref is not None:
+                yield InitKeep(each.ref)
 
     def initial(self, event: WatchEvent) -> Iterator[SourceEvent]:
         """An object of a list that streams. What changes while it is sent comes as a change, and counts for it."""

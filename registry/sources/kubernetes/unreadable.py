@@ -5,6 +5,8 @@ from __future__ import annotations
 from registry.model.names import Kind, ObjectRef
 from registry.sources.kubernetes.conditions import Fault, Reason
 
+MAX_REASON = 200
+
 
 class Unreadable:
     """``resource`` is what RBAC calls the kind. An object without a name is None."""
@@ -15,7 +17,7 @@ class Unreadable:
         self._reasons: dict[ObjectRef | None, str] = {}
 
     def note(self, ref: ObjectRef | None, reason: str) -> None:
-        self._reasons[ref] = reason
+        self._reasons[ref] = reason[:MAX_REASON]
 
     def mended(self, ref: ObjectRef | None) -> None:
         """It was read, or is gone."""
