@@ -135,7 +135,7 @@ class Turns:
             self.slice.begin()
             try:
                 worker.behind = worker.work()
-            except Exception:
+            except Exception:  # noqa: BLE001 - the worker tells of it
                 worker.behind = False
                 worker.broke()
             if worker.behind:
