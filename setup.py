@@ -10,7 +10,8 @@ from setuptools import setup
 
 COMPILED = (
     *(f"registry/rpc/{name}.py" for name in ["calls", "connection", "frames", "headers", "ledger", "limits", "link"]),
-    *(f"registry/rpc/{name}.py" for name in ["messages", "open_calls", "outbox", "shared", "streams", "vigil"]),
+    *(f"registry/rpc/{name}.py" for name in ["listener", "messages", "open_calls", "outbox", "shared"]),
+    *(f"registry/rpc/{name}.py" for name in ["streams", "turns", "vigil"]),
     *(
         f"registry/xds/{name}.py"
         for name in [

@@ -159,6 +159,7 @@ class LimitsConfig(Section, frozen=True):
     process_bytes: Limit = _LIMITS.process_bytes
     waiting_bytes: Limit = _LIMITS.waiting_bytes
     stalled_seconds: PositiveSeconds = _LIMITS.stalled_seconds
+    message_seconds: PositiveSeconds = _LIMITS.message_seconds
     handshake_seconds: PositiveSeconds = _LIMITS.handshake_seconds
     idle_seconds: PositiveSeconds = _LIMITS.idle_seconds
     ping_seconds: PositiveSeconds = _LIMITS.ping_seconds

@@ -1,13 +1,13 @@
-"""The server's side of one HTTP/2 connection (RFC 9113): bytes in, events and bytes out. No IO, no clock.
+"""The server's side of one HTTP/2 connection (RFC 9113): bytes in, events and bytes out. No IO.
 
-``receive`` takes bytes and tells a listener what they mean; ``out`` has what is to be sent. What breaks a rule ends the
-stream, or the connection, that broke it (section 5.4).
+``receive`` takes bytes; ``work`` tells a listener what they mean, for a slice of time; ``out`` has what is to be sent.
+What breaks a rule ends the stream, or the connection, that broke it (section 5.4).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
 from registry.rpc import frames
 from registry.rpc.frames import (
@@ -21,44 +21,29 @@ from registry.rpc.frames import (
 )
 from registry.rpc.headers import Block, BlockReader, Header, check_request, check_trailers
 from registry.rpc.limits import Allowance, Limits
-from registry.rpc.outbox import Outbox, Sender
+from registry.rpc.listener import NOBODY, Listener
+from registry.rpc.outbox import Outbox
 from registry.rpc.streams import STREAM_WINDOW, Stream, Streams
+from registry.rpc.turns import Slice
 
 CONNECTION_WINDOW: Final = 1 << 20
 REQUEST_EXPLAINS: Final = 4
 """How many control frames one frame with content explains."""
 
 
-class Listener(Sender, Protocol):
-    """Is told what happens on a connection, in order, while ``Connection.receive`` runs. It may send meanwhile."""
-
-    def on_request(self, stream_id: int, headers: list[Header], ended: bool) -> None:
-        """A request began. ``ended``: it has no content."""
-
-    def on_content(self, stream_id: int, data: bytes, ended: bool) -> None:
-        """Content of a request. ``ended``: it was the last."""
-
-    def on_abort(self, stream_id: int, code: int) -> None:
-        """The stream is over before its time: the client reset it, or broke a rule."""
-
-    def on_ping(self) -> None:
-        """The client asked for a sign of life, and got it."""
-
-    def on_pong(self, payload: bytes) -> None:
-        """The client answered a ping."""
-
-    def on_failure(self, code: ErrorCode, message: str) -> None:
-        """The connection is over; once what is to be sent was sent it is to be closed. Nothing more is told."""
-
-
 class Connection:
     """One connection to a client, from its first byte on. Its user sends through ``out``."""
 
-    def __init__(self, limits: Limits, listener: Listener, now: float) -> None:
+    def __init__(self, limits: Limits, listener: Listener, now: float, time: Slice) -> None:
         self.failed = False
         self.greeted = False
         """The client's preface and first SETTINGS are here."""
+        self.unread = 0
+        """Bytes that came and mean nothing yet: frames and header blocks that are not whole, or wait for ``work``."""
+        self.progress = 0
+        """How many frames and header blocks were whole."""
         self._limits = limits
+        self._time = time
         self._reader = FrameReader()
         self._blocks = BlockReader(limits.header_list_bytes)
         self._within_block = False
@@ -88,25 +73,49 @@ class Connection:
         """How many are open."""
         return len(self._open)
 
-    def receive(self, data: bytes, now: float) -> None:
-        """Tell the listener what ``data`` means. Nothing is understood after a failure."""
+    def receive(self, data: bytes) -> None:
+        """Take what came. Nothing is understood after a failure."""
         if not self.failed:
-            self._receive(data, now)
+            self._reader.put(data)
+            self.unread += len(data)
 
-    def _receive(self, data: bytes, now: float) -> None:
+    def work(self, now: float) -> bool:
+        """Tell the listener what the next frames mean, one at least; whether there are more when the time is over."""
         try:
-            if self._preface:
-                data = self._greet(data)
-            for kind, flags, stream_id, payload in self._reader.feed(data):
-                try:
-                    self._frame(kind, flags, stream_id, payload, now)
-                except StreamFaultError as broken:
-                    self._spend(self._resets, now, "streams with faults")
-                    self._abort(broken.stream_id, broken.code)
-                if self.failed:
-                    return
+            more = (not self._preface or self._greet()) and self._work(now)
         except ConnectionFaultError as fault:
             self.fail(fault.code, str(fault))
+            more = False
+        self.unread = self._reader.waiting + self._blocks.waiting
+        return more
+
+    def _work(self, now: float) -> bool:
+        time, reader = self._time, self._reader
+        while True:
+            frame = reader.next()
+            if frame is None:
+                return False
+            kind, flags, stream_id, payload = frame
+            try:
+                self._frame(kind, flags, stream_id, payload, now)
+            except StreamFaultError as broken:
+                self._spend(self._resets, now, "streams with faults")
+                self._abort(broken.stream_id, broken.code)
+            if not self._within_block:
+                self.progress += 1
+            time.left -= 1
+            if not reader.waiting:
+                return False
+            if time.left <= 0 and time.over():
+                return True
+
+    def close(self) -> None:
+        """The connection is gone: tell nobody any more, and keep nothing."""
+        self.failed = True
+        self._listener = NOBODY
+        self.out.close(NOBODY)
+        self._reader.clear()
+        self._streams.clear()
 
     def fail(self, code: ErrorCode, message: str) -> None:
         """End the connection for a fault."""
@@ -114,16 +123,17 @@ class Connection:
             return
         self.failed = True
         self.out.put(frames.goaway(self._streams.highest, code, message.encode()))
+        self._reader.clear()
         self._streams.clear()
         self._listener.on_failure(code, message)
 
-    def _greet(self, data: bytes) -> bytes:
-        """Take the preface off; the rest."""
-        expected, got = self._preface, data[: len(self._preface)]
-        if not expected.startswith(got):
+    def _greet(self) -> bool:
+        """Take the preface off; whether all of it is here."""
+        got = self._reader.take(len(self._preface))
+        if not self._preface.startswith(got):
             raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, "not HTTP/2: the connection preface is wrong")
-        self._preface = expected[len(got) :]
-        return data[len(got) :]
+        self._preface = self._preface[len(got) :]
+        return not self._preface
 
     def _frame(self, kind: int, flags: int, stream_id: int, payload: bytes, now: float) -> None:
         if self._within_block and kind != frames.CONTINUATION:
@@ -244,9 +254,9 @@ class Connection:
         for setting, value in frames.parse_settings(payload):
             self._spend(self._control, now, "settings")
             self.out.set(setting, value)
+        self.out.settle()
         self.greeted = True
         self.out.put(frames.SETTINGS_ACK)
-        self.out.push()
 
     def _on_push_promise(self, _flags: int, _stream_id: int, _payload: bytes, _now: float) -> None:
         raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, "a client cannot push")

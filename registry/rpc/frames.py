@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping
 from enum import IntEnum
 from struct import Struct
@@ -101,30 +102,79 @@ class FrameReader:
 
     def __init__(self, max_frame_bytes: int = DEFAULT_FRAME_BYTES) -> None:
         self._max_frame_bytes = max_frame_bytes
-        self._rest = b""
+        self._buffer = b""
+        self._at = 0
+        """Where in the buffer the next frame begins."""
+        self._later: deque[bytes] = deque()
+        """What came while the buffer had frames in it still."""
+        self._later_bytes = 0
 
-    def feed(self, data: bytes) -> list[Frame]:
-        """The frames that ``data`` completes.
+    @property
+    def waiting(self) -> int:
+        """Bytes that were put and are not part of a frame that was cut."""
+        return len(self._buffer) - self._at + self._later_bytes
+
+    def put(self, data: bytes) -> None:
+        """Bytes came."""
+        if self._at < len(self._buffer):
+            self._later.append(data)
+            self._later_bytes += len(data)
+        else:
+            self._buffer = data
+            self._at = 0
+
+    def take(self, most: int) -> bytes:
+        """The next bytes, whatever they are, at most so many."""
+        self._join()
+        taken = self._buffer[:most]
+        self._at = len(taken)
+        return taken
+
+    def next(self) -> Frame | None:
+        """The next whole frame; None: more has to come first.
 
         Raises:
             ConnectionFaultError: a frame larger than allowed; known before its payload has come.
         """
-        buffer = self._rest + data if self._rest else data
-        found: list[Frame] = []
-        begin, end = 0, len(buffer)
-        while end - begin >= HEADER_BYTES:
-            high, low, kind, flags, stream_id = _HEADER.unpack_from(buffer, begin)
+        begin = self._at
+        left = len(self._buffer) - begin
+        if left >= HEADER_BYTES:
+            high, low, kind, flags, stream_id = _HEADER.unpack_from(self._buffer, begin)
             length = high << 8 | low
             if length > self._max_frame_bytes:
                 raise ConnectionFaultError(
                     ErrorCode.FRAME_SIZE_ERROR, f"a frame of {length} bytes; at most {self._max_frame_bytes} may come"
                 )
             after = begin + HEADER_BYTES + length
-            if after > end:
-                break
-            found.append((kind, flags, stream_id & MAX_STREAM_ID, buffer[begin + HEADER_BYTES : after]))
-            begin = after
-        self._rest = buffer[begin:]
+            if after <= len(self._buffer):
+                self._at = after
+                return kind, flags, stream_id & MAX_STREAM_ID, self._buffer[begin + HEADER_BYTES : after]
+        more = bool(self._later)
+        self._join()
+        return self.next() if more else None
+
+    def _join(self) -> None:
+        """Make what is not cut yet one buffer, and keep nothing else."""
+        if self._at:
+            self._buffer = self._buffer[self._at :]
+            self._at = 0
+        if self._later:
+            self._buffer = b"".join((self._buffer, *self._later))
+            self._later.clear()
+            self._later_bytes = 0
+
+    def clear(self) -> None:
+        """Forget what is not cut yet."""
+        self._buffer = b""
+        self._at = self._later_bytes = 0
+        self._later.clear()
+
+    def feed(self, data: bytes) -> list[Frame]:
+        """The frames that ``data`` completes: ``put``, and ``next`` as often as there is one."""
+        self.put(data)
+        found: list[Frame] = []
+        while (frame := self.next()) is not None:
+            found.append(frame)
         return found
 
 

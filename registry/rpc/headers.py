@@ -88,6 +88,11 @@ class BlockReader:
         self._decoder = HeaderDecoder(max_list_bytes)
         self._begun: tuple[int, bytearray, bool] | None = None
 
+    @property
+    def waiting(self) -> int:
+        """Bytes of a block that is not whole."""
+        return 0 if self._begun is None else len(self._begun[1])
+
     def headers(self, flags: int, stream_id: int, payload: bytes) -> Block | None:
         """A HEADERS frame (section 6.2); the block, None when it is not whole.
 

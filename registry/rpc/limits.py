@@ -23,7 +23,9 @@ class Limits:
     waiting_bytes: int = 256 << 10
     """How much may wait in one connection's socket buffer before nothing more is made for it."""
     stalled_seconds: float = 120.0
-    """How long a client may take nothing of what waits for it."""
+    """How long a client may take nothing of what waits for it, in the socket or on its windows."""
+    message_seconds: float = 60.0
+    """How long the rest of a message may take that has begun to come."""
     handshake_seconds: float = 10.0
     """How long TLS and the first SETTINGS may take together, each."""
     idle_seconds: float = 300.0

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 
 from registry.rpc.open_calls import Carrier, Offer, OpenCalls
 from registry.rpc.vigil import Verdict, Vigil
@@ -14,8 +13,8 @@ log = logging.getLogger(__name__)
 
 KEEPALIVE_PING = b"alive?  "
 GOAWAY_PING = b"goaway  "
-LINKS_PER_TURN = 256
-"""How many links are flushed before the loop is given a chance to do something else."""
+UNREAD_BYTES: Final = 64 << 10
+"""How much input may wait for its turn before the socket is read no more."""
 
 GOAWAY_SECONDS = 1.0
 """How long a client may take to answer that it heard the first GOAWAY."""
@@ -23,9 +22,6 @@ GOAWAY_SECONDS = 1.0
 
 class Site(Offer, Protocol):
     """What a link needs of its server."""
-
-    @property
-    def turns(self) -> Turns: ...
 
     @property
     def buffer(self) -> memoryview:
@@ -41,43 +37,6 @@ class Site(Offer, Protocol):
         """The link is over."""
 
 
-class Turns:
-    """The links that have something to send, each once, in the order they came to have it.
-
-    ``soon`` calls a function on the next turn of the loop. On each so many are flushed, that other things have theirs.
-    """
-
-    def __init__(self, soon: Callable[[Callable[[], None]], object]) -> None:
-        self._soon = soon
-        self._ready: dict[Link, None] = {}
-        self._coming = False
-        """A turn is to come."""
-
-    def ready(self, link: Link) -> None:
-        """Flush ``link`` soon."""
-        self._ready[link] = None
-        if not self._coming:
-            self._coming = True
-            self._soon(self._turn)
-
-    def drop(self, link: Link) -> None:
-        """Do not."""
-        self._ready.pop(link, None)
-
-    def _turn(self) -> None:
-        for _ in range(min(LINKS_PER_TURN, len(self._ready))):
-            link = next(iter(self._ready))
-            del self._ready[link]
-            try:
-                link.flush()
-            except Exception:
-                log.exception("%s: closed: writing to it failed by a bug", link.peer)
-                link.abort()
-        self._coming = bool(self._ready)
-        if self._coming:
-            self._soon(self._turn)
-
-
 class Link(Carrier):
     """Carries the calls of one connection on an asyncio transport, watches over it, and ends it in good order.
 
@@ -91,7 +50,17 @@ class Link(Carrier):
         self._loop = loop
         self._clock = site.clock
         self._transport: asyncio.Transport | None = None
+        self._over = False
+        self._reading = True
+        self._unread = 0
+        """Bytes of input that wait for their turn, as far as the account has them."""
+        self._progress = -1
+        """That of the connection when the frame of which it has a part began to come."""
+        self._unwritten = 0
+        """Bytes in the socket's buffer, as far as the account has them."""
         self._leaving = False
+        self._saying_farewell = False
+        """The calls are to be ended, when it has its turn."""
         self._goaway_timer: asyncio.TimerHandle | None = None
         self._vigil = Vigil(site.limits, site.clock())
         self._calls = OpenCalls(self, site, self._vigil)
@@ -111,8 +80,10 @@ class Link(Carrier):
     def data_received(self, data: bytes) -> None:
         now = self._clock()
         self._vigil.heard(now)
-        self._calls.receive(data, now)
-        self.flush()
+        self._connection.receive(data)
+        self._turns.at_once(self, now)
+        if self.queued or self._connection.unread:
+            self._mind_input()
 
     def pause_writing(self) -> None:
         """The client reads slowly: nothing more is made for it, and nothing more is read from it, until it has."""
@@ -120,31 +91,43 @@ class Link(Carrier):
         self._vigil.paused(self._clock())
         self._site.watch(self, self._vigil.next_check())
         if self._transport is not None:
-            self._transport.pause_reading()
+            self._unwritten = self._transport.get_write_buffer_size()
+            self._calls.account.buffer(self._unwritten)
+        self._mind_input()
 
     def resume_writing(self) -> None:
         self._calls.paused = False
         self._vigil.resumed()
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.resume_reading()
-            self._turns.ready(self)
+        self._calls.account.buffer(-self._unwritten)
+        self._unwritten = 0
+        self._mind_input()
+        self._turns.ready(self)
 
     def eof_received(self) -> bool:
         """The client will send no more: with HTTP/2 that is the end."""
         return False
 
     def connection_lost(self, _exc: Exception | None) -> None:
+        if self._over:
+            return
+        self._over = True
+        self._transport = None
         if self._goaway_timer is not None:
             self._goaway_timer.cancel()
-        self._transport = None
+            self._goaway_timer = None
+        self._calls.account.buffer(-self._unwritten - self._unread)
+        self._unwritten = self._unread = 0
         self._calls.lost()
-        self._turns.drop(self)
         self._site.lost(self)
+        self._turns.at_once(self, self._clock())
 
     # Carrier
 
     def ready(self) -> None:
         self._turns.ready(self)
+
+    def watch(self, at: float) -> None:
+        self._site.watch(self, at)
 
     def write(self) -> None:
         transport = self._transport
@@ -153,19 +136,63 @@ class Link(Carrier):
         out = self._calls.take()
         if out:
             transport.write(out[0] if len(out) == 1 else b"".join(out))
-        if self._connection.failed or (self._leaving and self._goaway_timer is None and not self._connection.streams):
+        if self._connection.failed or (self._left() and not self._connection.streams):
             transport.close()
 
     def ponged(self, payload: bytes) -> None:
         if payload == GOAWAY_PING:
             self._leave_now()
 
+    # Worker
+
+    def work(self) -> bool:
+        """Work off what came, pull the calls that are awake, and write what came of it."""
+        calls = self._calls
+        if self._over:
+            return calls.close()
+        if self._saying_farewell:
+            self._saying_farewell = False
+            calls.leave()
+        more = calls.work()
+        self.write()
+        if self._connection.failed:
+            more = calls.close()
+        if self._unread:
+            self._mind_input()
+        return more
+
+    def broke(self) -> None:
+        log.exception("%s: closed: working for it failed by a bug", self.peer)
+        self.abort()
+
+    def _mind_input(self) -> None:
+        """Read on unless the client does not, or enough waits for its turn."""
+        transport = self._transport
+        if transport is None:
+            return
+        unread = self._connection.unread
+        self._calls.account.buffer(unread - self._unread)
+        self._unread = unread
+        if not unread:
+            self._vigil.whole()
+        elif self._connection.progress != self._progress:
+            self._progress = self._connection.progress
+            self._vigil.begun(self._vigil.heard_at)
+            self._site.watch(self, self._vigil.next_check())
+        reading = not self._calls.paused and unread <= UNREAD_BYTES
+        if reading != self._reading and not transport.is_closing():
+            self._reading = reading
+            if reading:
+                transport.resume_reading()
+            else:
+                transport.pause_reading()
+
     # The server
 
-    def flush(self) -> None:
-        """Pull the calls that are awake, and write what came of it."""
-        self._calls.pull()
-        self.write()
+    @property
+    def held(self) -> int:
+        """Bytes that the process keeps for it."""
+        return self._calls.account.held
 
     def leave(self) -> None:
         """The server is going: say so (RFC 9113 section 6.8), end the calls, and close when they have ended."""
@@ -178,9 +205,11 @@ class Link(Carrier):
         self.write()
 
     def abort(self) -> None:
-        """Close at once."""
-        if self._transport is not None:
-            self._transport.abort()
+        """Close at once, and keep nothing."""
+        transport = self._transport
+        if transport is not None:
+            transport.abort()
+            self.connection_lost(None)
 
     def _leave_now(self) -> None:
         """The client knows; what it began before is answered still."""
@@ -188,8 +217,12 @@ class Link(Carrier):
             return
         self._goaway_timer.cancel()
         self._goaway_timer = None
-        self._calls.leave()
-        self.flush()
+        self._saying_farewell = True
+        self._turns.ready(self)
+
+    def _left(self) -> bool:
+        """Whether the client knows which calls are served still."""
+        return self._leaving and self._goaway_timer is None and not self._saying_farewell
 
     def look(self, now: float) -> None:
         """Ask the vigil what is to be done, and when it wants to be asked again."""
@@ -197,11 +230,12 @@ class Link(Carrier):
             return
         if self._connection.greeted:
             self._vigil.greeted()
+        self._calls.check(now)
         verdict = self._vigil.check(now)
         if verdict is Verdict.PING:
             self._connection.out.ping(KEEPALIVE_PING)
             self.write()
-        elif verdict is Verdict.IDLE and not (self._leaving and self._goaway_timer is None):
+        elif verdict is Verdict.IDLE and not self._left():
             self.leave()
         elif verdict is not None:
             # Also an idle connection that was told twice: it has streams without a call, requests that were refused and
@@ -209,7 +243,7 @@ class Link(Carrier):
             log.debug("%s: closed: %s", self.peer, verdict.value)
             self.abort()
             return
-        self._site.watch(self, self._vigil.next_check())
+        self._site.watch(self, min(self._vigil.next_check(), self._calls.next_check()))
 
 
 class TlsLink(Link):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
-from abc import ABC, abstractmethod
+import math
+from abc import abstractmethod
+from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Final, Protocol
 
 from registry.rpc import messages
 from registry.rpc.calls import Call, Wire
@@ -17,9 +19,13 @@ from registry.rpc.limits import Limits
 from registry.rpc.messages import NotGrpcError
 from registry.rpc.seam import CallInfo, Code, RpcError, StreamMethod
 from registry.rpc.shared import SHARED_BYTES, SharedFrames
+from registry.rpc.turns import COSTLY, Turns, Worker
 from registry.rpc.vigil import Vigil
 
 log = logging.getLogger(__name__)
+
+CALL_BYTES: Final = 1024
+"""What a call takes, apart from its headers and from what its handler charges."""
 
 
 class Offer(Protocol):
@@ -39,24 +45,32 @@ class Offer(Protocol):
     def ledger(self) -> Ledger: ...
 
     @property
+    def turns(self) -> Turns: ...
+
+    @property
     def clock(self) -> Callable[[], float]:
         """The time of its event loop."""
 
 
-class Carrier(ABC):
+class Carrier(Worker):
     """What carries the bytes. A class and not a protocol, as ``Wire`` is."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.peer = ""
         """The client's address, for people."""
 
     @abstractmethod
     def ready(self) -> None:
-        """Call ``pull`` soon, and write what came of it: some calls are awake."""
+        """Call ``OpenCalls.work`` soon, and write what came of it: some calls are awake."""
 
     @abstractmethod
     def write(self) -> None:
         """Write what was made so far; more is being made. The client may be found to read slowly meanwhile."""
+
+    @abstractmethod
+    def watch(self, at: float) -> None:
+        """Call ``OpenCalls.check`` at that time of the clock, or a little later."""
 
     @abstractmethod
     def ponged(self, payload: bytes) -> None:
@@ -66,11 +80,12 @@ class Carrier(ABC):
 class OpenCalls(Wire):
     """The ``Listener`` of an HTTP/2 connection, which it makes, and the ``Wire`` of the calls on it.
 
-    ``vigil`` is told of streams, pings and what is sent.
+    ``vigil`` is told of streams, pings and what is sent. ``work`` and ``close`` take a slice of time; the next call
+    goes on where they stopped.
     """
 
     def __init__(self, carrier: Carrier, offer: Offer, vigil: Vigil) -> None:
-        super().__init__(Account(offer.ledger, offer.limits.connection_bytes))
+        super().__init__(Account(offer.ledger, offer.limits.connection_bytes), offer.turns.slice)
         self._carrier = carrier
         self._limits = offer.limits
         self._routes = offer.routes
@@ -78,34 +93,36 @@ class OpenCalls(Wire):
         self._vigil = vigil
         self._clock = offer.clock
         self._calls: dict[int, Call] = {}
-        self._awake: dict[Call, None] = {}
+        self._awake: deque[Call] = deque()
+        self._undigested: deque[Call] = deque()
+        self._watched: dict[Call, float] = {}
+        """When to check calls with a message that waits for its client."""
+        self._closing: list[Call] = []
+        """Their streams are gone; they have to be closed."""
         self._refused: dict[int, NotGrpcError] = {}
         """Requests that are not gRPC, and have not ended."""
+        self._unfinished = 0
+        """Bytes of messages that are not complete."""
         self._busy = False
         """They are pulled before long anyway."""
         self._over = False
         self._made = 0
         """Bytes that were made since the last write."""
-        self.connection = Connection(offer.limits, self, self._clock())
+        self.connection = Connection(offer.limits, self, self._clock(), self.time)
         self._out = self.connection.out
 
     # The carrier
 
-    def receive(self, data: bytes, now: float) -> None:
-        """Bytes of the client; ``pull`` has to follow."""
+    def work(self) -> bool:
+        """Give the calls what came and pull those that are awake, as long as the client reads; whether some is left."""
+        if self.paused:
+            return False
         self._busy = True
         try:
-            self.connection.receive(data, now)
-        finally:
-            self._busy = False
-
-    def pull(self) -> None:
-        """Pull the calls that are awake, as long as the client reads."""
-        self._busy = True
-        try:
-            while self._awake and not self.paused:
-                call, _ = self._awake.popitem()
-                call.pull()
+            if not self._digest():
+                return True
+            more = self.connection.unread > 0 and self.connection.work(self._vigil.heard_at)
+            return self._pull() or more
         finally:
             self._busy = False
 
@@ -115,25 +132,73 @@ class OpenCalls(Wire):
         return self._out.take()
 
     def leave(self) -> None:
-        """The server is going: no more streams begin, and those that are open end; ``pull`` has to follow."""
+        """The server is going: no more streams begin, and those that are open end; ``work`` has to follow."""
         self._out.go_away(last=True)
         for call in list(self._calls.values()):
             call.leave()
 
     def lost(self) -> None:
-        """The connection is gone."""
+        """The connection is gone; ``close`` has to follow."""
         self._over = True
+        self._carrier = _GONE
         self._end_calls()
-        self.account.close()
+        self.connection.close()
+
+    def close(self) -> bool:
+        """Close the calls whose streams are gone; whether some are left."""
+        while self._closing:
+            self._closing.pop().closed()
+            self.time.left -= COSTLY
+            if self.time.left <= 0 and self._closing and self.time.over():
+                return True
+        return False
+
+    def check(self, now: float) -> None:
+        """End the calls of which a message waits for the client for too long."""
+        for call in [call for call, at in self._watched.items() if at <= now]:
+            left = call.check(now)
+            if left < math.inf:
+                self._watched[call] = now + left
+            else:
+                self._watched.pop(call, None)
+
+    def next_check(self) -> float:
+        """When to call ``check``; infinite: not needed."""
+        return min(self._watched.values(), default=math.inf)
 
     # Wire
 
+    def now(self) -> float:
+        return self._clock()
+
     def awake(self, call: Call) -> None:
-        if self._over:
+        if self._over or call.queued:
             return
-        self._awake[call] = None
+        call.queued = True
+        self._awake.append(call)
         if not self._busy:
             self._carrier.ready()
+
+    def undigested(self, call: Call) -> None:
+        self._undigested.append(call)
+
+    def hold(self, change: int) -> None:
+        """All unfinished messages of a connection together may have the size of one."""
+        self._unfinished += change
+        self.account.add(change)
+        if change > 0 and self._unfinished > self._limits.received_message_bytes + messages.PREFIX_BYTES:
+            raise RpcError(Code.RESOURCE_EXHAUSTED, "too many unfinished messages on this connection")
+
+    def watch(self, call: Call, seconds: float) -> None:
+        at = self._clock() + seconds
+        if at < self._watched.get(call, math.inf):
+            first = not self._watched
+            self._watched[call] = at
+            if first:
+                self._carrier.watch(at)
+
+    def unsent(self, stream_id: int) -> int:
+        return self._out.unsent(stream_id)
 
     def begin(self, stream_id: int) -> None:
         self._out.respond(stream_id, messages.RESPONSE_HEAD)
@@ -163,8 +228,7 @@ class OpenCalls(Wire):
 
     def forget(self, call: Call) -> None:
         self._calls.pop(call.stream_id, None)
-        self._awake.pop(call, None)
-        self._vigil.streams(len(self._calls), self._clock())
+        self._dropped(call)
         if not self._busy:
             self._carrier.ready()
 
@@ -182,25 +246,20 @@ class OpenCalls(Wire):
         except RpcError as error:
             self._out.finish(stream_id, messages.trailers_only(error.code, error.message))
             return
-        call = self._calls[stream_id] = Call(self, stream_id, head, self._limits.received_message_bytes)
+        call = self._calls[stream_id] = Call(self, stream_id, head, self._limits)
         self._vigil.streams(len(self._calls), self._clock())
-        call.open(method, CallInfo(head.path, self._carrier.peer, head.metadata))
+        size = CALL_BYTES + sum([len(name) + len(value) for name, value in headers])
+        call.open(method, CallInfo(head.path, self._carrier.peer, head.metadata), size)
+        self.time.left -= COSTLY
         if ended:
             call.receive(b"", True)
 
     def on_content(self, stream_id: int, data: bytes, ended: bool) -> None:
-        """All unfinished messages of a connection together may have the size of one."""
         call = self._calls.get(stream_id)
-        if call is None:
-            if ended:
-                self._refuse(stream_id)
-            return
-        call.receive(data, ended)
-        if not call.held:
-            return
-        held = sum(each.held for each in self._calls.values())
-        if held > self._limits.received_message_bytes + messages.PREFIX_BYTES:
-            call.fail(RpcError(Code.RESOURCE_EXHAUSTED, "too many unfinished messages on this connection"))
+        if call is not None:
+            call.receive(data, ended)
+        elif ended:
+            self._refuse(stream_id)
 
     def on_sent(self, stream_id: int) -> None:
         call = self._calls.get(stream_id)
@@ -211,9 +270,9 @@ class OpenCalls(Wire):
         self._refused.pop(stream_id, None)
         call = self._calls.pop(stream_id, None)
         if call is not None:
-            self._awake.pop(call, None)
+            self._dropped(call)
             call.closed()
-            self._vigil.streams(len(self._calls), self._clock())
+            self.time.left -= COSTLY
 
     def on_ping(self) -> None:
         if not self._vigil.client_pinged(self._clock()):
@@ -240,8 +299,65 @@ class OpenCalls(Wire):
             raise RpcError(Code.UNIMPLEMENTED, f"no method {path}")
         return method
 
+    def _digest(self) -> bool:
+        """Give the calls the messages they were not given; whether none is left."""
+        while self._undigested:
+            self._undigested.popleft().digest()
+            if self.time.left <= 0 and self._undigested and self.time.over():
+                return False
+        return True
+
+    def _pull(self) -> bool:
+        if self._out.choked:
+            self._out.push()
+        time = self.time
+        while self._awake and not self.paused:
+            if self.account.waiting > self.account.limit:
+                return self._out.choked
+            call = self._awake.popleft()
+            call.queued = False
+            call.pull()
+            time.left -= COSTLY // 2
+            if time.left <= 0 and self._awake and time.over():
+                break
+        return not self.paused and (bool(self._awake) or self._out.choked)
+
+    def _dropped(self, call: Call) -> None:
+        """The call is over. It may be among those that are awake, where it does nothing."""
+        self._watched.pop(call, None)
+        self._vigil.streams(len(self._calls), self._clock())
+
     def _end_calls(self) -> None:
-        calls, self._calls = self._calls, {}
+        self._closing += self._calls.values()
+        self._calls = {}
         self._awake.clear()
-        for call in calls.values():
-            call.closed()
+        self._undigested.clear()
+        self._watched.clear()
+        self._refused.clear()
+        if self._closing:
+            self._carrier.ready()
+
+
+class _Gone(Carrier):
+    """Carries nothing: the connection is gone, and the calls that are closed keep it no more."""
+
+    def ready(self) -> None:
+        pass
+
+    def write(self) -> None:
+        pass
+
+    def ponged(self, payload: bytes) -> None:
+        pass
+
+    def watch(self, at: float) -> None:
+        pass
+
+    def work(self) -> bool:
+        return False
+
+    def broke(self) -> None:
+        pass
+
+
+_GONE: Final = _Gone()

@@ -1,17 +1,21 @@
 """What one HTTP/2 connection sends: frames in order, content as far as the client's windows go (RFC 9113 section 5.2).
 
-Everything collects until ``take`` fetches it. Of each stream at most one payload waits for windows, and ``on_sent``
-says when it is through. A stream may be gone before its user knows: then nothing is sent.
+Everything collects until ``take`` fetches it. Of each stream at most one payload waits for windows, or for ``ROOM``;
+``on_sent`` says when it is through. A stream may be gone before its user knows: then nothing is sent.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from registry.rpc import frames
 from registry.rpc.frames import DEFAULT_WINDOW, MAX_WINDOW, ConnectionFaultError, ErrorCode, Setting, StreamFaultError
 from registry.rpc.headers import TABLE_SIZE_ZERO
 from registry.rpc.streams import Stream, Streams
+
+ROOM: Final = 256 << 10
+"""How much of payloads that are cut into frames is made between two calls of ``take``: frames are copies, and while the
+socket does not take them a payload that many clients wait for stays one."""
 
 
 class Sender(Protocol):
@@ -27,6 +31,11 @@ class Outbox:
     def __init__(self, streams: Streams, sender: Sender) -> None:
         self.stream_window = DEFAULT_WINDOW
         """What a new stream's window is."""
+        self.choked = False
+        """Some payload waits for room: ``push`` after ``take``."""
+        self._room = ROOM
+        self._next_window = DEFAULT_WINDOW
+        """What SETTINGS say of ``stream_window``, before ``settle``."""
         self._streams = streams
         self._open = streams.open
         self._sender = sender
@@ -43,7 +52,13 @@ class Outbox:
         out = self._out
         if out:
             self._out = []
+            self._room = ROOM
         return out
+
+    def close(self, sender: Sender) -> None:
+        """The connection is gone: tell ``sender`` instead, and keep nothing."""
+        self._sender = sender
+        self._out = []
 
     def put(self, frame: bytes) -> None:
         """A frame that no window holds back."""
@@ -79,6 +94,11 @@ class Outbox:
         stream.window -= size
         self._out.append(framed)
         return True
+
+    def unsent(self, stream_id: int) -> int:
+        """Bytes of the stream that wait."""
+        stream = self._open.get(stream_id)
+        return 0 if stream is None or stream.waiting is None else len(stream.waiting)
 
     def finish(self, stream_id: int, block: bytes = b"") -> None:
         """End the stream with an encoded block of trailers, or without any, after what still waits."""
@@ -121,24 +141,33 @@ class Outbox:
     # What the client allows. It allows too much, or nothing, by breaking a rule.
 
     def set(self, setting: int, value: int) -> None:
-        """A value of the client's SETTINGS (section 6.5.2). After the last one ``push``."""
+        """A value of the client's SETTINGS (section 6.5.2). After the last one ``settle``."""
         if setting == Setting.ENABLE_PUSH and value > 1:
             raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, f"ENABLE_PUSH of {value}")
         if setting == Setting.INITIAL_WINDOW_SIZE:
             if value > MAX_WINDOW:
                 raise ConnectionFaultError(ErrorCode.FLOW_CONTROL_ERROR, f"INITIAL_WINDOW_SIZE of {value}")
-            change = value - self.stream_window
-            self.stream_window = value
-            for stream in self._open.values():
-                stream.window += change
-                if stream.window > MAX_WINDOW:
-                    raise ConnectionFaultError(ErrorCode.FLOW_CONTROL_ERROR, "INITIAL_WINDOW_SIZE overflows a window")
+            self._next_window = value
         elif setting == Setting.MAX_FRAME_SIZE:
             if not frames.DEFAULT_FRAME_BYTES <= value <= frames.MAX_FRAME_BYTES:
                 raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, f"MAX_FRAME_SIZE of {value}")
             self._frame_bytes = value
         elif setting == Setting.HEADER_TABLE_SIZE:
             self._table_size_told = False
+
+    def settle(self) -> None:
+        """All values of a SETTINGS frame are set: apply the last INITIAL_WINDOW_SIZE to the streams, once."""
+        change = self._next_window - self.stream_window
+        if not change:
+            return
+        self.stream_window = self._next_window
+        for stream in self._open.values():
+            stream.window += change
+            if stream.window > MAX_WINDOW:
+                raise ConnectionFaultError(ErrorCode.FLOW_CONTROL_ERROR, "INITIAL_WINDOW_SIZE overflows a window")
+            if stream.waiting is not None and stream.window > 0:
+                self._streams.blocked[stream.id] = stream
+        self.push()
 
     def widen(self, increment: int) -> None:
         """The connection's window grew (section 6.9)."""
@@ -152,21 +181,25 @@ class Outbox:
         stream.window += increment
         if increment == 0 or stream.window > MAX_WINDOW:
             raise StreamFaultError(stream.id, _why(increment), f"WINDOW_UPDATE by {increment}")
-        if stream.waiting is not None:
+        if stream.waiting is not None and stream.window > 0:
             self._push_blocked(stream)
 
     def push(self) -> None:
-        """Send what waits on windows that may have grown."""
-        if not self._streams.blocked:
+        """Send what waits for the connection's window, or for room, as far as these go."""
+        self.choked = False
+        if not self._streams.blocked or self._window <= 0:
             return
         for stream in list(self._streams.blocked.values()):
             if self._window <= 0:
+                return
+            if self._room <= 0:
+                self.choked = True
                 return
             if stream.id in self._streams.blocked:
                 self._push_blocked(stream)
 
     def _push_blocked(self, stream: Stream) -> None:
-        del self._streams.blocked[stream.id]
+        self._streams.blocked.pop(stream.id, None)
         if not self._push(stream):
             return
         if stream.trailers is not None:
@@ -179,12 +212,15 @@ class Outbox:
         waiting = stream.waiting
         assert waiting is not None
         while len(waiting):
-            size = min(len(waiting), self._window, stream.window, self._frame_bytes)
-            if size <= 0:
+            if self._window <= 0 or stream.window <= 0 or self._room <= 0:
                 stream.waiting = waiting
-                self._streams.blocked[stream.id] = stream
+                if stream.window > 0:
+                    self._streams.blocked[stream.id] = stream
+                    self.choked = self.choked or self._window > 0
                 return False
+            size = min(len(waiting), self._window, stream.window, self._frame_bytes)
             self._out.append(frames.data(stream.id, bytes(waiting[:size])))
+            self._room -= size
             self._window -= size
             stream.window -= size
             waiting = waiting[size:]

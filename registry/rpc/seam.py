@@ -9,10 +9,10 @@ All calls happen on one event loop; no handler method may block.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class Code(IntEnum):
@@ -91,8 +91,9 @@ class StreamHandler(Protocol):
         """The stream is over, however it ended. Called exactly once, last."""
 
 
-UnaryMethod = Callable[[bytes, CallInfo], Awaitable[bytes]]
-"""One request, one response."""
+UnaryMethod = Callable[[bytes, CallInfo], Coroutine[Any, Any, bytes]]
+"""One request, one response. Work of more than a millisecond yields with ``await asyncio.sleep(0)``: the method goes on
+in its connection's next turn. Until it awaits anything else it does not run in a task (no ``asyncio.timeout``)."""
 
 StreamMethod = Callable[[Stream, CallInfo], StreamHandler]
 """Opens a stream: of requests, of responses, or of both; the shapes differ only in who stops when."""

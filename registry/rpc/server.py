@@ -9,17 +9,19 @@ import logging
 import os
 import socket
 import ssl
+from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
 from pathlib import Path
 from typing import cast
 
-from registry.rpc.calls import routes
 from registry.rpc.ledger import Ledger
 from registry.rpc.limits import Limits
-from registry.rpc.link import Link, TlsLink, Turns
+from registry.rpc.link import Link, TlsLink
 from registry.rpc.seam import Service
 from registry.rpc.shared import SharedFrames
+from registry.rpc.turns import Turns
+from registry.rpc.unary import routes
 from registry.rpc.vigil import Rounds
 from registry.supervision import Supervisor
 
@@ -30,6 +32,9 @@ READ_BYTES = 64 << 10
 UNIX = "unix:"
 DEFAULT_LIMITS = Limits()
 ACCEPT_PAUSE_SECONDS = 0.5
+LINKS_AT_ONCE = 256
+"""How many links are looked after before the loop does something else."""
+
 _NO_ROOM = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
@@ -71,6 +76,11 @@ class RpcServer:
         self.buffer = memoryview(bytearray(READ_BYTES))
         self._rounds: Rounds[Link] = Rounds()
         self._round: asyncio.TimerHandle | None = None
+        self._due: deque[Link] = deque()
+        """Links to look after in this round."""
+        self._evicting = False
+        self.evicted = 0
+        """Connections that were closed because all together kept too much."""
         self._stopped = False
         self._empty = asyncio.Event()
         self.address = address
@@ -105,8 +115,10 @@ class RpcServer:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self._address.removeprefix(UNIX))
         self._sockets = []
-        for link in tuple(self._links):
+        for count, link in enumerate(tuple(self._links), 1):
             link.leave()
+            if count % LINKS_AT_ONCE == 0:
+                await asyncio.sleep(0)
         if self._links:
             self._empty.clear()
             with contextlib.suppress(TimeoutError):
@@ -129,11 +141,26 @@ class RpcServer:
 
     def lost(self, link: Link) -> None:
         self._links.discard(link)
+        self._rounds.drop(link)
         if not self._links:
             self._empty.set()
 
     def _crowded(self) -> None:
-        """All connections together are beyond their bound."""
+        if not self._evicting:
+            self._evicting = True
+            self._loop.call_soon(self._evict)
+
+    def _evict(self) -> None:
+        """All connections together are beyond their bound: close those for which the most is kept."""
+        self._evicting = False
+        while self.ledger.held > self.ledger.limit and self._links:
+            largest = max(self._links, key=_held)
+            log.warning(
+                "%s: closed: %d bytes are kept for it, and %d for all connections, more than limits.processBytes (%d)",
+                *(largest.peer, largest.held, self.ledger.held, self.ledger.limit),
+            )
+            self.evicted += 1
+            largest.abort()
 
     @property
     def connections(self) -> int:
@@ -143,13 +170,18 @@ class RpcServer:
     def _look(self) -> None:
         self._round = None
         now = self._loop.time()
-        for link in self._rounds.due(now):
+        self._due += self._rounds.due(now)
+        for _ in range(min(LINKS_AT_ONCE, len(self._due))):
+            link = self._due.popleft()
             try:
                 link.look(now)
             except Exception:
                 log.exception("%s: closed: looking after it failed by a bug", link.peer)
                 link.abort()
-        self._set_round()
+        if self._due:
+            self._loop.call_soon(self._look)
+        else:
+            self._set_round()
 
     def _set_round(self) -> None:
         if self._round is not None:
@@ -214,6 +246,7 @@ class RpcServer:
         except (OSError, ssl.SSLError, TimeoutError) as error:
             log.debug("a connection came to nothing: %s", error)
             client.close()
+            link.connection_lost(None)
         finally:
             self._connecting -= 1
 
@@ -221,6 +254,10 @@ class RpcServer:
         task: asyncio.Task[None] = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _held(link: Link) -> int:
+    return link.held
 
 
 def _bind_unix(path: Path) -> socket.socket:

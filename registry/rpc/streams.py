@@ -61,7 +61,8 @@ class Streams:
     def __init__(self) -> None:
         self.open: dict[int, Stream] = {}
         self.blocked: dict[int, Stream] = {}
-        """Those with something that waits on a window, the one served last at the end."""
+        """Those with something that waits for the connection's window or for room, the one served last at the end. What
+        waits for its stream's own window is not here: only that window's growth helps it."""
         self.highest = 0
         self.last_accepted = MAX_STREAM_ID
         """Streams above are not served: the connection is being closed."""

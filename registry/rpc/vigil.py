@@ -21,16 +21,36 @@ class Rounds(Generic[Watched]):
     """Who is to be looked at when, to a twentieth of a second: one timer for all, instead of one for each."""
 
     def __init__(self) -> None:
-        self._rounds: dict[int, list[Watched]] = {}
+        self._rounds: dict[int, dict[Watched, None]] = {}
+        self._round_of: dict[Watched, int] = {}
 
     def put(self, who: Watched, at: float) -> None:
-        """Look at ``who`` then. Saying so again adds a time, and takes none back."""
-        self._rounds.setdefault(math.ceil(at * ROUNDS_PER_SECOND), []).append(who)
+        """Look at ``who`` then, or earlier if that was said before."""
+        number = math.ceil(at * ROUNDS_PER_SECOND)
+        before = self._round_of.get(who)
+        if before is not None:
+            if before <= number:
+                return
+            self.drop(who)
+        self._round_of[who] = number
+        self._rounds.setdefault(number, {})[who] = None
+
+    def drop(self, who: Watched) -> None:
+        """Look at ``who`` no more."""
+        number = self._round_of.pop(who, None)
+        if number is not None:
+            members = self._rounds[number]
+            del members[who]
+            if not members:
+                del self._rounds[number]
 
     def due(self, now: float) -> list[Watched]:
-        """Those whose time has come, each time they said so."""
+        """Those whose time has come, each once. They have to be put again."""
         due = [number for number in self._rounds if number <= now * ROUNDS_PER_SECOND]
-        return [who for number in sorted(due) for who in self._rounds.pop(number)]
+        found = [who for number in sorted(due) for who in self._rounds.pop(number)]
+        for who in found:
+            del self._round_of[who]
+        return found
 
     def next(self) -> float | None:
         """When the next is due."""
@@ -43,6 +63,7 @@ class Verdict(Enum):
     PING = "nothing was heard for a while"
     NO_HANDSHAKE = "no HTTP/2 preface and SETTINGS in time"
     NO_ANSWER = "a ping was not answered in time"
+    UNFINISHED = "a frame or a header block was not completed in time"
     STALLED = "what waits for it was not taken in time"
     IDLE = "it had no stream for a while"
 
@@ -54,17 +75,26 @@ class Vigil:
         self._limits = limits
         self._made_at = now
         self._greeted = False
-        self._heard_at = now
+        self.heard_at = now
         self._pinged_at: float | None = None
         self._paused_at: float | None = None
         self._idle_since: float | None = now
+        self._begun_at: float | None = None
         self._client_pinged_at = NEVER
         self._strikes = 0
 
     def heard(self, now: float) -> None:
         """Bytes came."""
-        self._heard_at = now
+        self.heard_at = now
         self._pinged_at = None
+
+    def begun(self, now: float) -> None:
+        """Part of a frame is here, another one than before."""
+        self._begun_at = now
+
+    def whole(self) -> None:
+        """No part of a frame is here."""
+        self._begun_at = None
 
     def greeted(self) -> None:
         """The handshake is complete."""
@@ -119,10 +149,12 @@ class Vigil:
             # Nothing is read meanwhile, so a ping could not be heard answered.
             found.append((Verdict.STALLED, self._paused_at + limits.stalled_seconds))
             return found
+        if self._begun_at is not None:
+            found.append((Verdict.UNFINISHED, self._begun_at + limits.message_seconds))
         if self._idle_since is not None:
             found.append((Verdict.IDLE, self._idle_since + limits.idle_seconds))
         if self._pinged_at is not None:
             found.append((Verdict.NO_ANSWER, self._pinged_at + limits.ping_timeout_seconds))
         else:
-            found.append((Verdict.PING, self._heard_at + limits.ping_seconds))
+            found.append((Verdict.PING, self.heard_at + limits.ping_seconds))
         return found

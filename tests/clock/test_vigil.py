@@ -85,10 +85,38 @@ def test_allowance_is_saved_up_to_its_limit_and_no_further() -> None:
 
 def test_rounds_come_in_order_and_never_early() -> None:
     rounds: Rounds[str] = Rounds()
-    for who, at in (("c", 3.0), ("a", 1.01), ("b", 1.02), ("a", 3.0)):
+    for who, at in (("c", 3.0), ("a", 1.01), ("b", 1.02), ("d", 2.0)):
         rounds.put(who, at)
     assert rounds.due(1.0) == []
     assert rounds.next() == 1.05
     assert rounds.due(1.05) == ["a", "b"]
-    assert rounds.due(10) == ["c", "a"]
+    rounds.put("a", 4.0)
+    assert rounds.due(10) == ["d", "c", "a"]
     assert rounds.next() is None
+
+
+def test_rounds_keep_one_time_for_each_the_earliest_and_nothing_of_those_that_are_dropped() -> None:
+    rounds: Rounds[str] = Rounds()
+    for at in (3.0, 2.0, 5.0):
+        rounds.put("a", at)
+    rounds.put("b", 1.0)
+    rounds.drop("b")
+    rounds.drop("nobody")
+    assert rounds.next() == 2.0
+    assert rounds.due(10) == ["a"]
+    assert rounds.next() is None
+
+
+def test_half_a_frame_has_a_deadline_and_a_whole_one_has_none() -> None:
+    vigil = busy()
+    vigil.begun(10)
+    for now in range(20, 70, 10):
+        vigil.heard(now)
+    assert vigil.check(69) is None
+    assert vigil.next_check() == 70
+    vigil.begun(69)
+    assert vigil.check(70) is None
+    assert vigil.check(129) is Verdict.UNFINISHED
+    vigil.whole()
+    vigil.heard(129)
+    assert vigil.check(130) is None

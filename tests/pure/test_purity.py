@@ -38,6 +38,7 @@ PURE = (
     "rpc/headers.py",
     "rpc/ledger.py",
     "rpc/limits.py",
+    "rpc/listener.py",
     "rpc/messages.py",
     "rpc/outbox.py",
     "rpc/seam.py",

@@ -16,6 +16,7 @@ from registry.rpc.frames import ErrorCode, FrameReader, Setting
 from registry.rpc.headers import Header, encode
 from registry.rpc.limits import Limits
 from registry.rpc.streams import STREAM_WINDOW
+from registry.rpc.turns import Slice
 
 OK = encode([(b":status", b"200")])
 DONE = encode([(b"grpc-status", b"0")])
@@ -27,7 +28,8 @@ class Rig:
     def __init__(self, limits: Limits = Limits(), hello: bytes = HELLO) -> None:  # noqa: B008 - frozen
         self.told: list[tuple[object, ...]] = []
         self.now = 0.0
-        self.connection = Connection(limits, self, 0.0)
+        self.time = Slice()
+        self.connection = Connection(limits, self, 0.0, self.time)
         self._reader = FrameReader(1 << 24)
         self.sent()
         if hello:
@@ -56,7 +58,9 @@ class Rig:
         self.told.append(("failure", code, message))
 
     def feed(self, *data: bytes) -> None:
-        self.connection.receive(b"".join(data), self.now)
+        self.connection.receive(b"".join(data))
+        while self.connection.work(self.now):
+            self.time.begin()
 
     def sent(self) -> list[frames.Frame]:
         return self._reader.feed(b"".join(self.connection.out.take()))
