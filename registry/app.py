@@ -43,6 +43,7 @@ from registry.servers.http import HttpServer
 from registry.servers.lookup import LookupServer
 from registry.servers.publisher import Publisher
 from registry.servers.reflection import ReflectionServer
+from registry.servers.turns import Turns
 from registry.stall_watch import StallWatch
 from registry.stalls import Stalls
 from registry.startup import StartRules, Startup
@@ -90,19 +91,22 @@ class Registry:
         self._stalls = Stalls(self._metrics.stalled)
         self._names = Names(config.domain)
         clock = asyncio.get_running_loop().time
+        self._turns = Turns(asyncio.get_running_loop().call_soon, clock)
         self._index = Index(self._export, config.guard.policy(), clock, config.network_rules())
-        self._store = ResourceStore(complete=False, partial=True)
+        self._store = ResourceStore(complete=False, partial=True, work=self._turns)
         options = SessionOptions(
             identifier="mesh-registry", max_names=config.limits.subscriptions, group=self._group, clock=time.time
         )
-        self._xds = XdsServer(self._store, time.time, options)
+        self._xds = XdsServer(self._store, time.time, options, self._turns)
         self._publisher = Publisher(
             self._store, self._names, parse_address(config.envoy.listener), config.policy_rules(), self._go_by_nodes
         )
         again = partial(asyncio.get_running_loop().call_soon, self._find_again)
         self._whereabouts = Whereabouts(self._index, again)
         self._whereabouts.by_nodes = False
-        self._lookup = LookupServer(self._index.get, self._names, self._publisher, self._place_of_client)
+        self._lookup = LookupServer(
+            self._index.get, self._names, self._publisher, self._place_of_client, self._turns
+        )
         self._memory = self._make_memory()
         self._peering = Peering(config, self._memory, self._unknown_members, self._tasks)
         services = (*self._xds.services(), self._lookup.service(), *self._peering.services())

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
 from registry.rpc.seam import CallInfo, Code, RpcError, Service, Stream, StreamHandler, StreamMethod
+from registry.servers.turns import Work, at_once
 from registry.xds.errors import InvalidRequestError, TooManyNamesError
 from registry.xds.session import DeltaSession, SessionOptions, SotwSession
 from registry.xds.status import Node, SentResource, TypeStatus
@@ -68,7 +69,10 @@ class XdsServer:
         store: ResourceStore,
         clock: Callable[[], float],
         options: SessionOptions = OPTIONS,
+        work: Work = at_once,
     ) -> None:
+        """What concerns many clients, and the end of one, is done by ``work``."""
+        self._work = work
         self._store = store
         self._clock = clock
         self._options = options
@@ -99,20 +103,29 @@ class XdsServer:
     def open(self) -> None:
         """The store has what can be had: answer."""
         self.is_open = True
-        self.regroup()
-        for stream in self._streams:
-            stream.session.reconsider()
-            stream.stream.wake()
+        self._work(self._opening())
 
     def regroup(self, concerned: Callable[[Hashable], bool] = _anybody) -> None:
         """More is known of clients than when they asked: show each what its groups see now.
 
         Of those who ask for assignments, these alone whose group is ``concerned``.
         """
-        for stream in self._streams:
-            group = stream.session.group(EDS.url)
+        self._work(self._regrouping(concerned))
+
+    def _opening(self) -> Iterator[None]:
+        yield from self._regrouping(_anybody)
+        for stream in tuple(self._streams):
+            if stream in self._streams:
+                stream.session.reconsider()
+                stream.stream.wake()
+            yield None
+
+    def _regrouping(self, concerned: Callable[[Hashable], bool]) -> Iterator[None]:
+        for stream in tuple(self._streams):
+            group = stream.session.group(EDS.url) if stream in self._streams else None
             if group is not None and concerned(group):
                 stream.session.regroup()
+            yield None
 
     def clients(self) -> tuple[ClientStatus, ...]:
         """The open streams, oldest first."""
@@ -146,6 +159,12 @@ class XdsServer:
     def remove(self, stream: _XdsStream) -> None:
         """The stream is closed."""
         del self._streams[stream]
+        self._work(stream.session.closing())
+
+
+def _refusal(error: InvalidRequestError | TooManyNamesError) -> RpcError:
+    code = Code.INVALID_ARGUMENT if isinstance(error, InvalidRequestError) else Code.RESOURCE_EXHAUSTED
+    return RpcError(code, str(error))
 
 
 @dataclass(slots=True, eq=False)
@@ -163,10 +182,8 @@ class _XdsStream:
     def received(self, message: bytes) -> None:
         try:
             self.session.receive(message)
-        except InvalidRequestError as error:
-            raise RpcError(Code.INVALID_ARGUMENT, str(error)) from error
-        except TooManyNamesError as excess:
-            raise RpcError(Code.RESOURCE_EXHAUSTED, str(excess)) from excess
+        except (InvalidRequestError, TooManyNamesError) as error:
+            raise _refusal(error) from error
 
     def half_closed(self) -> None:
         self.stream.finish()
@@ -174,14 +191,17 @@ class _XdsStream:
     def next_message(self) -> bytes | None:
         if not self.server.is_open:
             return None
-        message = self.session.next_response()
-        while message is None and self.session.held:
-            loop = asyncio.get_running_loop()
-            left = self.session.hold(loop.time())
-            if left:
-                self._wake_in(loop, left)
-                break
+        try:
             message = self.session.next_response()
+            while message is None and self.session.held and not self.session.busy:
+                loop = asyncio.get_running_loop()
+                left = self.session.hold(loop.time())
+                if left:
+                    self._wake_in(loop, left)
+                    break
+                message = self.session.next_response()
+        except (InvalidRequestError, TooManyNamesError) as error:
+            raise _refusal(error) from error
         return message
 
     def _wake_in(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
@@ -196,7 +216,6 @@ class _XdsStream:
     def closed(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self.session.close()
         self.server.remove(self)
 
     def status(self) -> ClientStatus:

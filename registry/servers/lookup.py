@@ -3,34 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
-from typing import Protocol, TypeVar
-
-from google.protobuf.message import DecodeError, Message
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Protocol
 
 from registry.model.gateways import Gateways
 from registry.model.names import ServiceKey
 from registry.model.services import ChangeSet, MergedService
 from registry.protos import registry_pb2 as pb
 from registry.rpc.seam import CallInfo, Code, RpcError, Service, Stream
-from registry.views.lookup import (
-    PLAIN,
-    ServiceViews,
-    View,
-    encode_absence,
-    encode_lookup,
-    encode_update,
-    place_of_client,
-)
+from registry.servers.renderings import Renderings
+from registry.servers.requests import parse_lookup, service_key
+from registry.servers.turns import Work, at_once
+from registry.servers.watches import TAKEN_IN, Watch
+from registry.views.lookup import PLAIN, ServiceViews, View, encode_lookup, place_of_client
 from registry.views.names import Names
 from registry.views.place import Place
 from registry.views.policy import ResolvedPolicy
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["Registry"].full_name
-MAX_WATCHED = 10_000
-"""Services one Watch may name."""
-
-Request = TypeVar("Request", bound=Message)
 
 
 class Orders(Protocol):
@@ -43,10 +34,11 @@ class Orders(Protocol):
 
 
 class LookupServer:
-    """Answers from the merged services that ``get`` finds, and tells watchers what ``publish`` is told.
+    """Answers from the merged services that ``get`` finds, and marks for watchers what ``publish`` says has changed.
 
-    Until ``open`` is called, Lookup is UNAVAILABLE and watchers wait: what is not read yet is not absent. Who says his
-    place is told what he is to use, ordered as ``orders`` say; ``meet`` says where a client is.
+    Until ``open`` is called, Lookup is UNAVAILABLE and watchers wait: what is not read yet is not absent. A client that
+    says its place is told what it is to use, ordered as ``orders`` say; ``meet`` says where a client is. What concerns
+    many watches or services is done by ``work``.
     """
 
     def __init__(
@@ -55,12 +47,17 @@ class LookupServer:
         names: Names,
         orders: Orders,
         meet: Callable[[pb.Client], Place] = place_of_client,
+        work: Work = at_once,
     ) -> None:
         self._get = get
         self._names = names
         self._orders = orders
         self._meet = meet
+        self._work = work
         self._gateways = orders.gateways
+        self._renderings = Renderings(self._views)
+        self._watches: dict[Watch, None] = {}
+        self._views_in_use: Counter[View] = Counter()
         self._watchers: dict[ServiceKey, _Watchers] = {}
         self.is_open = False
         self._partial = False
@@ -73,106 +70,127 @@ class LookupServer:
         """Every cluster is accounted for: answer."""
         self.is_open = True
         self.regroup()
-        _wake(self._everybody())
+        self._work(map(Watch.wake, tuple(self._watches)))
 
     def cover(self, partial: bool) -> None:
         """While the list is ``partial`` a service that is not in it may exist: it is not said at first that it does
         not."""
         before, self._partial = self._partial, partial
         if before and not partial:
-            watches = self._everybody()
-            for watch in watches:
-                watch.dirty.update(dict.fromkeys(sorted(watch.untold)))
-            _wake(watches)
+            self._work(map(Watch.mark_untold, tuple(self._watches)))
 
     def regroup(self, concerned: Callable[[Place], bool] = lambda _: True) -> None:
         """More is known of clients than when they asked: tell those of whom it is what they are to use now.
 
         Of those who said where they are, these alone whose place is ``concerned``.
         """
-        moved = set()
-        for watch in self._everybody():
-            place = watch.view.place
-            view = self.view(watch.asked) if place is not None and concerned(place) else watch.view
-            if view != watch.view:
-                self.remove(watch)
-                watch.view = view
-                self.add(watch)
-                watch.dirty.update(dict.fromkeys(watch.keys))
-                moved.add(watch)
-        _wake(moved)
+        self._work(map(partial(self._place_anew, concerned), tuple(self._watches)))
 
     def publish(self, changes: ChangeSet) -> None:
         """Tell those who watch what changed; a watcher that is slow gets the newest state when it can take it."""
-        touched: set[_Watch] = set()
-        for change in changes:
-            watchers = self._watchers.get(change.key)
-            if watchers is not None:
-                touched.update(watchers.again(change.key, watchers.watches))
-        _wake(touched)
+        self._work(self._marking((change.key for change in changes), placed=False))
 
     def set_gateways(self, gateways: Gateways) -> None:
         """The gateways between networks are these now, as ``orders`` say too: tell those who may be shown any."""
         before, self._gateways = self._gateways, gateways
         changed = {each for each in before.keys() | gateways.keys() if before.get(each) != gateways.get(each)}
-        touched: set[_Watch] = set()
-        for key, watchers in self._watchers.items() if changed else ():
-            placed = [each for each in watchers.watches if each.view.place is not None]
-            service = self._get(key) if placed else None
-            if service is not None and not changed.isdisjoint(end.network for end in service.endpoints):
-                touched.update(watchers.again(key, placed))
-        _wake(touched)
+        if changed:
+            self._renderings.outdated()
+            self._work(self._marking(self._on(changed), placed=True))
 
     def look_again(self, keys: Iterable[ServiceKey]) -> None:
         """``orders`` have another policy for these services: tell those who said where they are."""
-        touched: set[_Watch] = set()
-        for key in keys:
-            watchers = self._watchers.get(key)
-            if watchers is not None:
-                placed = [each for each in watchers.watches if each.view.place is not None]
-                touched.update(watchers.again(key, placed))
-        _wake(touched)
+        self._renderings.outdated()
+        self._work(self._marking(tuple(keys), placed=True))
+
+    # The watches
 
     def update(self, key: ServiceKey, view: View, first: bool) -> bytes | None:
         """The WatchResponse that tells the present state of the service, the ``first`` one or a later one.
 
         None as long as it is not known whether there is such a service, and nothing was said of it.
         """
-        if first and self._partial and self._get(key) is None:
+        service = self._get(key)
+        if first and self._partial and service is None:
             return None
-        watchers = self._watchers[key]
-        found = watchers.told.get(view)
-        if found is None:
-            service = self._get(key)
-            if service is not None and watchers.service is None:
-                watchers.service = self._views(service)
-            shown = watchers.service
-            found = encode_absence(key) if shown is None else encode_update(shown.message(view))
-            watchers.told[view] = found
-        return found
+        return self._renderings.update(key, service, view)
 
     def view(self, request: pb.LookupRequest | pb.WatchRequest) -> View:
         """What is asked for."""
         return View(self._meet(request.client), request.reasons) if request.HasField("client") else PLAIN
 
-    def add(self, watch: _Watch) -> None:
-        for key in watch.keys:
-            self._watchers.setdefault(key, _Watchers()).add(watch)
+    def enter(self, watch: Watch) -> None:
+        self._watches[watch] = None
+        self._views_in_use[watch.view] += 1
 
-    def remove(self, watch: _Watch) -> None:
-        for key in watch.keys:
-            if not self._watchers[key].remove(watch):
+    def watch(self, name: ServiceKey, watch: Watch) -> ServiceKey:
+        watchers = self._watchers.get(name)
+        if watchers is None:
+            service = self._get(name)
+            key = name if service is None else service.key
+            watchers = self._watchers[key] = _Watchers(key)
+        watchers.watches.add(watch)
+        return watchers.key
+
+    def leave(self, watch: Watch) -> None:
+        if watch in self._watches:
+            del self._watches[watch]
+            self._stop_using(watch.view)
+            self._work(self._forgetting(watch))
+
+    def _place_anew(self, concerned: Callable[[Place], bool], watch: Watch) -> None:
+        if watch.over or watch.asked is None or watch.view.place is None or not concerned(watch.view.place):
+            return
+        view = self.view(watch.asked)
+        if view != watch.view:
+            self._views_in_use[view] += 1
+            self._stop_using(watch.view)
+            watch.view = view
+            watch.mark_all()
+
+    def _stop_using(self, view: View) -> None:
+        self._views_in_use[view] -= 1
+        if not self._views_in_use[view]:
+            del self._views_in_use[view]
+            self._renderings.forget(view)
+        if not self._watches:
+            self._renderings.clear()
+
+    def _marking(self, keys: Iterable[ServiceKey], *, placed: bool) -> Iterator[None]:
+        """Mark these for those who watch them; ``placed``: for those alone who said where they are."""
+        for key in keys:
+            watchers = self._watchers.get(key)
+            if watchers is None:
+                continue
+            for watch in watchers.watches:
+                if not placed or watch.view.place is not None:
+                    watch.mark(key)
+            yield None
+
+    def _on(self, networks: set[str]) -> Iterator[ServiceKey]:
+        """The services that are watched and have endpoints on any of these."""
+        for key in tuple(self._watchers):
+            service = self._get(key)
+            if service is not None and not networks.isdisjoint(each.network for each in service.endpoints):
+                yield key
+
+    def _forgetting(self, watch: Watch) -> Iterator[None]:
+        for number, key in enumerate(watch.keys):
+            watchers = self._watchers[key]
+            watchers.watches.discard(watch)
+            if not watchers.watches:
                 del self._watchers[key]
-
-    def _everybody(self) -> set[_Watch]:
-        return {watch for watchers in self._watchers.values() for watch in watchers.watches}
+            if number % TAKEN_IN == TAKEN_IN - 1:
+                yield None
+        watch.keys.clear()
+        watch.dirty.clear()
 
     def _views(self, service: MergedService) -> ServiceViews:
         return ServiceViews(service, self._names, self._orders.policy(service).policy, self._orders.gateways)
 
     async def _lookup(self, message: bytes, _call: CallInfo) -> bytes:
-        request = _parse(pb.LookupRequest, message)
-        key = _key(request.service, "service")
+        request = parse_lookup(message)
+        key = service_key(request.service, "service")
         if not self.is_open:
             raise RpcError(Code.UNAVAILABLE, "the registry has not read all its clusters yet; try again")
         service = self._get(key)
@@ -183,105 +201,15 @@ class LookupServer:
             raise RpcError(Code.NOT_FOUND, f"no service {key} in any cluster")
         return encode_lookup(self._views(service).message(self.view(request)))
 
-    def _watch(self, stream: Stream, _call: CallInfo) -> _Watch:
-        return _Watch(self, stream)
+    def _watch(self, stream: Stream, _call: CallInfo) -> Watch:
+        return Watch(self, stream)
 
 
 class _Watchers:
-    """Who watches one service, and what they are told of it: encoded once for all who look from one place."""
+    """Who watches the service of that name."""
 
-    def __init__(self) -> None:
-        self.watches: set[_Watch] = set()
-        self.views: Counter[View] = Counter()
-        self.service: ServiceViews | None = None
-        """Its present state, once that was asked for."""
-        self.told: dict[View, bytes] = {}
+    __slots__ = ("key", "watches")
 
-    def add(self, watch: _Watch) -> None:
-        self.watches.add(watch)
-        self.views[watch.view] += 1
-
-    def remove(self, watch: _Watch) -> bool:
-        """Whether anybody is left."""
-        self.watches.discard(watch)
-        self.views[watch.view] -= 1
-        if not self.views[watch.view]:
-            del self.views[watch.view]
-            self.told.pop(watch.view, None)
-        return bool(self.watches)
-
-    def again(self, key: ServiceKey, watches: Collection[_Watch]) -> Collection[_Watch]:
-        """Its state is another, and these are to be told; gives them."""
-        self.service = None
-        self.told.clear()
-        for watch in watches:
-            watch.dirty[key] = None
-        return watches
-
-
-class _Watch:
-    """One open Watch: which services it names, and which of them its client does not yet know the present state of."""
-
-    def __init__(self, server: LookupServer, stream: Stream) -> None:
-        self.stream = stream
-        self.keys: frozenset[ServiceKey] = frozenset()
-        self.asked = pb.WatchRequest()
-        """Without the services."""
-        self.view = PLAIN
-        self.dirty: dict[ServiceKey, None] = {}
-        self.untold: set[ServiceKey] = set()
-        """Those of which nothing was said yet."""
-        self._server = server
-
-    def received(self, message: bytes) -> None:
-        if self.keys:
-            raise RpcError(Code.INVALID_ARGUMENT, "a Watch takes one request; open another to watch more")
-        request = _parse(pb.WatchRequest, message)
-        services = request.services
-        if not 1 <= len(services) <= MAX_WATCHED:
-            raise RpcError(
-                Code.INVALID_ARGUMENT, f"services: name 1 to {MAX_WATCHED} services to watch, not {len(services)}"
-            )
-        self.dirty = {_key(name, f"services[{position}]"): None for position, name in enumerate(services)}
-        self.keys = frozenset(self.dirty)
-        self.untold = set(self.dirty)
-        self.asked.reasons = request.reasons
-        if request.HasField("client"):
-            self.asked.client.CopyFrom(request.client)
-        self.view = self._server.view(self.asked)
-        self._server.add(self)
-
-    def half_closed(self) -> None:
-        if not self.keys:
-            raise RpcError(Code.INVALID_ARGUMENT, "services: name at least one service to watch")
-
-    def next_message(self) -> bytes | None:
-        while self.dirty and self._server.is_open:
-            key = next(iter(self.dirty))
-            del self.dirty[key]
-            message = self._server.update(key, self.view, key in self.untold)
-            if message is not None:
-                self.untold.discard(key)
-                return message
-        return None
-
-    def closed(self) -> None:
-        self._server.remove(self)
-
-
-def _wake(watches: Iterable[_Watch]) -> None:
-    for watch in watches:
-        watch.stream.wake()
-
-
-def _parse(kind: type[Request], message: bytes) -> Request:
-    try:
-        return kind.FromString(message)
-    except DecodeError as error:
-        raise RpcError(Code.INVALID_ARGUMENT, f"not a {kind.DESCRIPTOR.full_name}: {error}") from error
-
-
-def _key(name: pb.ServiceName, field: str) -> ServiceKey:
-    if not name.namespace or not name.name:
-        raise RpcError(Code.INVALID_ARGUMENT, f"{field}: a service has a namespace and a name")
-    return ServiceKey(name.namespace, name.name)
+    def __init__(self, key: ServiceKey) -> None:
+        self.key = key
+        self.watches: set[Watch] = set()

@@ -58,14 +58,20 @@ class PortExplanation:
 
 
 def explain_ports(
-    service: MergedService, names: Names, place: Place, policy: TrafficPolicy, gateways: Gateways
+    service: MergedService,
+    names: Names,
+    place: Place,
+    policy: TrafficPolicy,
+    gateways: Gateways,
+    shown: ServiceAssignments | None = None,
 ) -> tuple[PortExplanation, ...]:
-    """Each port of the service. The endpoints must outlive what is returned."""
+    """Each port of the service, ``shown`` as it is to clients. The endpoints must outlive what is returned."""
     notes = {port: Notes() for port in served_ports(service)}
     recorded = ServiceAssignments(service.key, names, lambda port: notes[port])
     recorded.update(service, policy, gateways)
-    shown = ServiceAssignments(service.key, names)
-    shown.update(service, policy, gateways)
+    if shown is None:
+        shown = ServiceAssignments(service.key, names)
+        shown.update(service, policy, gateways)
     found = []
     known = (*service.endpoints, *service.evicted)
     for port in service.ports:

@@ -62,6 +62,9 @@ class Layouts:
         """The arrangement for ``place``, one object for all places that have the same; ``arrange`` makes one."""
         layout = self._layouts.get(place)
         if layout is None:
+            made = self._made.get(place)
+            if made is not None:
+                return made
             made = arrange(place)
             if not made.is_plain:
                 return self._taken(place, self._passing.setdefault(made, made), self._made)

@@ -83,17 +83,27 @@ class ServiceViews:
             if own_view is not self._service.endpoints:
                 del message.endpoints[:]
                 message.endpoints.extend(_endpoints(own_view, _protocols(self._service)))
-            self._add_assignments(message, view.place)
+            assignments = self._assigned()
+            self._add_assignments(message, view.place, assignments)
             if view.reasons:
-                self._add_reasons(message, view.place)
+                self._add_reasons(message, view.place, assignments)
+            self._forget(message, view.place, assignments)
         message.version = blake2b(serialized(message), digest_size=VERSION_BYTES).hexdigest()
         return message
 
-    def _add_assignments(self, message: pb.Service, place: Place) -> None:
+    def _assigned(self) -> ServiceAssignments:
         assignments = self._assignments
         if assignments is None:
             assignments = self._assignments = ServiceAssignments(self._service.key, self._names)
             assignments.update(self._service, self._policy, self._gateways)
+        return assignments
+
+    def _forget(self, message: pb.Service, place: Place, assignments: ServiceAssignments) -> None:
+        """The message has been made: keep nothing of the place, of which clients may make up any number."""
+        for port in _served(message):
+            assignments.forget(port.number, place)
+
+    def _add_assignments(self, message: pb.Service, place: Place, assignments: ServiceAssignments) -> None:
         for port in _served(message):
             port.assignment.version = assignments.show(port.number, place).version
             arrangement = assignments.arrangement(port.number, place)
@@ -114,8 +124,8 @@ class ServiceViews:
             found = self._targets[key] = serialized(pb.Group(targets=targets))
         return found
 
-    def _add_reasons(self, message: pb.Service, place: Place) -> None:
-        explained = explain_ports(self._service, self._names, place, self._policy, self._gateways)
+    def _add_reasons(self, message: pb.Service, place: Place, assignments: ServiceAssignments) -> None:
+        explained = explain_ports(self._service, self._names, place, self._policy, self._gateways, assignments)
         by_number = {each.port.port: each for each in explained if each.version}
         for port in _served(message):
             shown = by_number[port.number].endpoints

@@ -12,19 +12,34 @@ ends after less than twice as many responses as there were resources.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 from typing import Final
 
 from registry.xds.resources import Entry, SentVersions, SharedResponse
 from registry.xds.response import Pick, Response, Scope, Stream
 from registry.xds.status import SentResource, TypeStatus
 from registry.xds.store import Partition
-from registry.xds.subscription import Subscription, SubscriptionChange
+from registry.xds.subscription import NAMES_AT_ONCE, Subscription, SubscriptionChange
 from registry.xds.types import ResourceType
 
 NEVER: Final = -1.0
 NACK_CHARACTERS = 4096
 """So much of a NACK's text is kept."""
+
+RESPONSE_NAMES: Final = 2_500
+"""A response of EDS or RDS, and any of Delta, is of no more names than that; the rest follows."""
+
+WORK_AT_ONCE: Final = 80
+"""So much is found and encoded in one step, some 2 ms: see ``Partition.work``."""
+
+
+NOTHING: Final[Iterator[None]] = iter(())
+"""No steps."""
+
+
+def _nobody() -> None:
+    """Of a stream that is over."""
 
 
 class Channel(ABC):
@@ -50,12 +65,21 @@ class Channel(ABC):
         self._sent = sent
         self._owed = False
         self._asked: dict[str, None] = {}
-        self._fresh: set[str] = set()
-        self._gone: set[str] = set()
-        self._kept: set[str] = set()
+        self._fresh: dict[str, None] = {}
+        """In the order in which they changed."""
+        self._gone: dict[str, None] = {}
+        self._kept: dict[str, None] = {}
         """What the client has from an earlier stream and keeps: the store does not know enough to replace it."""
         self.withheld = False
         """Nothing is sent: a response is a complete list, and would perhaps lack what the client has."""
+        self._prepared = 0
+        """So many of the next names are ready to be sent."""
+        self._left_behind: Partition | None = None
+        """The partition from which it is moving."""
+        self.looked_at = 0
+        """The names that the last response was chosen from."""
+        self.late: Iterator[None] | None = None
+        """What ``held`` found to be done."""
         self._unanswered: tuple[str, ...] = ()
         self._retries: list[tuple[str, ...]] = []
         self._nonce = self._version = ""
@@ -116,15 +140,15 @@ class Channel(ABC):
         if self._kept and name in self._kept and self._keeps(name, entry):
             return
         if entry is None or not (entry.listed or name in self.subscription.names):
-            self._fresh.discard(name)
+            self._fresh.pop(name, None)
             if name in self._sent:
                 self._removed(name)
             return
-        self._gone.discard(name)
+        self._gone.pop(name, None)
         if self._sent.get(name) == entry.version:
-            self._fresh.discard(name)
+            self._fresh.pop(name, None)
         else:
-            self._fresh.add(name)
+            self._fresh[name] = None
 
     def wake(self) -> None:
         if not self.waiting:
@@ -136,60 +160,128 @@ class Channel(ABC):
         That includes what the client has from an earlier stream: a cluster that warms without endpoints loses them all.
         """
         for name in names:
-            if self._visible(name) is not None:
-                self._kept.discard(name)
+            if name in self._asked:
+                continue
+            sent = name in self._sent and name not in self._gone and name not in self._kept
+            if sent or self._visible(name) is not None:
+                self._kept.pop(name, None)
                 self._asked[name] = None
+
+    def prepare(self, scope: Scope) -> bool:
+        """Make a part of what the next response needs; whether that is all there."""
+        pending = len(self._asked) + len(self._fresh)
+        if pending <= 1 or self._prepared >= min(pending, RESPONSE_NAMES):
+            return True
+        partition = self.partition
+        enough = partition.work + WORK_AT_ONCE
+        for name in islice(self._next_names(scope), self._prepared, None):
+            partition.prepare(name)
+            self._prepared += 1
+            if partition.work >= enough:
+                return False
+        return True
 
     def move(self, partition: Partition) -> None:
         """The client is of another group: from now on it is told what is in ``partition``.
 
         It is as if every resource that differs between the two had changed; what the client has stays known.
         """
-        for name in self.subscription.names:
-            partition.watch(name, self)
+        for _ in self.moving(partition):
+            pass
+
+    def moving(self, partition: Partition) -> Iterator[None]:
+        """The same in steps. A name that has not moved yet is told of as in the old partition: too often, at worst."""
+        before, self.partition = self.partition, partition
+        self._left_behind = before
         if self.subscription.wildcard:
             partition.watch_everything(self)
-        self._leave()
-        self.partition = partition
-        listed = (entry.name for entry in partition.listing()) if self.subscription.wildcard else ()
-        for name in sorted({*self.subscription.names, *self._sent.names(), *self._fresh, *listed}):
+        before.unwatch_everything(self)
+        names = self.subscription.names
+        others = chain(self._sent.names(), tuple(self._fresh))
+        if self.subscription.wildcard:
+            others = chain(others, (entry.name for entry in partition.listing()))
+        done, enough = 0, partition.work + WORK_AT_ONCE
+        for name in chain(tuple(names), (each for each in others if each not in names)):
+            if name in names:
+                partition.watch(name, self)
+                before.unwatch(name, self)
             entry = partition.get(name)
             if name not in self._asked and not (entry is None and name in self._kept):
                 self.changed(name, entry)
+            done += 1
+            if done >= NAMES_AT_ONCE or partition.work >= enough:
+                yield None
+                done, enough = 0, partition.work + WORK_AT_ONCE
+        self._left_behind = None
         if self.pending:
             self.wake()
 
-    def reconsider(self) -> None:
-        """The store has changed much since the client's first request: look again at what is kept back.
+    def reconsidering(self) -> Iterator[None]:
+        """The store has changed much since the client's first request: look again at what is kept back, in steps.
 
         By default that is looked at with each change.
         """
-        return
+        return iter(())
 
-    def settle(self) -> bool:
-        """Send what need not be kept back any more; whether anything still is."""
-        coverage = self.partition.coverage
-        for name in sorted(self._kept):
+    def _preparing(self, names: Iterable[str]) -> Iterator[None]:
+        """Find and encode these, in steps."""
+        partition = self.partition
+        done, enough = 0, partition.work + WORK_AT_ONCE
+        for name in names:
+            partition.prepare(name)
+            done += 1
+            if done >= NAMES_AT_ONCE or partition.work >= enough:
+                yield None
+                done, enough = 0, partition.work + WORK_AT_ONCE
+
+    @property
+    def doubts(self) -> bool:
+        """Something is kept back as long as the store does not know enough."""
+        return bool(self._kept)
+
+    def settling(self) -> Iterator[None]:
+        """Send what need not be kept back any more, in steps."""
+        partition = self.partition
+        coverage = partition.coverage
+        done, enough = 0, partition.work + WORK_AT_ONCE
+        for name in tuple(self._kept):
+            if name not in self._kept:
+                continue
             entry = self._visible(name)
             if entry is not None and not coverage.partial:
-                self._kept.discard(name)
+                self._kept.pop(name, None)
                 if self._sent.get(name) != entry.version:
-                    self._fresh.add(name)
+                    self._fresh[name] = None
             elif entry is None and coverage.complete:
-                self._kept.discard(name)
+                self._kept.pop(name, None)
                 if name in self._sent:
-                    self._gone.add(name)
-        return bool(self._kept)
+                    self._gone[name] = None
+            done += 1
+            if done >= NAMES_AT_ONCE or partition.work >= enough:
+                yield None
+                done, enough = 0, partition.work + WORK_AT_ONCE
 
     def close(self) -> None:
         """Take no part any more: changes of the store are not seen."""
-        self.partition.coverage.doubtful.pop(self, None)
-        self._leave()
+        for _ in self.closing():
+            pass
 
-    def _leave(self) -> None:
-        self.partition.unwatch_everything(self)
-        for name in self.subscription.names:
-            self.partition.unwatch(name, self)
+    def closing(self) -> Iterator[None]:
+        """The same in steps: from the first on nothing is said to the stream."""
+        self._stream = Stream(self._stream.server, _nobody, self._stream.clock)
+        self.partition.coverage.doubtful.pop(self, None)
+        for partition in self.partitions:
+            partition.unwatch_everything(self)
+            for number, name in enumerate(self.subscription.names, 1):
+                partition.unwatch(name, self)
+                if not number % NAMES_AT_ONCE:
+                    yield None
+        self.subscription.names = {}
+
+    @property
+    def partitions(self) -> tuple[Partition, ...]:
+        """What it has entered: two while it moves."""
+        return (self.partition,) if self._left_behind is None else (self.partition, self._left_behind)
 
     def status(self) -> TypeStatus:
         return TypeStatus(
@@ -214,11 +306,11 @@ class Channel(ABC):
 
     def _removed(self, name: str) -> None:
         """A resource the client was sent is gone."""
-        self._gone.add(name)
+        self._gone[name] = None
 
     def _keep(self, name: str) -> None:
         """The client has the resource from an earlier stream, and keeps it until more is known."""
-        self._kept.add(name)
+        self._kept[name] = None
         self.partition.coverage.doubtful[self] = None
 
     def _keeps(self, name: str, entry: Entry | None) -> bool:
@@ -231,7 +323,7 @@ class Channel(ABC):
         equal = subscribed and entry is not None and self._sent.get(name) == entry.version
         if not equal and self.partition.coverage.partial:
             return True
-        self._kept.discard(name)
+        self._kept.pop(name, None)
         return False
 
     def _visible(self, name: str) -> Entry | None:
@@ -244,18 +336,23 @@ class Channel(ABC):
     def _subscribed(self, name: str) -> bool:
         return self.subscription.wildcard or name in self.subscription.names
 
-    def _follow(self, change: SubscriptionChange) -> None:
-        """Watch what is subscribed to now, and forget what is no longer."""
-        for name in change.added:
-            self.partition.watch(name, self)
-        for name in change.dropped:
-            self.partition.unwatch(name, self)
-            if self._visible(name) is None:
+    def _following(self, change: SubscriptionChange) -> Iterator[None]:
+        """Watch what is subscribed to now, and forget what is no longer, in steps."""
+        partition = self.partition
+        for number, name in enumerate(change.added, 1):
+            partition.watch(name, self)
+            if not number % NAMES_AT_ONCE:
+                yield None
+        for number, name in enumerate(change.dropped, 1):
+            partition.unwatch(name, self)
+            if not self.subscription.wildcard or self._visible(name) is None:
                 self._forget(name)
+            if not number % NAMES_AT_ONCE:
+                yield None
         if change.wildcard_asked:
-            self.partition.watch_everything(self)
+            partition.watch_everything(self)
         if change.wildcard_stopped:
-            self.partition.unwatch_everything(self)
+            partition.unwatch_everything(self)
             for name in {*self._sent.names(), *self._asked, *self._fresh, *self._gone}:
                 if name not in self.subscription.names:
                     self._forget(name)
@@ -273,9 +370,9 @@ class Channel(ABC):
     def _forget(self, name: str) -> None:
         self._sent.forget(name)
         self._asked.pop(name, None)
-        self._fresh.discard(name)
-        self._gone.discard(name)
-        self._kept.discard(name)
+        self._fresh.pop(name, None)
+        self._gone.pop(name, None)
+        self._kept.pop(name, None)
 
     def _answered(self, error: str | None) -> None:
         """The client ACKed the response that waits, or NACKed it with ``error``."""
@@ -312,23 +409,35 @@ class Channel(ABC):
         self.waiting = True
         return response.data
 
+    def _next_names(self, scope: Scope) -> Iterator[str]:
+        """What the next response is chosen from, apart from what is tried again after a NACK."""
+        if scope is Scope.ASKED or not self._fresh:
+            return islice(self._asked, RESPONSE_NAMES)
+        if not self._asked:
+            return islice(self._fresh, RESPONSE_NAMES)
+        return islice(chain(self._asked, self._fresh), RESPONSE_NAMES)
+
     def _pick(self, scope: Scope) -> Pick:
-        """Take the names of the next response off what is pending, in order, up to the size limit."""
-        if scope is Scope.ASKED or (self._asked and not self._fresh):
-            names = sorted(self._asked)
-        elif self._asked or not self._retries:
-            names = sorted({*self._asked, *self._fresh})
+        """Take the names of the next response off what is pending, up to the limits, and in order."""
+        if scope is Scope.ASKED or self._asked or not self._retries:
+            names = sorted(set(self._next_names(scope)))
         else:
             names = [name for name in self._retries.pop() if name not in self._fresh and self._subscribed(name)]
+            self._fresh.update(dict.fromkeys(names))
         pick = Pick()
-        for taken, name in enumerate(names):
+        for name in names:
             pick.take(name, self._visible(name))
             self._asked.pop(name, None)
-            self._fresh.discard(name)
+            self._fresh.pop(name, None)
             if pick.full and not self.kind.whole:
-                self._fresh.update(name for name in names[taken + 1 :] if name not in self._asked)
                 break
+        self.looked_at = len(names)
+        self._prepared = 0
         self._owed = False
+        if not self._asked:
+            self._asked.clear()  # an emptied dict keeps its size
+        if not self._fresh:
+            self._fresh.clear()
         return pick
 
     def _record(self, entries: Iterable[Entry]) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -6,16 +6,21 @@ The rules are those of the xDS protocol (envoyproxy docs api-docs/xds_protocol),
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain, islice
+from typing import Final
 
 from envoy.service.discovery.v3 import discovery_pb2
 
-from registry.xds.channel import Channel
+from registry.xds.channel import RESPONSE_NAMES, WORK_AT_ONCE, Channel
 from registry.xds.resources import Entry, SentVersions
 from registry.xds.response import Response, Scope, Stream
 from registry.xds.store import Partition
-from registry.xds.subscription import SubscriptionChange
+from registry.xds.subscription import NAMES_AT_ONCE, SubscriptionChange
 from registry.xds.types import ResourceType
+
+VERSION_CHARACTERS: Final = 64
+"""So much is kept of a version that a client says it has; ours are shorter."""
 
 
 class DeltaChannel(Channel):
@@ -25,29 +30,34 @@ class DeltaChannel(Channel):
         super().__init__(kind, partition, stream, SentVersions())
         self._first = True
 
-    def receive(self, request: discovery_pb2.DeltaDiscoveryRequest) -> None:
-        """A request of the client: the first, an ACK, a NACK, or names it came to want or no longer wants.
+    def receiving(self, request: discovery_pb2.DeltaDiscoveryRequest) -> Iterator[None]:
+        """A request of the client: the first, an ACK, a NACK, or names it came to want or no longer wants; in steps.
 
         The nonce only tells which response is answered; what a request says of the subscription counts whatever its
         nonce.
         """
         if request.response_nonce and request.response_nonce == self._nonce:
             self._answered(request.error_detail.message if request.HasField("error_detail") else None)
-        change = self.subscription.adjust(request.resource_names_subscribe, request.resource_names_unsubscribe)
-        self._follow(change)
+        self._prepared = 0
+        change = yield from self.subscription.adjusting(
+            request.resource_names_subscribe, request.resource_names_unsubscribe, self.partition.canonical
+        )
+        yield from self._following(change)
         known: Mapping[str, str] = request.initial_resource_versions if self._first else {}
         self._first = False
-        self._assume(known)
-        self._ask(change, known)
+        yield from self._assuming(known)
+        yield from self._asking(change, known)
 
     def respond(self, scope: Scope) -> Response | None:
         if len(self._fresh) == 1 and not (self._asked or self._gone or self._owed or self._retries):
-            return self._one(self._fresh.pop())
+            return self._one(self._fresh.popitem()[0])
         owed = self._owed
         pick = self._pick(scope)
         added, updated = self._record(pick.entries)
         if scope is Scope.BREAK:
-            for name in sorted(self._gone.difference(pick.missing)):
+            missing = set(pick.missing)
+            left = RESPONSE_NAMES - len(pick.entries)
+            for name in sorted(islice((each for each in self._gone if each not in missing), left)):
                 if pick.full:
                     break
                 pick.take(name, None)
@@ -73,24 +83,30 @@ class DeltaChannel(Channel):
         response = self.partition.responses.delta(entries, removed, self._turn, self._stream.server)
         return self._await_answer(response, names)
 
-    def _assume(self, known: Mapping[str, str]) -> None:
+    def _assuming(self, known: Mapping[str, str]) -> Iterator[None]:
         """Take the client's word for what it has from an earlier stream.
 
         What of that is gone will be removed, once the store is complete. What the store has otherwise the client keeps
         as long as resources may lack a part.
         """
-        coverage = self.partition.coverage
+        partition = self.partition
+        coverage = partition.coverage
+        done, enough = 0, partition.work + WORK_AT_ONCE
         for name, version in known.items():
+            done += 1
+            if done >= NAMES_AT_ONCE or partition.work >= enough:
+                yield None
+                done, enough = 0, partition.work + WORK_AT_ONCE
             if not self._subscribed(name):
                 continue
-            self._sent.assume(name, version)
+            self._sent.assume(partition.canonical(name), version[:VERSION_CHARACTERS])
             entry = self._visible(name)
             if entry is None and coverage.complete:
-                self._gone.add(name)
+                self._gone[name] = None
             elif entry is None or (coverage.partial and entry.version != version):
                 self._keep(name)
 
-    def _ask(self, change: SubscriptionChange, known: Mapping[str, str]) -> None:
+    def _asking(self, change: SubscriptionChange, known: Mapping[str, str]) -> Iterator[None]:
         """Note what has to be answered: all that was asked for, apart from what the client said it has.
 
         What it has in another version is news to it and no more: it may be that version again when its turn comes.
@@ -98,18 +114,26 @@ class DeltaChannel(Channel):
         A subscription to the wildcard is answered in any case, so that a client with nothing to get knows it. A name
         unsubscribed under a wildcard is answered too, since the client cannot tell whether the wildcard has it.
         """
-        names = [*change.asked]
+        names: Iterable[str] = change.asked
         if self.subscription.wildcard:
-            names += change.dropped
+            names = chain(names, change.dropped)
         if change.wildcard_asked:
             self._owed = True
-            names += (entry.name for entry in self.partition.listing())
-        for name in names:
-            entry = self._visible(name)
-            if name in self._gone or (name in self._kept and (known or entry is None)):
+            names = chain(names, (entry.name for entry in self.partition.listing()))
+        for number, name in enumerate(names, 1):
+            if not number % NAMES_AT_ONCE:
+                yield None
+            if name in self._gone:
                 continue
-            self._kept.discard(name)  # asked for once more: the client needs an answer
-            if entry is None or name not in known:
+            has = name in known
+            if not has and name not in self._kept:
+                self._asked[name] = None
+                continue
+            entry = self._visible(name)
+            if name in self._kept and (known or entry is None):
+                continue
+            self._kept.pop(name, None)  # asked for once more: the client needs an answer
+            if entry is None or not has:
                 self._asked[name] = None
             elif known[name] != entry.version:
-                self._fresh.add(name)
+                self._fresh[name] = None

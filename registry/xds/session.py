@@ -9,30 +9,49 @@ None and the session is ``held``, ``hold`` says when to ask again though nothing
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Sequence
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from envoy.config.core.v3 import base_pb2
 from envoy.service.discovery.v3 import discovery_pb2
 from google.protobuf.message import DecodeError
 
 from registry.xds import wire
-from registry.xds.channel import NEVER, Channel
+from registry.xds.channel import NEVER, NOTHING, RESPONSE_NAMES, Channel
 from registry.xds.delta import DeltaChannel
 from registry.xds.errors import InvalidRequestError, TooManyNamesError
 from registry.xds.order import next_turn, ready
 from registry.xds.response import Response, Stream
 from registry.xds.sotw import PartsChannel, SotwChannel, WholeChannel
-from registry.xds.status import Node, SentResource, SessionStatus, decode_node
+from registry.xds.status import METADATA_ENTRIES, NODE_CHARACTERS, Node, SentResource, SessionStatus, decode_node
 from registry.xds.store import Partition, ResourceStore
 from registry.xds.types import CDS, EDS, MAKE_ORDER, ResourceType
 
 UNKNOWN_TYPES_KEPT = 16
 UNKNOWN_TYPE_CHARACTERS = 200
+
+NAME_BYTES = 1_024
+"""Names of resources are not longer: ours have 400 bytes at most."""
+
 NODE_BYTES = 1 << 20
-NODE_CHARACTERS = 64 << 10
-"""What is kept of a client's node, as long as its stream lasts, may be as much. Its list of extensions is not kept."""
+"""A node may be as large, and a NACK's error. What is kept of a node is much less: see ``registry.xds.status``."""
+
+SMALL_BYTES = 8 << 10
+"""A request of this size takes little memory, whatever is in it."""
+
+OTHER_FIELDS = 64
+"""Fields of a request that are no names."""
+
+REQUEST_BYTES: Final = 100
+"""What any request takes that waits."""
+
+WAITING_BYTES = 16 << 20
+"""So much of requests may wait while one with many names is taken in."""
+
+NAMES_PER_CALL: Final = 2 * RESPONSE_NAMES
+"""So many names are looked at for one response; where none of them exists, the next ones have their turn later."""
 
 
 PATIENCE_SECONDS = 2.0
@@ -75,6 +94,10 @@ class Session(ABC, Generic[Request, AnyChannel]):
     """
 
     protocol: str
+    _name_fields: tuple[int, ...]
+    """The numbers of the fields of a request that are names, and of its node and its type."""
+    _node_field: int
+    _text_fields: tuple[int, ...]
 
     def __init__(
         self,
@@ -91,20 +114,69 @@ class Session(ABC, Generic[Request, AnyChannel]):
         self._channels: tuple[AnyChannel, ...] = ()
         """In the order of what is made first."""
         self._unknown: dict[str, None] = {}
+        self._steps: deque[Iterator[None]] = deque()
+        """Requests of many names, and moves, that are under way; the first one is being worked on."""
+        self._requests: deque[bytes] = deque()
+        """What came meanwhile."""
+        self._request_bytes = 0
         self.held = False
         """Something is to be sent later though no request and no change comes: call ``hold``."""
+        self.busy = False
+        """The last ``next_response`` left work for the next one."""
 
     def receive(self, data: bytes) -> None:
-        """A request of the client.
+        """A request of the client. What is long of it is done later, in ``next_response``.
 
         Raises:
             InvalidRequestError: not a discovery request, or of a type that has no business on this stream.
-            TooManyNamesError: more names than ``max_names``.
+            TooManyNamesError: more names than ``max_names``, or more requests than can be taken in.
         """
+        if self._steps or self._requests:
+            self._request_bytes += len(data) + REQUEST_BYTES
+            if self._request_bytes > WAITING_BYTES:
+                raise TooManyNamesError("requests with many names come faster than they can be taken in")
+            self._requests.append(data)
+            return
         for channel in self._channels:
             if data and channel.ack == data:
                 channel.acked()
                 return
+        self._take_in(data)
+
+    def next_response(self) -> bytes | None:
+        """The next response, or None: nothing more until the next request or wake.
+
+        Each call does a bounded piece of work. Where that is not enough it wakes the stream, to be called again.
+        """
+        self.busy = bool(self._steps or self._requests) and not self._advance()
+        if self.busy:
+            self._stream.wake()
+            return None
+        looked_at = 0
+        while ready(self._channels):
+            turn = next_turn(self._channels)
+            if turn is None:
+                self.held = True
+                return None
+            channel, scope = turn
+            if looked_at > NAMES_PER_CALL or not channel.prepare(scope):
+                self.busy = True
+                self._stream.wake()
+                return None
+            response = channel.respond(scope)
+            if response is not None:
+                if channel.kind is CDS:
+                    self._warm(response)
+                return response.data
+            looked_at += channel.looked_at
+        if self.held:
+            self._release()
+        return None
+
+    def _take_in(self, data: bytes) -> None:
+        """One request, or its first steps."""
+        if len(data) > SMALL_BYTES:
+            self._measure(data)
         try:
             request = self._decode(data)
         except DecodeError as error:
@@ -119,27 +191,53 @@ class Session(ABC, Generic[Request, AnyChannel]):
         # Before they are looked at one by one: a request has room for many more names than may be asked for.
         if self._names(request) > self._options.max_names:
             raise self._too_many()
-        self._hand_over(request, self._channel(kind.url) or self._open(kind))
-        names = (max(len(each.subscription.names), len(each.deferred)) for each in self._channels)
+        self._begin(self._hand_over(request, self._channel(kind.url) or self._open(kind)))
+
+    def _measure(self, data: bytes) -> None:
+        """Refuse a request that would be large in memory, before it is there."""
+        most = self._options.max_names
+        found = wire.fields(data, len(self._name_fields) * most + OTHER_FIELDS)
+        if sum(count for count, _ in found.values()) > len(self._name_fields) * most + OTHER_FIELDS:
+            raise self._too_many()
+        for number, (count, longest) in found.items():
+            named = number in self._name_fields
+            if named and count > most:
+                raise self._too_many()
+            if longest > (NAME_BYTES if named else NODE_BYTES) and number not in self._text_fields:
+                what = "name" if named else "node" if number == self._node_field else f"field {number}"
+                limit = NAME_BYTES if named else NODE_BYTES
+                raise InvalidRequestError(f"a {what} of {longest} bytes; at most {limit} are read")
+
+    def _begin(self, steps: Iterator[None]) -> None:
+        """Do the first of these steps, and the others when responses are asked for."""
+        if steps is NOTHING:
+            self._check_names()
+            return
+        self._steps.append(steps)
+        if len(self._steps) > 1 or not self._advance():
+            self._stream.wake()
+
+    def _advance(self) -> bool:
+        """Do the next step, or take in the next request that waits; whether nothing is left."""
+        if self._steps:
+            try:
+                next(self._steps[0])
+            except StopIteration:
+                self._steps.popleft()
+                if not self._steps:
+                    self._check_names()
+        elif self._requests:
+            data = self._requests.popleft()
+            self._request_bytes -= len(data) + REQUEST_BYTES
+            later, self._requests = self._requests, deque()
+            self.receive(data)
+            self._requests = later
+        return not (self._steps or self._requests)
+
+    def _check_names(self) -> None:
+        names = [max(len(each.subscription.names), len(each.deferred)) for each in self._channels]
         if sum(names) > self._options.max_names:
             raise self._too_many()
-
-    def next_response(self) -> bytes | None:
-        """The next response, or None: nothing more until the next request or wake."""
-        while ready(self._channels):
-            turn = next_turn(self._channels)
-            if turn is None:
-                self.held = True
-                return None
-            channel, scope = turn
-            response = channel.respond(scope)
-            if response is not None:
-                if channel.kind is CDS:
-                    self._warm(response)
-                return response.data
-        if self.held:
-            self._release()
-        return None
 
     def hold(self, now: float) -> float:
         """In how many seconds ``next_response`` may give more though nothing happens; 0: now, negative: it will not.
@@ -148,6 +246,10 @@ class Session(ABC, Generic[Request, AnyChannel]):
         """
         left = [each for channel in self._channels if (each := channel.held(now, self._options.patience)) >= 0]
         self.held = bool(left)
+        for channel in self._channels:
+            if channel.late is not None:
+                late, channel.late = channel.late, None
+                self._begin(late)
         return min(left, default=NEVER)
 
     def _release(self) -> None:
@@ -160,15 +262,20 @@ class Session(ABC, Generic[Request, AnyChannel]):
     def regroup(self) -> None:
         """The node is perhaps of other groups than when it asked: show it what these see."""
         for channel in self._channels:
-            before = channel.partition
-            if self._group(channel.kind) != before.group:
-                channel.move(self._partition(channel.kind))
-                self._store.leave(channel.kind.url, before)
+            if self._group(channel.kind) != channel.partition.group:
+                self._begin(self._moving(channel))
+
+    def _moving(self, channel: AnyChannel) -> Iterator[None]:
+        before = channel.partition
+        after = self._partition(channel.kind)
+        if after is not before:
+            yield from channel.moving(after)
+        self._store.leave(channel.kind.url, before)
 
     def reconsider(self) -> None:
         """The store has changed much since the client came: look again at what is kept back from it."""
         for channel in self._channels:
-            channel.reconsider()
+            self._begin(channel.reconsidering())
 
     def group(self, type_url: str) -> Hashable | None:
         """What the client sees of the type; None as long as it does not ask for any."""
@@ -177,10 +284,18 @@ class Session(ABC, Generic[Request, AnyChannel]):
 
     def close(self) -> None:
         """The stream is over."""
-        for channel in self._channels:
-            channel.close()
-            self._store.leave(channel.kind.url, channel.partition)
-        self._channels = ()
+        for _ in self.closing():
+            pass
+
+    def closing(self) -> Iterator[None]:
+        """The same in steps: from the first on nothing is said to the stream."""
+        self._steps.clear()
+        self._requests.clear()
+        channels, self._channels = self._channels, ()
+        for channel in channels:
+            yield from channel.closing()
+            for partition in channel.partitions:
+                self._store.leave(channel.kind.url, partition)
 
     def status(self) -> SessionStatus:
         return SessionStatus(
@@ -206,7 +321,8 @@ class Session(ABC, Generic[Request, AnyChannel]):
     def _make_channel(self, kind: ResourceType) -> AnyChannel: ...
 
     @abstractmethod
-    def _hand_over(self, request: Request, channel: AnyChannel) -> None: ...
+    def _hand_over(self, request: Request, channel: AnyChannel) -> Iterator[None]:
+        """What the channel does with it, in steps."""
 
     def _too_many(self) -> TooManyNamesError:
         return TooManyNamesError(f"a stream may name {self._options.max_names} resources, and this one names more")
@@ -214,11 +330,13 @@ class Session(ABC, Generic[Request, AnyChannel]):
     def _meet(self, node: base_pb2.Node) -> None:
         if node.ByteSize() > NODE_BYTES:
             raise InvalidRequestError(f"a node of {node.ByteSize()} bytes; at most {NODE_BYTES} are read")
-        self._node = decode_node(node)
-        if self._node.characters > NODE_CHARACTERS:
-            raise InvalidRequestError(
-                f"a node of {self._node.characters} characters; at most {NODE_CHARACTERS} are kept"
-            )
+        if len(node.metadata.fields) > METADATA_ENTRIES:
+            count = len(node.metadata.fields)
+            raise InvalidRequestError(f"a node with {count} entries of metadata; at most {METADATA_ENTRIES} are read")
+        met = decode_node(node)
+        if met.characters > NODE_CHARACTERS:
+            raise InvalidRequestError(f"a node of {met.characters} characters; at most {NODE_CHARACTERS} are kept")
+        self._node = met
 
     def _kind(self, type_url: str) -> ResourceType | None:
         for kind in self._types:
@@ -273,6 +391,9 @@ class SotwSession(Session[discovery_pb2.DiscoveryRequest, SotwChannel]):
     """A State of the World stream."""
 
     protocol = "SotW"
+    _name_fields = (3,)
+    _node_field = 2
+    _text_fields = (4,)
 
     def _decode(self, data: bytes) -> discovery_pb2.DiscoveryRequest:
         return discovery_pb2.DiscoveryRequest.FromString(data)
@@ -284,15 +405,19 @@ class SotwSession(Session[discovery_pb2.DiscoveryRequest, SotwChannel]):
         channel = WholeChannel if kind.whole else PartsChannel
         return channel(kind, self._partition(kind), self._stream)
 
-    def _hand_over(self, request: discovery_pb2.DiscoveryRequest, channel: SotwChannel) -> None:
-        channel.receive(request)
+    def _hand_over(self, request: discovery_pb2.DiscoveryRequest, channel: SotwChannel) -> Iterator[None]:
+        steps = channel.receiving(request)
         self.held |= bool(channel.deferred)
+        return steps
 
 
 class DeltaSession(Session[discovery_pb2.DeltaDiscoveryRequest, DeltaChannel]):
     """An incremental stream."""
 
     protocol = "Delta"
+    _name_fields = (3, 4, 5)
+    _node_field = 1
+    _text_fields = (2,)
 
     def _decode(self, data: bytes) -> discovery_pb2.DeltaDiscoveryRequest:
         return discovery_pb2.DeltaDiscoveryRequest.FromString(data)
@@ -307,5 +432,5 @@ class DeltaSession(Session[discovery_pb2.DeltaDiscoveryRequest, DeltaChannel]):
     def _make_channel(self, kind: ResourceType) -> DeltaChannel:
         return DeltaChannel(kind, self._partition(kind), self._stream)
 
-    def _hand_over(self, request: discovery_pb2.DeltaDiscoveryRequest, channel: DeltaChannel) -> None:
-        channel.receive(request)
+    def _hand_over(self, request: discovery_pb2.DeltaDiscoveryRequest, channel: DeltaChannel) -> Iterator[None]:
+        return channel.receiving(request)

@@ -11,11 +11,12 @@ version", "Resource updates" (nonces), "Grouping Resources into Responses" and "
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 
 from envoy.service.discovery.v3 import discovery_pb2
 
-from registry.xds.channel import Channel
+from registry.xds.channel import NOTHING, WORK_AT_ONCE, Channel
 from registry.xds.resources import Entry, SentState, content_version
 from registry.xds.response import Response, Scope, Stream
 from registry.xds.store import Partition
@@ -33,8 +34,8 @@ class SotwChannel(Channel):
         self._brought = ""
         """The version that the client has from an earlier stream."""
 
-    def receive(self, request: discovery_pb2.DiscoveryRequest) -> None:
-        """A request of the client: the first, an ACK, a NACK, a new list of names, or a new subscription.
+    def receiving(self, request: discovery_pb2.DiscoveryRequest) -> Iterator[None]:
+        """A request of the client: the first, an ACK, a NACK, a new list of names, or a new subscription; in steps.
 
         A request without a nonce after a response is a new subscription: the client starts with nothing, and gets
         everything it names (as from istiod). Older grpc-java does so when it comes back to a type. Two such requests
@@ -49,19 +50,23 @@ class SotwChannel(Channel):
             self._abandoned = False
         elif self._nonce and request.response_nonce:
             if not self._counts(request.resource_names):
-                return
+                return NOTHING
         elif self._nonce:
             restarted = error is None and not (self.waiting and request.version_info == self._version)
             if not restarted:
                 self._answered(error)
-        self._take(request.resource_names, restarted, request.version_info)
+        if not restarted and not self._first and self.subscription.unchanged(request.resource_names):
+            self.deferred = ()
+            return NOTHING
+        return self._taking(request.resource_names, restarted, request.version_info)
 
     def held(self, now: float, patience: float) -> float:
         if not self.deferred:
             return super().held(now, patience)
         left = self._left(now, patience)
         if not left:
-            self._take(self.deferred, restarted=True)
+            self.late = self._taking(self.deferred, restarted=True)
+            self.deferred = ()
         return left
 
     def _counts(self, names: Sequence[str]) -> bool:
@@ -74,28 +79,32 @@ class SotwChannel(Channel):
         if not self.waiting:
             return self._abandoned
         if names:
-            self.deferred = tuple(names)
+            known = self.deferred
+            self.deferred = known if self._same(known, names) else tuple(map(self.partition.canonical, names))
             return False
         return self.subscription.ends_without_names
 
-    def _take(self, names: Sequence[str], restarted: bool, version: str = "") -> None:
+    def _same(self, known: Sequence[str], names: Sequence[str]) -> bool:
+        return len(known) == len(names) and all(map(str.__eq__, known, names))
+
+    def _taking(self, names: Sequence[str], restarted: bool, version: str = "") -> Iterator[None]:
         """These are the names wanted now; ``restarted``: of none of them the client has anything.
 
         ``version`` is what it has, as far as it says.
         """
         self.deferred = ()
+        self._prepared = 0
         if restarted:
             self._expect_no_answer()
             self._gone.clear()
-            for name in self._sent.names():
-                self._sent.forget(name)
-        change = self.subscription.replace(names)
-        self._follow(change)
+            self._sent.clear()
+        change = yield from self.subscription.replacing(names, self.partition.canonical)
+        yield from self._following(change)
         first, self._first = self._first, False
         if first and version and self.partition.coverage.partial:
             self._brought = version
             self._take_up(change.asked)
-            self.reconsider()
+            yield from self.reconsidering()
         else:
             self._ask(change)
         if restarted:
@@ -132,8 +141,9 @@ class PartsChannel(SotwChannel):
         added, updated = self._record(pick.entries)
         return Response(self._share(pick.entries, pick.names), added, updated)
 
-    def reconsider(self) -> None:
+    def reconsidering(self) -> Iterator[None]:
         """Keep nothing back from a client that has just what the store has."""
+        yield from self._preparing(tuple(self._kept))
         entries = [entry for name in self._kept if (entry := self._visible(name)) is not None]
         if entries and content_version(entries) == self._brought:
             for entry in entries:
@@ -164,17 +174,50 @@ class WholeChannel(SotwChannel):
     def __init__(self, kind: ResourceType, partition: Partition, stream: Stream) -> None:
         super().__init__(kind, partition, stream)
         self._had: tuple[Entry, ...] = ()
+        self._listing: tuple[Entry, ...] | None = None
+        """The last one of which everything is prepared."""
 
-    def reconsider(self) -> None:
+    def reconsidering(self) -> Iterator[None]:
+        """Withhold nothing from a client that would miss nothing."""
+        if self.withheld:
+            yield from self._preparing(entry.name for entry in self._entries())
+        self._reconsider()
+
+    def prepare(self, scope: Scope) -> bool:
+        """Make a part of what the next response needs, which is everything; whether that is all there."""
+        partition = self.partition
+        enough = partition.work + WORK_AT_ONCE
+        if self.subscription.wildcard and not self.subscription.names:
+            listing = partition.listing()
+            if self._listing is listing:
+                return True
+            for entry in listing:
+                partition.work += entry.prepare()
+                if partition.work >= enough:
+                    return False
+            self._listing = listing
+            return True
+        for name in islice(self.subscription.names, self._prepared, None):
+            partition.prepare(name)
+            self._prepared += 1
+            if partition.work >= enough:
+                return False
+        return True
+
+    def _reconsider(self) -> None:
         """Withhold nothing from a client that would miss nothing: it has the same, or named what is all there."""
         if self.withheld:
             names = self.subscription.names
             named = not self.subscription.wildcard and all(self.partition.get(name) is not None for name in names)
             self.withheld = not named and content_version(self._entries()) != self._brought
 
-    def settle(self) -> bool:
-        self.withheld = self.withheld and self.partition.coverage.partial
+    @property
+    def doubts(self) -> bool:
         return self.withheld
+
+    def settling(self) -> Iterator[None]:
+        self.withheld = self.withheld and self.partition.coverage.partial
+        return iter(())
 
     def respond(self, scope: Scope) -> Response:
         if scope is Scope.BREAK:
@@ -192,7 +235,7 @@ class WholeChannel(SotwChannel):
     def _ask(self, change: SubscriptionChange) -> None:
         if change.asked or change.wildcard_asked:
             self._owed = True
-            self.reconsider()
+            self._reconsider()
 
     def _take_up(self, names: Sequence[str]) -> None:  # noqa: ARG002
         self._owed = True

@@ -8,6 +8,14 @@ from dataclasses import dataclass, field
 from envoy.config.core.v3 import base_pb2
 
 
+METADATA_ENTRIES = 256
+VALUE_CHARACTERS = 4_096
+"""Of each value of a node's metadata; what is beyond is cut off."""
+
+NODE_CHARACTERS = 16 << 10
+"""What is kept of a client's node, as long as its stream lasts, is no more. Its list of extensions is not kept."""
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
     """Who the client says it is. Everything is empty for a client that sent no node.
@@ -37,7 +45,11 @@ def decode_node(node: base_pb2.Node) -> Node:
         cluster=node.cluster,
         locality=(node.locality.region, node.locality.zone, node.locality.sub_zone),
         user_agent=f"{node.user_agent_name} {_user_agent_version(node)}".strip(),
-        metadata={key: values[key].string_value for key in sorted(values) if values[key].HasField("string_value")},
+        metadata={
+            key: values[key].string_value[:VALUE_CHARACTERS]
+            for key in sorted(values)
+            if values[key].HasField("string_value")
+        },
     )
 
 

@@ -7,7 +7,7 @@ A program with very many names that hardly anybody asks for need not store them:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Iterable
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from itertools import chain
@@ -19,6 +19,10 @@ Finder = Callable[[str, Hashable, str], Resource | None]
 """From type URL, group and name to a resource that is not stored; None: there is none of that name."""
 
 Forgetter = Callable[[Hashable, str], None]
+
+
+FOUND = 10
+"""So much work is it to find a resource."""
 
 
 class Watcher(Protocol):
@@ -34,10 +38,24 @@ class Watcher(Protocol):
 class Doubtful(Protocol):
     """A subscription whose client brought resources from an earlier stream that the store lacks or has otherwise."""
 
-    def settle(self) -> bool:
-        """The store learnt more (see ``Coverage``): send what can be sent now; whether anything is still held back."""
+    @property
+    def doubts(self) -> bool:
+        """Whether anything is still held back."""
+
+    def settling(self) -> Iterator[None]:
+        """The store learnt more (see ``Coverage``): send what can be sent now, in short steps."""
 
     def wake(self) -> None: ...
+
+
+Work = Callable[[Iterator[None]], None]
+"""Does what an iterator does, at once or a few steps at a time."""
+
+
+def at_once(steps: Iterator[None]) -> None:
+    """All of it now."""
+    for _ in steps:
+        pass
 
 
 class Coverage:
@@ -57,7 +75,8 @@ class Coverage:
 class Demand:
     """What is common to all groups of a type whose ``on_demand`` resources are found when somebody wants them.
 
-    ``viewers`` has, for each name that is subscribed to, the groups in which somebody does so.
+    ``viewers`` has, for each name that is subscribed to, the groups in which somebody does so. Mostly that is one, and
+    all its names share one set (``alone``): a name that somebody makes up should take little.
     """
 
     __slots__ = ("find", "forget", "viewers")
@@ -65,17 +84,19 @@ class Demand:
     def __init__(self, find: Finder, forget: Forgetter | None) -> None:
         self.find = find
         self.forget = forget
-        self.viewers: dict[str, set[Hashable]] = {}
+        self.viewers: dict[str, frozenset[Hashable]] = {}
 
-    def looks(self, name: str, group: Hashable) -> None:
-        """The first one of the group subscribes to the name."""
-        self.viewers.setdefault(name, set()).add(group)
+    def looks(self, name: str, alone: frozenset[Hashable]) -> None:
+        """The first one of the group that is in ``alone`` subscribes to the name."""
+        groups = self.viewers.get(name)
+        self.viewers[name] = alone if groups is None else groups | alone
 
-    def leaves(self, name: str, group: Hashable) -> None:
+    def leaves(self, name: str, group: Hashable, alone: frozenset[Hashable]) -> None:
         """The last one did."""
-        groups = self.viewers[name]
-        groups.discard(group)
-        if not groups:
+        groups = self.viewers[name] - alone
+        if groups:
+            self.viewers[name] = groups
+        else:
             del self.viewers[name]
         if self.forget is not None:
             self.forget(group, name)
@@ -97,11 +118,15 @@ class Partition:
         self.group = group
         self.demand = demand
         self.users = 0
+        self.work = 0
+        """What it has cost to find and encode resources, in units of some 25 microseconds: see ``Entry.prepare``."""
+        self._alone = frozenset((group,))
         self._type_url = type_url
         self._entries: dict[str, Entry] = {}
         self._listing: tuple[Entry, ...] | None = None
         self._everything: set[Watcher] = set()
-        self._by_name: dict[str, set[Watcher]] = {}
+        self._by_name: dict[str, Watcher | set[Watcher]] = {}
+        """Mostly one watches a name, who needs no set."""
 
     def get(self, name: str) -> Entry | None:
         """The resource of that name, stored or found."""
@@ -109,10 +134,22 @@ class Partition:
         if entry is None and self.demand is not None:
             resource = self.demand.find(self._type_url, self.group, name)
             if resource is not None:
+                self.work += FOUND
                 entry = resource.entry(self._type_url, name)
                 if name in self._by_name:
                     self._entries[name] = entry
         return entry
+
+    def prepare(self, name: str) -> None:
+        """Do now what makes the resource expensive to send first, and count it as ``work``."""
+        entry = self.get(name)
+        if entry is not None:
+            self.work += entry.prepare()
+
+    def canonical(self, name: str) -> str:
+        """The same name, as the one object that is kept of it where there is such a resource."""
+        entry = self._entries.get(name)
+        return name if entry is None else entry.name
 
     @property
     def is_empty(self) -> bool:
@@ -130,21 +167,29 @@ class Partition:
         """Tell ``watcher`` of this name, whether or not it exists."""
         watchers = self._by_name.get(name)
         if watchers is None:
-            watchers = self._by_name[name] = set()
+            self._by_name[name] = watcher
             if self.demand is not None:
-                self.demand.looks(name, self.group)
-        watchers.add(watcher)
+                self.demand.looks(name, self._alone)
+        elif isinstance(watchers, set):
+            watchers.add(watcher)
+        elif watchers is not watcher:
+            self._by_name[name] = {watchers, watcher}
 
     def unwatch(self, name: str, watcher: Watcher) -> None:
-        watchers = self._by_name[name]
-        watchers.discard(watcher)
-        if not watchers:
-            del self._by_name[name]
-            if self.demand is not None:
-                self.demand.leaves(name, self.group)
-                entry = self._entries.get(name)
-                if entry is not None and not entry.listed:
-                    del self._entries[name]
+        """The contrary, where it watches the name."""
+        watchers = self._by_name.get(name)
+        if isinstance(watchers, set):
+            watchers.discard(watcher)
+            if watchers:
+                return
+        elif watchers is not watcher:
+            return
+        del self._by_name[name]
+        if self.demand is not None:
+            self.demand.leaves(name, self.group, self._alone)
+            entry = self._entries.get(name)
+            if entry is not None and not entry.listed:
+                del self._entries[name]
 
     def watch_everything(self, watcher: Watcher) -> None:
         """Tell ``watcher`` of every listed resource."""
@@ -176,7 +221,12 @@ class Partition:
 
     def watchers(self, name: str, listed: bool) -> AbstractSet[Watcher]:
         """Who subscribes to ``name``, each once; ``listed``: by wildcard too."""
-        named = self._by_name.get(name, frozenset[Watcher]())
+        found = self._by_name.get(name)
+        named: AbstractSet[Watcher]
+        if found is None:
+            named = frozenset()
+        else:
+            named = found if isinstance(found, set) else {found}
         return named | self._everything if listed and self._everything else named
 
 
@@ -199,8 +249,10 @@ class ResourceStore:
     a client keeps each resource that it brings along in another version. ``cover`` ends both.
     """
 
-    def __init__(self, complete: bool = True, partial: bool = False) -> None:
+    def __init__(self, complete: bool = True, partial: bool = False, work: Work = at_once) -> None:
+        """What concerns very many clients is done by ``work``."""
         self._coverage = Coverage(complete, partial)
+        self._work = work
         self._partitions: dict[tuple[str, Hashable], Partition] = {}
         self._responses: dict[str, SharedResponses] = {}
         self._demands: dict[str, Demand] = {}
@@ -275,10 +327,17 @@ class ResourceStore:
         coverage.complete, coverage.partial = complete, partial
         if not more:
             return
-        doubtful = tuple(coverage.doubtful)
-        coverage.doubtful = {each: None for each in doubtful if each.settle()}
-        for each in doubtful:
-            each.wake()
+        self._work(self._settling())
+
+    def _settling(self) -> Iterator[None]:
+        doubtful = self._coverage.doubtful
+        for each in tuple(doubtful):
+            if each in doubtful:
+                yield from each.settling()
+                if not each.doubts:
+                    doubtful.pop(each, None)
+                each.wake()
+                yield None
 
     def set(self, type_url: str, name: str, resource: Resource, group: Hashable = "") -> None:
         """Add or change one resource."""

@@ -7,11 +7,14 @@ Resources" (Incremental xDS).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
-from sys import intern
+from typing import Final
 
 from registry.xds.types import WILDCARD, ResourceType
+
+NAMES_AT_ONCE: Final = 1_000
+"""A request of more names is taken in by steps of so many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,27 +50,57 @@ class Subscription:
         """SotW: whether a request without names unsubscribes from everything, and is not the legacy wildcard."""
         return self._explicit or not self._whole
 
+    def unchanged(self, names: Sequence[str]) -> bool:
+        """SotW: whether a request names just what is subscribed to, in the same order, as an ACK does."""
+        if self._whole or len(names) != len(self.names):
+            return False
+        for said, name in zip(names, self.names):  # noqa: SIM110 - compiled, a loop costs less than a generator
+            if said != name:
+                return False
+        return True
+
     def replace(self, names: Iterable[str]) -> SubscriptionChange:
         """SotW: every request names all the client wants; what it leaves out is unsubscribed.
 
         A request without names means the wildcard as long as no request of the stream named anything (the legacy
         wildcard); after that it means nothing at all.
         """
-        wanted = dict.fromkeys(map(intern, names))
+        return result(self.replacing(names, _itself))
+
+    def replacing(self, names: Iterable[str], canonical: Callable[[str], str]) -> Steps:
+        """The same in steps. ``canonical`` gives the object that is kept of a name."""
+        wanted: dict[str, None] = {}
+        added: list[str] = []
+        before = self.names
+        for number, said in enumerate(names, 1):
+            name = canonical(said)
+            if name not in wanted:
+                wanted[name] = None
+                if name not in before:
+                    added.append(name)
+            if not number % NAMES_AT_ONCE:
+                yield None
         self._explicit |= bool(wanted)
         wildcard = self._whole and (WILDCARD in wanted or not self._explicit)
-        if self._whole:
-            wanted.pop(WILDCARD, None)
-        added = tuple(name for name in wanted if name not in self.names)
-        dropped = tuple(name for name in self.names if name not in wanted)
-        before, self.wildcard = self.wildcard, wildcard
+        if self._whole and WILDCARD in wanted:
+            del wanted[WILDCARD]
+            added.remove(WILDCARD)
+        dropped: list[str] = []
+        if len(before) + len(added) != len(wanted):
+            for number, name in enumerate(before, 1):
+                if name not in wanted:
+                    dropped.append(name)
+                if not number % NAMES_AT_ONCE:
+                    yield None
+        had, self.wildcard = self.wildcard, wildcard
         self.names = wanted
+        asked = tuple(added)
         return SubscriptionChange(
-            asked=added,
-            added=added,
-            dropped=dropped,
-            wildcard_asked=wildcard and not before,
-            wildcard_stopped=before and not wildcard,
+            asked=asked,
+            added=asked,
+            dropped=tuple(dropped),
+            wildcard_asked=wildcard and not had,
+            wildcard_stopped=had and not wildcard,
         )
 
     def adjust(self, subscribe: Iterable[str], unsubscribe: Iterable[str]) -> SubscriptionChange:
@@ -76,25 +109,71 @@ class Subscription:
         Subscribing again to a name asks for it again, since the client may have forgotten it. A name in both lists
         ends up subscribed. A request without any name means the wildcard as long as none before had one.
         """
-        asked = dict.fromkeys(map(intern, subscribe))
-        unwanted = {name: None for name in unsubscribe if name not in asked}
+        return result(self.adjusting(subscribe, unsubscribe, _itself))
+
+    def adjusting(
+        self, subscribe: Iterable[str], unsubscribe: Iterable[str], canonical: Callable[[str], str]
+    ) -> Steps:
+        """The same in steps. ``canonical`` gives the object that is kept of a name."""
+        asked: dict[str, None] = {}
+        added: list[str] = []
+        unwanted: dict[str, None] = {}
+        for number, said in enumerate(subscribe, 1):
+            name = canonical(said)
+            if name not in asked:
+                asked[name] = None
+                if name not in self.names:
+                    added.append(name)
+            if not number % NAMES_AT_ONCE:
+                yield None
+        for number, name in enumerate(unsubscribe, 1):
+            if name not in asked:
+                unwanted[name] = None
+            if not number % NAMES_AT_ONCE:
+                yield None
         self._explicit |= bool(asked or unwanted)
         before, again = self.wildcard, False
         if self._whole:
             again = WILDCARD in asked
             stop = WILDCARD in unwanted
             self.wildcard = again or not self._explicit or (before and not stop)
-            asked.pop(WILDCARD, None)
+            if again:
+                del asked[WILDCARD]
+                added.remove(WILDCARD)
             unwanted.pop(WILDCARD, None)
-        added = tuple(name for name in asked if name not in self.names)
-        dropped = tuple(name for name in unwanted if name in self.names)
-        for name in dropped:
-            del self.names[name]
-        self.names.update(asked)
+        dropped: list[str] = []
+        for number, name in enumerate(unwanted, 1):
+            if name in self.names:
+                dropped.append(name)
+                del self.names[name]
+            if not number % NAMES_AT_ONCE:
+                yield None
+        for number, name in enumerate(added, 1):
+            self.names[name] = None
+            if not number % NAMES_AT_ONCE:
+                yield None
         return SubscriptionChange(
             asked=tuple(asked),
-            added=added,
-            dropped=dropped,
+            added=tuple(added),
+            dropped=tuple(dropped),
             wildcard_asked=self.wildcard and (again or not before),
             wildcard_stopped=before and not self.wildcard,
         )
+
+
+Steps = Generator[None, None, SubscriptionChange]
+
+
+def result(steps: Steps) -> SubscriptionChange:
+    """What comes of it, now."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            change = end.value
+            assert isinstance(change, SubscriptionChange)
+            return change
+
+
+def _itself(name: str) -> str:
+    return name

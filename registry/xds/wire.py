@@ -76,3 +76,43 @@ def delta_response(
 def delta_ack(type_url: str, nonce: str) -> bytes:
     """The ``DeltaDiscoveryRequest`` that accepts a response and asks for nothing: its type and its nonce."""
     return text(2, type_url) + text(6, nonce)
+
+
+def fields(message: bytes, most: int) -> dict[int, tuple[int, int]]:
+    """How often each field is in a message, and how many bytes the longest of it has.
+
+    It looks at no more than ``most`` + 1 fields, and stops where the bytes are no protobuf: a parser says what is wrong.
+    An attacker's message of nothing but empty fields takes thirty times its size once it is parsed; this tells first.
+    """
+    found: dict[int, tuple[int, int]] = {}
+    at, end, left = 0, len(message), most + 1
+    while at < end and left:
+        left -= 1
+        key, at = _number(message, at)
+        size, kind = 0, key & 7
+        if kind == _LENGTH_DELIMITED:
+            size, at = _number(message, at)
+            at += size
+        elif kind == 0:
+            _, at = _number(message, at)
+        elif kind in (1, 5):
+            at += 8 if kind == 1 else 4
+        else:
+            break
+        count, longest = found.get(key >> 3, (0, 0))
+        found[key >> 3] = (count + 1, size if size > longest else longest)
+    return found
+
+
+def _number(message: bytes, at: int) -> tuple[int, int]:
+    """The base 128 number that begins there, and where it ends; past the end of the message where it has no end."""
+    found = shift = 0
+    end = len(message)
+    while at < end and shift < 64:
+        byte = message[at]
+        at += 1
+        found |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return found, at
+        shift += 7
+    return 0, end

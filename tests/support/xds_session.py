@@ -37,6 +37,8 @@ class Dialogue:
     def pull(self) -> Reply | None:
         """The next response, left unanswered."""
         data = self.session.next_response()
+        while data is None and self.session.busy:  # it woke its stream
+            data = self.session.next_response()
         return None if data is None else self.client.read(data)
 
     def expect(self) -> Reply:
