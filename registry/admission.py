@@ -23,7 +23,7 @@ GRACE_SECONDS = 1.0
 LOOKED_AT = 32
 """How many connections are looked at, at most, to find one that is idle. The next search begins behind them, so that an
 idle one is found in the end, however many are busy."""
-LOG_SECONDS = 10.0
+FIRST_SECONDS, LOG_SECONDS = 1.0, 10.0
 IPV6_PREFIX = 64
 LOCAL = "local"
 """The peer of all connections of a unix socket."""
@@ -97,7 +97,9 @@ class Admission:
         self._seats: dict[Seat, None] = {}
         self._peers: dict[str, dict[Seat, None]] = {}
 
-    def __len__(self) -> int:
+    @property
+    def taken(self) -> int:
+        """How many seats are."""
         return len(self._seats)
 
     def admit(self, peer: str, now: float) -> Seat | None:
@@ -165,22 +167,36 @@ def peer_of(host: str) -> str:
 
 
 class RefusalLog:
-    """Tells of refusals in one line for each ten seconds, however many there are: a stranger must not fill the log."""
+    """Tells of refusals in one line for each ten seconds, however many there are: a stranger must not fill the log.
 
-    def __init__(self, port: str, write: Callable[[str], None], clock: Callable[[], float]) -> None:
+    ``later`` calls a function after so many seconds.
+    """
+
+    def __init__(
+        self, port: str, write: Callable[[str], None], later: Callable[[float, Callable[[], None]], object]
+    ) -> None:
         self._port = port
         self._write = write
-        self._clock = clock
-        self._written_at: float | None = None
+        self._later = later
         self._counts: dict[str, int] = {}
+        self._peer = ""
+        self._waiting = False
 
     def add(self, refusal: Refusal, peer: str) -> None:
         """One more."""
         self._counts[refusal] = self._counts.get(refusal, 0) + 1
-        now = self._clock()
-        if self._written_at is not None and now - self._written_at < LOG_SECONDS:
+        self._peer = peer
+        if not self._waiting:
+            self._waiting = True
+            self._later(FIRST_SECONDS, self._tell)
+
+    def _tell(self) -> None:
+        self._waiting = bool(self._counts)
+        if not self._waiting:
             return
-        self._written_at = now
         counts = ", ".join(f"{count} {reason}" for reason, count in sorted(self._counts.items()))
         self._counts = {}
-        self._write(f"{self._port}: connections refused or closed: {counts}; the last from {peer} (docs/limits.md)")
+        self._write(
+            f"{self._port}: connections refused or closed: {counts}; the last from {self._peer} (docs/limits.md)"
+        )
+        self._later(LOG_SECONDS, self._tell)

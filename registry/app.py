@@ -165,7 +165,10 @@ class Registry:
             tasks=self._tasks,
         )
         self._ports = Ports(
-            config.limits, open_files(), lambda port, why: self._metrics.refused.labels(port, why).inc(), clock
+            config.limits,
+            open_files(),
+            lambda port, why: self._metrics.refused.labels(port, why).inc(),
+            asyncio.get_running_loop().call_later,
         )
         self.reports = Reporting(
             index=self._index,

@@ -11,18 +11,18 @@ from registry.rpc.server import RpcServer
 
 log = logging.getLogger(__name__)
 
+Later = Callable[[float, Callable[[], None]], object]
+
 
 class Ports:
     """Has the ``Admission`` of each port, for a process that may have ``files`` open.
 
-    ``count`` adds a refusal to the metric, by port and reason.
+    ``count`` adds a refusal to the metric, by port and reason. ``later`` calls a function after so many seconds.
     """
 
-    def __init__(
-        self, limits: LimitsConfig, files: int, count: Callable[[str, Refusal], None], clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, limits: LimitsConfig, files: int, count: Callable[[str, Refusal], None], later: Later) -> None:
         self._count = count
-        self._clock = clock
+        self._later = later
         grpc, http = rooms(files, limits.connections, limits.http_connections, limits.peer_share)
         wanted = limits.connections + limits.http_connections
         if grpc.connections + http.connections < wanted:
@@ -37,14 +37,14 @@ class Ports:
 
     def connections(self) -> Mapping[str, int]:
         """How many are open, by port."""
-        return {"grpc": len(self.grpc), "http": len(self.http)}
+        return {"grpc": self.grpc.taken, "http": self.http.taken}
 
     def short_of_files(self) -> bool:
         """Whether gRPC clients cannot connect just now, since no file can be opened for them."""
         return self.rpc_server is not None and self.rpc_server.short_of_files
 
     def _admission(self, port: str, room: Room) -> Admission:
-        told = RefusalLog(port, log.warning, self._clock)
+        told = RefusalLog(port, log.warning, self._later)
 
         def refused(refusal: Refusal, peer: str) -> None:
             self._count(port, refusal)
