@@ -32,11 +32,13 @@ from registry.model.services import ChangeSet
 from registry.networks import Networks
 from registry.peering import Peering
 from registry.pipeline import Observer, Pipeline
+from registry.ports import Ports
 from registry.protos import registry_pb2 as pb
 from registry.reload import ConfigurationInForce, Parts
 from registry.reporting import Reporting
 from registry.rpc.server import ListenError, RpcServer
 from registry.rpc.tls import ServerTls, TlsError
+from registry.runtime import open_files
 from registry.servers.ads import XdsServer
 from registry.servers.health import HealthServer
 from registry.servers.http import HttpServer
@@ -104,9 +106,7 @@ class Registry:
         again = partial(asyncio.get_running_loop().call_soon, self._find_again)
         self._whereabouts = Whereabouts(self._index, again)
         self._whereabouts.by_nodes = False
-        self._lookup = LookupServer(
-            self._index.get, self._names, self._publisher, self._place_of_client, self._turns
-        )
+        self._lookup = LookupServer(self._index.get, self._names, self._publisher, self._place_of_client, self._turns)
         self._memory = self._make_memory()
         self._peering = Peering(config, self._memory, self._unknown_members, self._tasks)
         services = (*self._xds.services(), self._lookup.service(), *self._peering.services())
@@ -169,6 +169,12 @@ class Registry:
             settle_seconds=config.guard.settle_seconds,
             tasks=self._tasks,
         )
+        self._ports = Ports(
+            config.limits,
+            open_files(),
+            lambda port, why: self._metrics.refused.labels(port, why).inc(),
+            asyncio.get_running_loop().call_later,
+        )
         self.reports = Reporting(
             index=self._index,
             pipeline=self._pipeline,
@@ -183,6 +189,7 @@ class Registry:
             names=self._names,
             tasks=self._tasks,
             entries_with_tcp=config.service_entries.tcp,
+            ports=self._ports,
         )
         self._stack = AsyncExitStack()
         self.grpc_address = ""
@@ -205,7 +212,15 @@ class Registry:
                 raise StartError(f"gRPC cannot listen on {error}; choose another address with --grpc") from error
             stack.push_async_callback(grpc.stop, GRACE_SECONDS)
             address = parse_address(self._config.listen.http)
-            http = HttpServer(self.reports, self._names, self._metrics.exposition, address.host, address.port)
+            http = HttpServer(
+                self.reports,
+                self._names,
+                self._metrics.pieces,
+                address.host,
+                address.port,
+                limits=self._config.limits.http(),
+                admission=self._ports.http,
+            )
             self.http_address = await http.start()
             stack.push_async_callback(http.stop)
             self._metrics.observe(self.reports)
@@ -266,7 +281,12 @@ class Registry:
                 )
             except TlsError as error:
                 raise StartError(f"listen.tls: {error}") from error
-        return RpcServer(self._services, listen.grpc, limits=self._config.limits.limits(), tls=tls, tasks=self._tasks)
+        limits = self._config.limits.limits()
+        server = RpcServer(
+            self._services, listen.grpc, limits=limits, tls=tls, admission=self._ports.grpc, tasks=self._tasks
+        )
+        self._ports.rpc_server = server
+        return server
 
     def _make_pipeline(self) -> Pipeline:
         coalesce = self._config.coalesce

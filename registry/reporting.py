@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, KeysView, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 
 from registry.index import HeldObjects, HeldService, Index, Refused
 from registry.membership.members import Members
 from registry.memory import Memory
 from registry.model.names import ClusterId, ServiceKey
 from registry.model.services import MergedService
+from registry.model.status import SourceStatus
 from registry.networks import Networks
 from registry.pipeline import Pipeline
+from registry.ports import Ports
 from registry.servers.ads import ClientStatus, XdsServer
 from registry.servers.explanation import Explanation, MemberHealth
 from registry.servers.publisher import Publisher
@@ -36,6 +39,22 @@ from registry.whereabouts import Whereabouts
 from registry.writing import Writing
 
 
+class KeyOrder:
+    """Keys in order, which is kept from one time to the next: to sort 100,000 anew takes 0.2 s."""
+
+    def __init__(self) -> None:
+        self._ordered: tuple[ServiceKey, ...] = ()
+        self._known: frozenset[ServiceKey] = frozenset()
+
+    def of(self, keys: KeysView[ServiceKey]) -> Sequence[ServiceKey]:
+        """These, in order."""
+        if keys != self._known:
+            kept = [key for key in self._ordered if key in keys]
+            self._ordered = tuple(sorted([*kept, *sorted(keys - self._known)]))
+            self._known = frozenset(keys)
+        return self._ordered
+
+
 @dataclass(frozen=True, slots=True)
 class Reporting:
     """``servers.reports.Reports`` over the parts of a registry.
@@ -56,12 +75,24 @@ class Reporting:
     names: Names
     tasks: Supervisor
     entries_with_tcp: bool
+    ports: Ports
+    order: KeyOrder = field(default_factory=KeyOrder)
 
     def start(self) -> StartReport:
         return self.startup.report()
 
     def clusters(self) -> Sequence[ClusterReport]:
+        """All of them at once."""
         return [self._cluster_report(cluster) for cluster in self.members.clusters()]
+
+    def cluster_names(self) -> Sequence[ClusterId]:
+        return self.members.clusters()
+
+    def cluster(self, cluster: ClusterId) -> ClusterReport | None:
+        return self._cluster_report(cluster) if cluster in self.pipeline.statuses else None
+
+    def cluster_status(self, cluster: ClusterId) -> SourceStatus | None:
+        return self.pipeline.statuses.get(cluster)
 
     def membership(self) -> MembershipReport:
         refused = [(each.name, each.origin, each.reason, each.message) for each in self.members.hearing.refused]
@@ -74,8 +105,12 @@ class Reporting:
         troubles += self.tasks.troubles()
         return MembershipReport(refused, troubles)
 
-    def held(self) -> Sequence[HeldReport]:
-        return [_held_report(each) for each in self.index.held()]
+    def doubted(self) -> Sequence[ClusterId]:
+        return sorted(self.index.doubted.intersection(self.members.clusters()))
+
+    def held_of(self, cluster: ClusterId) -> Mapping[ServiceKey, Callable[[], HeldReport]]:
+        held = self.index.held_services(cluster)
+        return {key: partial(_held_now, make) for key, make in held.items()}
 
     def held_objects(self) -> Sequence[HeldObjectsReport]:
         return [_held_objects_report(each) for each in self.index.held_objects()]
@@ -94,14 +129,21 @@ class Reporting:
     def snapshot(self) -> SnapshotReport | None:
         return self.memory.report()
 
+    def service_keys(self) -> Sequence[ServiceKey]:
+        return self.order.of(self.index.keys())
+
     def services(self) -> Sequence[MergedService]:
+        """All of them at once."""
         return self.index.services()
 
     def service(self, key: ServiceKey) -> MergedService | None:
         return self.index.get(key)
 
-    def refused(self) -> Sequence[Refused]:
-        return self.index.refused()
+    def refused_of(self, cluster: ClusterId) -> Sequence[Refused]:
+        return self.index.refused_of(cluster)
+
+    def refusals(self, key: ServiceKey) -> Sequence[Refused]:
+        return self.index.refusals(key)
 
     def networks(self) -> Sequence[NetworkReport]:
         return self.reach.report()
@@ -147,8 +189,17 @@ class Reporting:
             return "NODE_NAME"
         return self.whereabouts.origin(place, who_of(node.metadata, node.id)) if isinstance(place, Place) else ""
 
-    def clients(self) -> Sequence[ClientStatus]:
-        return self.xds.clients()
+    def client_numbers(self) -> Sequence[int]:
+        return self.xds.numbers()
+
+    def client(self, number: int) -> ClientStatus | None:
+        return self.xds.client(number)
+
+    def connections(self) -> Mapping[str, int]:
+        return self.ports.connections()
+
+    def short_of_files(self) -> bool:
+        return self.ports.short_of_files()
 
     def _cluster_report(self, cluster: ClusterId) -> ClusterReport:
         source, spec = self.members.source(cluster), self.members.spec(cluster)
@@ -165,6 +216,10 @@ class Reporting:
             export_writer=self.writing.conditions.status(cluster),
             drifted=source.drifted if source is not None else 0,
         )
+
+
+def _held_now(make: Callable[[], HeldService]) -> HeldReport:
+    return _held_report(make())
 
 
 def _held_report(held: HeldService) -> HeldReport:

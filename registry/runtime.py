@@ -20,6 +20,9 @@ LARGE_BYTES = 128 << 10
 """Buffers from this size on are given back to the system when they are freed. It is glibc's default (mallopt(3)), but
 one that glibc raises to the size of what was freed last, up to 32 MB: the pages of a list would stay for good."""
 
+MANY_FILES = 1 << 20
+"""As good as without a limit."""
+
 Result = TypeVar("Result")
 
 
@@ -36,6 +39,12 @@ def run(main: Coroutine[None, None, Result]) -> Result:
     gc.set_threshold(YOUNG_OBJECTS, 20, 50)
     gc.disable()
     return uvloop.run(main)
+
+
+def open_files() -> int:
+    """How many files the process may have open."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MANY_FILES if limit == resource.RLIM_INFINITY else min(limit, MANY_FILES)
 
 
 def loaded() -> None:

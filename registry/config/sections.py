@@ -11,6 +11,7 @@ import msgspec
 
 from registry.config.addresses import UNIX, Address, parse_address, parse_peer
 from registry.config.bounds import MAX, Count, Limit, Name, Port, PositiveSeconds, Seconds, form, matching, within
+from registry.http_limits import HttpLimits
 from registry.index.export import DEFAULT_EXCLUDED_NAMESPACES, DEFAULT_EXCLUDED_SERVICES, ExportMode, ExportPolicy
 from registry.index.gateways import NetworkRule
 from registry.index.guard import GuardPolicy
@@ -46,6 +47,7 @@ Milliseconds = Annotated[float, within("milliseconds, 0 or more, at most 60000",
 Share = Annotated[float, within("a part of one, from 0 to 1", low=0, high=1)]
 
 _LIMITS = Limits()
+_HTTP = HttpLimits()
 _GUARD = GuardPolicy()
 _FOLLOW = SourceOptions()
 _LIVENESS = Rules()
@@ -144,9 +146,11 @@ class ListenConfig(Section, frozen=True):
 
 
 class LimitsConfig(Section, frozen=True):
-    """What one client, and all of them, may use on the gRPC port: see ``registry.rpc.limits``.
+    """What one client, and all of them, may use (docs/limits.md): of the gRPC port ``registry.rpc.limits``, of the HTTP
+    port, as ``http...``, ``registry.http_limits``.
 
-    ``subscriptions`` are the names that one xDS stream may ask for.
+    ``peer_share`` is the part of a port's connections that one IP address (of IPv6 a /64 network) may have, of those
+    that the others leave. ``subscriptions`` are the names that one xDS stream may ask for.
     """
 
     subscriptions: Limit = 200_000
@@ -169,9 +173,24 @@ class LimitsConfig(Section, frozen=True):
     resets: Limit = _LIMITS.resets
     control_frames: Limit = _LIMITS.control_frames
     burst_seconds: Limit = _LIMITS.burst_seconds
+    peer_share: Annotated[float, within("a part of one, above 0", above=0, high=1)] = 0.5
+    http_connections: Limit = _HTTP.connections
+    http_headers_seconds: PositiveSeconds = _HTTP.headers_seconds
+    http_body_seconds: PositiveSeconds = _HTTP.body_seconds
+    http_idle_seconds: PositiveSeconds = _HTTP.idle_seconds
+    http_write_seconds: PositiveSeconds = _HTTP.write_seconds
 
     def limits(self) -> Limits:
         return Limits(**{each.name: getattr(self, each.name) for each in dataclasses.fields(Limits)})
+
+    def http(self) -> HttpLimits:
+        return HttpLimits(
+            self.http_connections,
+            self.http_headers_seconds,
+            self.http_body_seconds,
+            self.http_idle_seconds,
+            self.http_write_seconds,
+        )
 
 
 class ExportConfig(Section, frozen=True):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from registry.index.guard import Hold
 from registry.index.judgement import keys_of
@@ -66,6 +67,10 @@ class Holds:
     def services(self) -> Iterable[HeldService]:
         """Ordered by service."""
         return (self._service(key, holds) for key, holds in sorted(self._services.items()))
+
+    def each(self) -> dict[ServiceKey, Callable[[], HeldService]]:
+        """What makes each of ``services``, when it is wanted."""
+        return {key: partial(self._service, key, holds) for key, holds in sorted(self._services.items())}
 
     def objects(self) -> Iterable[HeldObjects]:
         """Ordered by kind."""

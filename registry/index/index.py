@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, KeysView, Mapping, Sequence
 
 from registry.index.explain import ServiceExplanation, explain
 from registry.index.export import ExportPolicy
@@ -283,6 +283,10 @@ class Index:
         """What of each cluster's gateways cannot be used, as of the last commit."""
         return self._gateways.problems()
 
+    def keys(self) -> KeysView[ServiceKey]:
+        """The services there are as of the last commit, in no order."""
+        return self._merged.keys()
+
     def services(self) -> tuple[MergedService, ...]:
         """All services as of the last commit, ordered by key."""
         return tuple(self._merged[key] for key in sorted(self._merged))
@@ -337,13 +341,29 @@ class Index:
 
     def refused(self) -> tuple[Refused, ...]:
         """What is exported and can be no service of several clusters, ordered by service and cluster."""
+        return tuple(sorted(each for cluster in self._members for each in self.refused_of(cluster)))
+
+    def refused_of(self, cluster: ClusterId) -> tuple[Refused, ...]:
+        """The same of one cluster, in no order."""
+        member = self._members.get(cluster)
+        if member is None or not member.shown:
+            return ()
+        services, exports = member.facts.held(Kind.SERVICE), member.facts.held(Kind.SERVICE_EXPORT)
+        return tuple(refused(cluster, self._export, services, exports))
+
+    def refusals(self, key: ServiceKey) -> tuple[Refused, ...]:
+        """The same of one service, ordered by cluster."""
         found: list[Refused] = []
         for cluster, member in self._members.items():
             if member.shown:
-                facts = member.facts
-                exports = facts.held(Kind.SERVICE_EXPORT)
-                found += refused(cluster, self._export, facts.held(Kind.SERVICE), exports)
+                held = (_one(member.facts.held(kind), kind, key) for kind in (Kind.SERVICE, Kind.SERVICE_EXPORT))
+                found += refused(cluster, self._export, *held)
         return tuple(sorted(found))
+
+    def held_services(self, cluster: ClusterId) -> Mapping[ServiceKey, Callable[[], HeldService]]:
+        """What makes ``held`` of each service of one cluster, in the order of their keys."""
+        member = self._members.get(cluster)
+        return Holds(cluster, member).each() if member is not None else {}
 
     def __contains__(self, cluster: ClusterId) -> bool:
         return cluster in self._members
@@ -379,3 +399,9 @@ class Index:
                 del self._contributions[key]
         else:
             parts[cluster] = new
+
+
+def _one(facts: Mapping[ObjectRef, Fact], kind: Kind, key: ServiceKey) -> Mapping[ObjectRef, Fact]:
+    """The object of that name, if it is among these."""
+    ref = ObjectRef(kind, key.namespace, key.name)
+    return {ref: facts[ref]} if ref in facts else {}

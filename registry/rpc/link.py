@@ -204,6 +204,15 @@ class Link(Carrier):
         self._goaway_timer = self._loop.call_later(GOAWAY_SECONDS, self._leave_now)
         self.write()
 
+    @property
+    def idle_since(self) -> float | None:
+        """Since when the client has no stream; None: it has one."""
+        return self._vigil.idle_since
+
+    def evict(self) -> None:
+        """Close at once: another client needs the place more."""
+        self.abort()
+
     def abort(self) -> None:
         """Close at once, and keep nothing."""
         transport = self._transport

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
-import os
 import socket
 import ssl
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
-from functools import partial
-from pathlib import Path
 from typing import cast
 
+from registry.accepting import Acceptor
+from registry.admission import Admission, Refusal, Room, Seat
+from registry.rpc.handshakes import Handshakes
 from registry.rpc.ledger import Ledger
 from registry.rpc.limits import Limits
 from registry.rpc.link import Link, TlsLink
@@ -27,15 +26,17 @@ from registry.supervision import Supervisor
 
 log = logging.getLogger(__name__)
 
-BACKLOG = 4096
 READ_BYTES = 64 << 10
-UNIX = "unix:"
 DEFAULT_LIMITS = Limits()
-ACCEPT_PAUSE_SECONDS = 0.5
 LINKS_AT_ONCE = 256
 """How many links are looked after before the loop does something else."""
 
-_NO_ROOM = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+SHUTDOWN_SECONDS = 5.0
+"""How long a client may take to answer that TLS is closed."""
+
+
+def _uncounted(_refusal: Refusal, _peer: str) -> None:
+    return
 
 
 class ListenError(Exception):
@@ -57,19 +58,21 @@ class RpcServer:
         limits: Limits = DEFAULT_LIMITS,
         tls: Callable[[], ssl.SSLContext] | None = None,
         tasks: Supervisor | None = None,
+        admission: Admission | None = None,
     ) -> None:
+        """``admission``: who may connect, by default ``limits.connections`` of anybody."""
         self.limits = limits
         self.routes = routes(tuple(services))
         self.shared = SharedFrames()
         self.ledger = Ledger(limits.process_bytes, self._crowded)
         self._address = address
         self._tls = tls
-        self._supervisor = tasks or Supervisor()
-        self._sockets: list[socket.socket] = []
+        self._admission = admission or Admission(Room(limits.connections, peer_share=1), _uncounted)
+        self._acceptor = Acceptor("gRPC", self._admission, self._take, tasks=tasks)
+        self._handshakes = Handshakes(self._connect, self._admission.refused)
+        self._seats: dict[Link, Seat] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._links: set[Link] = set()
-        self._connecting = 0
-        """Accepted sockets that are no link yet, as long as TLS takes: they count as connections too."""
         self._loop = asyncio.get_running_loop()
         self.clock = self._loop.time
         self.turns = Turns(self._loop.call_soon)
@@ -92,29 +95,18 @@ class RpcServer:
             ListenError: the address cannot be had.
         """
         try:
-            self._sockets = await self._bind()
+            self.address = await self._acceptor.start(self._address)
         except OSError as error:
             raise ListenError(f"{self._address}: {error.strerror or error}") from error
-        for listener in self._sockets:
-            listener.listen(BACKLOG)
-            listener.setblocking(False)
-            self._run(self._supervisor.supervise("accept", partial(self._accept, listener)))
-        if not self._address.startswith(UNIX):
-            host = self._address.rpartition(":")[0]
-            self.address = f"{host}:{self._sockets[0].getsockname()[1]}"
         return self.address
 
     async def stop(self, grace: float) -> None:
         """Accept nothing more, ask every client to leave, end the open streams with UNAVAILABLE, and leave ``grace``
         seconds to what is being answered."""
+        self._acceptor.stop()
+        await self._handshakes.stop()
         for task in self._tasks:
             task.cancel()
-        for listener in self._sockets:
-            listener.close()
-        if self._sockets and self._address.startswith(UNIX):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(self._address.removeprefix(UNIX))
-        self._sockets = []
         for count, link in enumerate(tuple(self._links), 1):
             link.leave()
             if count % LINKS_AT_ONCE == 0:
@@ -142,6 +134,7 @@ class RpcServer:
     def lost(self, link: Link) -> None:
         self._links.discard(link)
         self._rounds.drop(link)
+        self._leave_seat(link)
         if not self._links:
             self._empty.set()
 
@@ -167,6 +160,11 @@ class RpcServer:
         """How many are open."""
         return len(self._links)
 
+    @property
+    def short_of_files(self) -> bool:
+        """Whether nobody can connect just now, since the process may not open another file."""
+        return self._acceptor.short
+
     def _look(self) -> None:
         self._round = None
         now = self._loop.time()
@@ -191,64 +189,45 @@ class RpcServer:
         if at is not None and not self._stopped:
             self._round = self._loop.call_at(at, self._look)
 
-    async def _bind(self) -> list[socket.socket]:
-        if self._address.startswith(UNIX):
-            return [_bind_unix(Path(self._address.removeprefix(UNIX)))]
-        host, _, port = self._address.rpartition(":")
-        found = await self._loop.getaddrinfo(
-            host.strip("[]") or None, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-        sockets: list[socket.socket] = []
-        try:
-            for family, kind, protocol, _, where in dict.fromkeys(found):
-                bound = socket.socket(family, kind, protocol)
-                sockets.append(bound)
-                bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                if family == socket.AF_INET6:
-                    bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-                # Every address of the name gets the same port.
-                chosen = where[1] if sockets[0] is bound else sockets[0].getsockname()[1]
-                bound.bind((where[0], chosen, *where[2:]))
-        except OSError:
-            for bound in sockets:
-                bound.close()
-            raise
-        return sockets
-
-    async def _accept(self, listener: socket.socket) -> None:
-        while True:
-            try:
-                client, _ = await self._loop.sock_accept(listener)
-            except OSError as error:
-                if error.errno not in _NO_ROOM:
-                    continue
-                log.warning("cannot accept a connection: %s; raise the limit of open files (ulimit -n)", error)
-                await asyncio.sleep(ACCEPT_PAUSE_SECONDS)
-                continue
-            if len(self._links) + self._connecting >= self.limits.connections:
-                client.close()
-                continue
-            self._connecting += 1
-            self._run(self._connect(client))
-
-    async def _connect(self, client: socket.socket) -> None:
-        """Make a link of an accepted connection. A handshake that fails is the client's affair."""
-        link = cast(asyncio.Protocol, (TlsLink if self._tls else Link)(self, self._loop))
-        try:
-            if client.family != socket.AF_UNIX:
+    def _take(self, client: socket.socket, seat: Seat) -> None:
+        if client.family != socket.AF_UNIX:
+            with contextlib.suppress(OSError):
                 client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._tls is None:
+            self._run(self._connect(client, seat))
+        else:
+            self._handshakes.add(client, seat)
+
+    async def _connect(self, client: socket.socket, seat: Seat) -> None:
+        """Make a link of an accepted connection, or close it. A handshake that fails is the client's affair."""
+        link = (TlsLink if self._tls else Link)(self, self._loop)
+        self._seats[link] = seat
+        protocol = cast(asyncio.Protocol, link)
+        try:
             if self._tls is None:
-                await self._loop.connect_accepted_socket(lambda: link, client)
+                seat.guest = link
+                await self._loop.connect_accepted_socket(lambda: protocol, client)
                 return
             await self._loop.connect_accepted_socket(
-                lambda: link, client, ssl=self._tls(), ssl_handshake_timeout=self.limits.handshake_seconds
+                lambda: protocol,
+                client,
+                ssl=self._tls(),
+                ssl_handshake_timeout=self.limits.handshake_seconds,
+                ssl_shutdown_timeout=SHUTDOWN_SECONDS,
             )
+            seat.guest = link
         except (OSError, ssl.SSLError, TimeoutError) as error:
             log.debug("a connection came to nothing: %s", error)
             client.close()
             link.connection_lost(None)
         finally:
-            self._connecting -= 1
+            if link not in self._links:
+                self._leave_seat(link)
+
+    def _leave_seat(self, link: Link) -> None:
+        seat = self._seats.pop(link, None)
+        if seat is not None:
+            seat.free()
 
     def _run(self, work: Coroutine[None, None, None]) -> None:
         task: asyncio.Task[None] = self._loop.create_task(work)
@@ -258,22 +237,3 @@ class RpcServer:
 
 def _held(link: Link) -> int:
     return link.held
-
-
-def _bind_unix(path: Path) -> socket.socket:
-    """A socket at ``path``; what an earlier server left there is replaced, a live server's is not."""
-    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        if path.is_socket() and not _answers(path):
-            path.unlink()
-        bound.bind(str(path))
-    except OSError:
-        bound.close()
-        raise
-    return bound
-
-
-def _answers(path: Path) -> bool:
-    """Whether somebody listens on the unix socket."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        return probe.connect_ex(str(path)) == 0

@@ -83,6 +83,11 @@ class Vigil:
         self._client_pinged_at = NEVER
         self._strikes = 0
 
+    @property
+    def idle_since(self) -> float | None:
+        """Since when it has no stream; None: it has one."""
+        return self._idle_since
+
     def heard(self, now: float) -> None:
         """Bytes came."""
         self.heard_at = now

@@ -77,6 +77,8 @@ class XdsServer:
         self._clock = clock
         self._options = options
         self._streams: dict[_XdsStream, None] = {}
+        self._numbered: dict[int, _XdsStream] = {}
+        self._opened = 0
         self.is_open = False
 
     def services(self) -> tuple[Service, ...]:
@@ -131,6 +133,15 @@ class XdsServer:
         """The open streams, oldest first."""
         return tuple(stream.status() for stream in self._streams)
 
+    def numbers(self) -> tuple[int, ...]:
+        """The open streams by number, oldest first; a number is given once."""
+        return tuple(self._numbered)
+
+    def client(self, number: int) -> ClientStatus | None:
+        """The stream of that number; None: it has ended."""
+        stream = self._numbered.get(number)
+        return stream.status() if stream is not None else None
+
     def find(self, node_id: str) -> tuple[ClientStatus, Callable[[str, str], SentResource]] | None:
         """The newest stream of that node that asked for endpoints, or else its newest; None: it has none.
 
@@ -143,6 +154,7 @@ class XdsServer:
 
     def _method(self, service: str, types: Sequence[ResourceType], session: SessionFactory) -> StreamMethod:
         def opened(stream: Stream, call: CallInfo) -> StreamHandler:
+            self._opened += 1
             handler = _XdsStream(
                 stream=stream,
                 session=session(self._store, types, stream.wake, self._options),
@@ -150,8 +162,10 @@ class XdsServer:
                 peer=call.peer,
                 connected_at=self._clock(),
                 server=self,
+                number=self._opened,
             )
             self._streams[handler] = None
+            self._numbered[handler.number] = handler
             return handler
 
         return opened
@@ -159,6 +173,7 @@ class XdsServer:
     def remove(self, stream: _XdsStream) -> None:
         """The stream is closed."""
         del self._streams[stream]
+        del self._numbered[stream.number]
         self._work(stream.session.closing())
 
 
@@ -177,6 +192,7 @@ class _XdsStream:
     peer: str
     connected_at: float
     server: XdsServer
+    number: int
     _timer: asyncio.TimerHandle | None = None
 
     def received(self, message: bytes) -> None:

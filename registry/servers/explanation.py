@@ -62,11 +62,17 @@ class Explanation:
     omissions: Sequence[Omission] = ()
 
 
-def explanation_document(explanation: Explanation, names: Names, addresses: Iterable[str] = ()) -> Document:
-    """The whole, or only of the endpoints with these ``addresses``. ``client`` is null where none was asked for."""
+def explanation_document(
+    explanation: Explanation,
+    names: Names,
+    endpoints: Sequence[ExplainedEndpoint],
+    listed: Callable[[Iterable[Document]], object] = list,
+) -> Document:
+    """The explanation of these ``endpoints`` of the service, in the form that ``listed`` makes of theirs.
+
+    ``client`` is null where none was asked for.
+    """
     explained = explanation.service
-    wanted = frozenset(addresses)
-    chosen = [each for each in explained.endpoints if not wanted or each.address in wanted]
     view = _View.of(explanation, names)
     policy = explanation.policy
     return {
@@ -94,7 +100,7 @@ def explanation_document(explanation: Explanation, names: Names, addresses: Iter
             ]
         },
         "client": view.document() if view is not None else None,
-        "endpoints": [_endpoint(each, view) for each in chosen],
+        "endpoints": listed(_endpoint(each, view) for each in endpoints),
     }
 
 

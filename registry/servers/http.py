@@ -1,39 +1,46 @@
-"""The HTTP side for operators: health, readiness, metrics and the API under ``/api/v1``."""
+"""The HTTP side for operators: health, readiness, metrics and the API under ``/api/v1``.
+
+Answers are made piece by piece (``registry.servers.rendering``), a few milliseconds of work on one turn of the event
+loop, and no more than the client takes. So neither a long list nor a slow reader holds up anybody.
+"""
 
 from __future__ import annotations
 
-import json
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import socket
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from http import HTTPStatus
 
-import msgspec
 from aiohttp import web
 
+from registry.accepting import Acceptor
+from registry.admission import Admission, Refusal, Room, Seat
 from registry.errors import StartError
-from registry.index.addresses import canonical_address
-from registry.model.names import ClusterId, ServiceKey
-from registry.model.services import MergedService
-from registry.servers.documents import (
-    client_document,
-    cluster_document,
-    doubtful_member_document,
-    held_document,
-    held_objects_document,
-    membership_document,
-    network_document,
-    start_document,
-)
-from registry.servers.explanation import explanation_document, unknown_address
-from registry.servers.reports import HeldObjectsReport, HeldReport, Reports
+from registry.http_limits import HttpLimits
+from registry.servers.api import Api
+from registry.servers.http_connections import HttpConnection, HttpConnections
+from registry.servers.peer_turns import PeerTurns
+from registry.servers.rendering import encoded, pieces
+from registry.servers.reports import Reports
 from registry.views.names import Names
-from registry.views.service_entry import ServiceEntries
-from registry.views.summary import refused_document, service_document
 
 log = logging.getLogger(__name__)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Documents = Callable[[web.Request], Mapping[str, object]]
 SHUTDOWN_SECONDS = 2.0
+LINGER_SECONDS = 1.0
+"""How long what a client sends unasked is read and thrown away, before its connection is closed."""
+SPARE_FILES = 16
+"""So many connections, such as those of probes, can be accepted when there are no files for others."""
+REQUESTS_PER_TURN = 16
+SLICE_SECONDS, SLICE_BYTES = 0.004, 32 << 10
+"""How much of an answer is made on one turn of the loop."""
+SMALL_SECONDS = 0.001
+"""The same of those that do not wait for the turn of long answers, before they have to."""
+JSON, EXPOSITION = "application/json; charset=utf-8", "text/plain; version=0.0.4; charset=utf-8"
 
 PATHS = {
     "/healthz": "the process runs",
@@ -48,24 +55,43 @@ PATHS = {
     "/api/v1/explain/{namespace}/{name}": "why its endpoints are there, or are not; ?address=A&client=ID",
     "/api/v1/clients": "the connected xDS clients: what they were sent, ACKed and NACKed",
 }
-
-
-class _Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    cluster: str | None = None
-    service: str | None = None
-    all: bool = False
+PAGES = "Lists take ?limit=N, and ?continue=TOKEN with metadata.continue of the page before (docs/cli.md)."
 
 
 class HttpServer:
     """Serves ``reports`` and the ``exposition`` of metrics on ``host``:``port`` (port 0: any free one)."""
 
-    def __init__(self, reports: Reports, names: Names, exposition: Callable[[], bytes], host: str, port: int) -> None:
-        self._reports = reports
-        self._names = names
+    def __init__(
+        self,
+        reports: Reports,
+        names: Names,
+        exposition: Callable[[], Iterator[bytes]],
+        host: str,
+        port: int,
+        *,
+        limits: HttpLimits | None = None,
+        admission: Admission | None = None,
+    ) -> None:
+        """``admission``: who may connect, by default ``limits.connections`` of anybody."""
+        self._api = Api(reports, names)
         self._exposition = exposition
-        self._host = host
-        self._port = port
-        self._runner = web.AppRunner(self._application(), access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+        self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self._limits = limits or HttpLimits()
+        self._admission = admission or Admission(Room(self._limits.connections, peer_share=1), _uncounted)
+        self._connections = HttpConnections(self._limits, self._admission)
+        self._acceptor = Acceptor("HTTP", self._admission, self._take, spare=SPARE_FILES)
+        self._small = PeerTurns(REQUESTS_PER_TURN)
+        self._long = PeerTurns(1)
+        self._runner = web.AppRunner(
+            self._application(),
+            access_log=None,
+            shutdown_timeout=SHUTDOWN_SECONDS,
+            keepalive_timeout=self._limits.idle_seconds,
+            lingering_time=LINGER_SECONDS,
+            max_line_size=self._limits.line_bytes,
+            max_field_size=self._limits.header_bytes,
+            max_headers=self._limits.headers,
+        )
 
     async def start(self) -> str:
         """Listen; returns the bound address as HOST:PORT.
@@ -75,33 +101,44 @@ class HttpServer:
         """
         await self._runner.setup()
         try:
-            await web.TCPSite(self._runner, self._host, self._port).start()
+            return await self._acceptor.start(self._address)
         except OSError as error:
             await self._runner.cleanup()
             raise StartError(
-                f"HTTP cannot listen on {self._host}:{self._port} ({error.strerror}): choose another with --http"
+                f"HTTP cannot listen on {self._address} ({error.strerror}): choose another with --http"
             ) from error
-        host, port, *_ = self._runner.addresses[0]
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     async def stop(self) -> None:
         """Finish what is being answered, then close."""
+        self._acceptor.stop()
         await self._runner.cleanup()
+        self._connections.stop()
+
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return len(self._connections)
+
+    def _take(self, client: socket.socket, seat: Seat) -> None:
+        server = self._runner.server
+        assert server is not None
+        self._connections.take(client, seat, server)
 
     def _application(self) -> web.Application:
-        app = web.Application(middlewares=[_errors_as_json])
+        app = web.Application(middlewares=[self._in_its_turn, _errors_as_json], client_max_size=self._limits.body_bytes)
+        api = self._api
         handlers = (
             self._healthz,
             self._readyz,
             self._metrics,
-            self._services,
-            self._service,
-            self._service_entries,
-            self._service_entry,
-            self._clusters,
-            self._guard,
-            self._explain,
-            self._clients,
+            self._long_answer(api.services),
+            self._small_answer(api.service),
+            self._long_answer(api.service_entries),
+            self._small_answer(api.service_entry),
+            self._long_answer(api.clusters),
+            self._long_answer(api.guard),
+            self._long_answer(api.explain),
+            self._long_answer(api.clients),
         )
         app.router.add_get("/", self._index)
         for path, handler in zip(PATHS, handlers, strict=True):
@@ -112,114 +149,113 @@ class HttpServer:
     async def _index(self, _request: web.Request) -> web.Response:
         width = max(map(len, PATHS))
         lines = [f"{path.ljust(width)}  {meaning}" for path, meaning in PATHS.items()]
-        return web.Response(text="\n".join(["mesh-registry", "", *lines, ""]))
+        return web.Response(text="\n".join(["mesh-registry", "", *lines, "", PAGES, ""]))
 
     async def _healthz(self, _request: web.Request) -> web.Response:
         return web.Response(text="ok\n")
 
-    async def _readyz(self, _request: web.Request) -> web.Response:
-        start = self._reports.start()
-        clusters = [
-            {
-                "name": report.cluster,
-                "state": report.status.state,
-                "reason": report.status.reason,
-                "message": report.status.message,
-            }
-            for report in self._reports.clusters()
-        ]
-        status = HTTPStatus.OK if start.ready else HTTPStatus.SERVICE_UNAVAILABLE
-        return _json({**start_document(start), "clusters": clusters}, status)
+    async def _readyz(self, request: web.Request) -> web.StreamResponse:
+        document, status = self._api.readyz()
+        return await self._send(request, pieces(document), status=status, seconds=SMALL_SECONDS)
 
-    async def _metrics(self, _request: web.Request) -> web.Response:
-        content_type = "text/plain; version=0.0.4; charset=utf-8"
-        return web.Response(body=self._exposition(), headers={"Content-Type": content_type})
+    async def _metrics(self, request: web.Request) -> web.StreamResponse:
+        await self._long.mine(self._connections.of(request).peer)
+        return await self._send(request, self._exposition(), content_type=EXPOSITION)
 
-    async def _services(self, request: web.Request) -> web.Response:
-        namespace = request.query.get("namespace")
-        refused = (each for each in self._reports.refused() if namespace in (None, each.key.namespace))
-        services = [self._document(each) for each in self._selected(request)]
-        return _json({"services": services, "refused": list(map(refused_document, refused))})
-
-    async def _service(self, request: web.Request) -> web.Response:
-        return _json(self._document(self._named(request)))
-
-    async def _service_entries(self, request: web.Request) -> web.Response:
-        items = [entry for each in self._selected(request) for entry in self._entries(request, each).documents]
-        return _json(_list(items))
-
-    async def _service_entry(self, request: web.Request) -> web.Response:
-        """The one entry, or a list of several, as ``kubectl get -o json`` has it."""
-        found = self._entries(request, self._named(request))
-        if not found.documents:
-            why = "; ".join(each.message for each in found.omissions) or "it has no port that Istio knows"
-            raise web.HTTPNotFound(text=f"the service has no ServiceEntry: {why}")
-        return _json(found.documents[0] if len(found.documents) == 1 else _list(found.documents))
-
-    def _entries(self, request: web.Request, service: MergedService) -> ServiceEntries:
-        """As they are written into the cluster that is asked for, or into one of which nothing is known."""
-        cluster = request.query.get("cluster")
-        try:
-            return self._reports.service_entries(service, ClusterId(cluster) if cluster is not None else None)
-        except KeyError as error:
-            raise web.HTTPNotFound(text=f"no member cluster {cluster}: `get clusters` lists those there are") from error
-
-    async def _clusters(self, _request: web.Request) -> web.Response:
-        clusters = [cluster_document(report) for report in self._reports.clusters()]
-        networks = [network_document(report) for report in self._reports.networks()]
-        membership = membership_document(self._reports.membership())
-        start = start_document(self._reports.start())
-        return _json({"clusters": clusters, **membership, "networks": networks, "start": start})
-
-    async def _guard(self, _request: web.Request) -> web.Response:
-        held = _guard_document("held", [*self._reports.held(), *self._reports.held_objects()])
-        doubted = [doubtful_member_document(each) for each in self._reports.clusters()]
-        return _json({**held, "members": [each for each in doubted if each is not None]})
-
-    async def _release(self, request: web.Request) -> web.Response:
-        """``{"cluster": NAME, "service": "NS/NAME"}``, either or both; ``{"all": true}`` for everything that is held.
-
-        A member goes by its own name only.
-        """
+    async def _release(self, request: web.Request) -> web.StreamResponse:
         _refuse_strangers(request)
-        cluster, service = _release_request(await request.read())
-        released = _guard_document("released", self._reports.release(cluster, service))
-        gone = cluster is not None and service is None and self._reports.release_member(cluster)
-        return _json({**released, "members": [cluster] if gone else []})
-
-    async def _explain(self, request: web.Request) -> web.Response:
-        key = ServiceKey(request.match_info["namespace"], request.match_info["name"])
-        address, client = request.query.get("address"), request.query.get("client")
         try:
-            explanation = self._reports.explain(key, client)
-        except LookupError as error:
-            raise web.HTTPNotFound(text=str(error)) from error
-        known = explanation.service
-        if address is None and not known.endpoints and not any(each.service for each in known.clusters):
-            raise web.HTTPNotFound(text=f"no cluster has a Service {key}, or slices of one")
-        wanted = canonical_address(address) or address if address is not None else None
-        if wanted is not None and not any(each.address == wanted for each in known.endpoints):
-            raise web.HTTPNotFound(text=unknown_address(explanation, wanted))
-        return _json(explanation_document(explanation, self._names, [wanted] if wanted is not None else ()))
+            async with asyncio.timeout(self._limits.body_seconds):
+                body = await request.read()
+        except TimeoutError as error:
+            self._admission.refused(Refusal.BODY, self._connections.of(request).peer)
+            late = web.HTTPRequestTimeout(text=f"the body did not come within {self._limits.body_seconds:g} s")
+            late.force_close()
+            raise late from error
+        return await self._send(request, pieces(self._api.release(body)))
 
-    async def _clients(self, _request: web.Request) -> web.Response:
-        return _json({"clients": [client_document(client) for client in self._reports.clients()]})
+    def _small_answer(self, documents: Documents) -> Handler:
+        async def answer(request: web.Request) -> web.StreamResponse:
+            return await self._send(request, pieces(documents(request)), seconds=SMALL_SECONDS)
 
-    def _document(self, service: MergedService) -> dict[str, object]:
-        return service_document(service, self._names, self._reports.policy(service))
+        return answer
 
-    def _selected(self, request: web.Request) -> list[MergedService]:
-        namespace = request.query.get("namespace")
-        return [each for each in self._reports.services() if namespace in (None, each.key.namespace)]
+    def _long_answer(self, documents: Documents) -> Handler:
+        async def answer(request: web.Request) -> web.StreamResponse:
+            await self._long.mine(self._connections.of(request).peer)
+            return await self._send(request, pieces(documents(request)))
 
-    def _named(self, request: web.Request) -> MergedService:
-        key = ServiceKey(request.match_info["namespace"], request.match_info["name"])
-        service = self._reports.service(key)
-        if service is None:
-            why = "; ".join(f"{each.cluster}: {each.message}" for each in self._reports.refused() if each.key == key)
-            text = f"no service {key}: " + (why or "`mesh-registry get services` lists those there are")
-            raise web.HTTPNotFound(text=text)
-        return service
+        return answer
+
+    async def _send(
+        self,
+        request: web.Request,
+        chunks: Iterator[bytes],
+        *,
+        status: int = HTTPStatus.OK,
+        content_type: str = JSON,
+        seconds: float = SLICE_SECONDS,
+    ) -> web.StreamResponse:
+        """Answer with ``chunks``, each made when the client has taken the ones before.
+
+        The status is sent when the first are made. If making one fails later, the connection is cut, so that no client
+        takes a part for the whole.
+        """
+        connection = self._connections.of(request)
+        text, done = _slice(chunks, seconds)
+        headers = {"Content-Type": content_type}
+        if done:
+            return web.Response(body=text, status=status, headers=headers)
+        response = web.StreamResponse(status=status, headers=headers)
+        await response.prepare(request)
+        if request.method == "HEAD":
+            return response
+        try:
+            await self._rest(connection, response, text, chunks)
+        except ConnectionError:
+            connection.abort()
+        except Exception:
+            log.exception("%s %s failed in the middle of its answer", request.method, request.path)
+            connection.abort()
+        return response
+
+    async def _rest(
+        self, connection: HttpConnection, response: web.StreamResponse, text: bytes, chunks: Iterator[bytes]
+    ) -> None:
+        done = False
+        while True:
+            if text:
+                await response.write(text)
+            if done:
+                return
+            await connection.writable()
+            await self._long.mine(connection.peer)
+            text, done = _slice(chunks, SLICE_SECONDS)
+
+    @web.middleware
+    async def _in_its_turn(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """A request waits until the client has taken earlier answers, and until it is its turn."""
+        try:
+            connection = self._connections.of(request)
+            with connection.answering():
+                await connection.writable()
+                await self._small.mine(connection.peer)
+                return await handler(request)
+        except ConnectionError:  # nobody is there to be answered
+            return web.Response()
+
+
+def _slice(chunks: Iterator[bytes], seconds: float) -> tuple[bytes, bool]:
+    """What can be made in this time, and whether it is all."""
+    made: list[bytes] = []
+    size = 0
+    until = time.perf_counter() + seconds
+    for chunk in chunks:
+        made.append(chunk)
+        size += len(chunk)
+        if size >= SLICE_BYTES or time.perf_counter() >= until:
+            return b"".join(made), False
+    return b"".join(made), True
 
 
 @web.middleware
@@ -231,12 +267,20 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
         if error.status < HTTPStatus.BAD_REQUEST:
             raise
         text = error.text if error.text and not error.text.startswith(f"{error.status}:") else None
-        return _json(
-            {"error": text or f"{error.reason}: {request.method} {request.path}; / lists the paths"}, error.status
-        )
+        said = text or f"{error.reason}: {request.method} {request.path}; / lists the paths"
+        response = _error(said, error.status)
+        if not error.keep_alive and error.keep_alive is not None:
+            response.force_close()
+        return response
+    except ConnectionError:
+        raise
     except Exception:
         log.exception("%s %s failed", request.method, request.path)
-        return _json({"error": "internal error; the registry's log has the details"}, HTTPStatus.INTERNAL_SERVER_ERROR)
+        return _error("internal error; the registry's log has the details", HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+def _error(text: str, status: int) -> web.Response:
+    return web.Response(body=b'{"error": ' + encoded(text) + b"}\n", status=status, headers={"Content-Type": JSON})
 
 
 def _refuse_strangers(request: web.Request) -> None:
@@ -248,29 +292,5 @@ def _refuse_strangers(request: web.Request) -> None:
         raise web.HTTPUnsupportedMediaType(text="expected Content-Type: application/json")
 
 
-def _release_request(text: bytes) -> tuple[ClusterId | None, ServiceKey | None]:
-    """What is to be let go; a request that names nothing is no request for everything."""
-    try:
-        asked = msgspec.json.decode(text, type=_Release)
-        service = None if asked.service is None else ServiceKey.parse(asked.service)
-    except (ValueError, RecursionError) as error:
-        raise web.HTTPBadRequest(text=f"{error}; expected cluster, service (NS/NAME) or all") from error
-    if asked.all == (asked.cluster is not None or service is not None):
-        raise web.HTTPBadRequest(text='name a cluster, a service, or both; or {"all": true}')
-    return None if asked.cluster is None else ClusterId(asked.cluster), service
-
-
-def _guard_document(name: str, held: Sequence[HeldReport | HeldObjectsReport]) -> Mapping[str, object]:
-    """The endpoints under ``name``, other objects under ``objects``."""
-    return {
-        name: [held_document(each) for each in held if isinstance(each, HeldReport)],
-        "objects": [held_objects_document(each) for each in held if isinstance(each, HeldObjectsReport)],
-    }
-
-
-def _list(items: Sequence[Mapping[str, object]]) -> dict[str, object]:
-    return {"apiVersion": "v1", "kind": "List", "items": list(items)}
-
-
-def _json(document: Mapping[str, object], status: int = HTTPStatus.OK) -> web.Response:
-    return web.json_response(document, status=status, dumps=lambda value: json.dumps(value, indent=2) + "\n")
+def _uncounted(_refusal: Refusal, _peer: str) -> None:
+    return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -136,8 +136,14 @@ class Reports(Protocol):
     def start(self) -> StartReport:
         """Whether clients are answered, and of whom nothing is known."""
 
-    def clusters(self) -> Sequence[ClusterReport]:
+    def cluster_names(self) -> Sequence[ClusterId]:
         """The member clusters in the order of their names."""
+
+    def cluster(self, cluster: ClusterId) -> ClusterReport | None:
+        """One of them; None: it is none any more."""
+
+    def cluster_status(self, cluster: ClusterId) -> SourceStatus | None:
+        """How its source is doing, which costs less."""
 
     def membership(self) -> MembershipReport:
         """Who was refused as a member, and what keeps the registry from knowing its members."""
@@ -148,13 +154,16 @@ class Reports(Protocol):
     def networks(self) -> Sequence[NetworkReport]:
         """The networks that have endpoints, gateways or clients, ordered by name."""
 
-    def services(self) -> Sequence[MergedService]:
-        """All services in the order of their keys."""
+    def service_keys(self) -> Sequence[ServiceKey]:
+        """The services there are, in order."""
 
     def service(self, key: ServiceKey) -> MergedService | None: ...
 
-    def refused(self) -> Sequence[Refused]:
-        """What clusters export and is not in the list, ordered by service and cluster."""
+    def refused_of(self, cluster: ClusterId) -> Sequence[Refused]:
+        """What a cluster exports and is not in the list."""
+
+    def refusals(self, key: ServiceKey) -> Sequence[Refused]:
+        """The clusters that export a service in vain, ordered."""
 
     def policy(self, service: MergedService) -> ResolvedPolicy:
         """How the service's endpoints are ordered, and what of that was not understood."""
@@ -169,8 +178,11 @@ class Reports(Protocol):
     def policy_problems(self) -> Mapping[ServiceKey, Sequence[str]]:
         """What was not understood, of the services where there is anything."""
 
-    def held(self) -> Sequence[HeldReport]:
-        """The endpoints that are held in doubt, ordered by cluster and service."""
+    def doubted(self) -> Sequence[ClusterId]:
+        """The clusters of which something is held in doubt, ordered."""
+
+    def held_of(self, cluster: ClusterId) -> Mapping[ServiceKey, Callable[[], HeldReport]]:
+        """What tells of the endpoints of each service that are held in doubt, in the order of their keys."""
 
     def held_objects(self) -> Sequence[HeldObjectsReport]:
         """What is held in doubt besides, ordered by cluster and kind."""
@@ -190,5 +202,14 @@ class Reports(Protocol):
             LookupError: no such client is connected.
         """
 
-    def clients(self) -> Sequence[ClientStatus]:
-        """The connected xDS clients, in a stable order."""
+    def client_numbers(self) -> Sequence[int]:
+        """The open xDS streams, oldest first; a number is given once."""
+
+    def client(self, number: int) -> ClientStatus | None:
+        """One of them; None: it has ended."""
+
+    def connections(self) -> Mapping[str, int]:
+        """How many are open, by port: ``grpc`` and ``http``."""
+
+    def short_of_files(self) -> bool:
+        """Whether nobody can connect, since the process may not open another file."""

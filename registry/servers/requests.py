@@ -70,7 +70,7 @@ def _measure(message: bytes, names: int, most: int) -> None:
         return
     found = wire.fields(message, most + _OTHER_FIELDS)
     count, longest = found.get(names, (0, 0))
-    if count > most and most > 1:
+    if count > most > 1:
         raise _wrong_count(count)
     if sum(count for count, _ in found.values()) > most + _OTHER_FIELDS:
         raise RpcError(Code.INVALID_ARGUMENT, f"a request of more than {most + _OTHER_FIELDS} fields")

@@ -17,6 +17,12 @@ Document = dict[str, object]
 
 def service_document(service: MergedService, names: Names, resolved: ResolvedPolicy) -> Document:
     """One service with all its ports and endpoints; every key is always there, in this order."""
+    endpoints = [endpoint_document(endpoint) for endpoint in service.endpoints]
+    return service_head(service, names, resolved) | {"endpoints": endpoints}
+
+
+def service_head(service: MergedService, names: Names, resolved: ResolvedPolicy) -> Document:
+    """The same without the endpoints, which come last and may be many."""
     return {
         "namespace": service.key.namespace,
         "name": service.key.name,
@@ -32,7 +38,6 @@ def service_document(service: MergedService, names: Names, resolved: ResolvedPol
         "conflicts": [_conflict(conflict, len(service.clusters)) for conflict in service.conflicts],
         "expected": [{"locality": _locality(each.locality), "endpoints": each.endpoints} for each in service.expected],
         "traffic": _traffic(resolved),
-        "endpoints": [_endpoint(endpoint) for endpoint in service.endpoints],
     }
 
 
@@ -90,7 +95,8 @@ def _locality(locality: Locality) -> Document:
     return {"region": locality.region, "zone": locality.zone, "subZone": locality.sub_zone}
 
 
-def _endpoint(endpoint: Endpoint) -> Document:
+def endpoint_document(endpoint: Endpoint) -> Document:
+    """One endpoint of a service."""
     return {
         "address": endpoint.address,
         "additionalAddresses": list(endpoint.additional_addresses),
