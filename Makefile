@@ -59,8 +59,7 @@ bench-strangers: wheel  ## what strangers cost an honest client (12 minutes); AR
 wheel: $(VENV)/.development  ## build a wheel with compiled modules into dist/ (needs a C compiler); see setup.py
 	@$(BIN)/python tests/tools/xds_stubs.py $(VENV)/stubs
 	@rm -rf build dist $(VENV)/compiled
-	@echo "compiling (a minute) ..."
-	@MESH_REGISTRY_COMPILE=1 $(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
+	@PYTHONPATH=tests $(BIN)/python -m tools.wheel dist
 	@$(PIP) install --no-deps --target $(VENV)/compiled dist/*.whl
 
 # Tests that meet no compiled module: `make test` runs them.
