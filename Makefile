@@ -23,8 +23,8 @@ demo: $(VENV)/.runtime $(BIN)/envoy  ## run the demo until Ctrl-C; ONCE=1: its t
 # Tests that measure how long others wait: nothing runs beside them.
 ALONE := $(wildcard tests/sockets/strangers)
 # The others run in two processes, each in a network namespace of its own. Tests that share real control planes stay in
-# one of them (tests/conftest.py).
-IN_TWO := -n 2 --dist loadgroup $(ALONE:%=--ignore=%)
+# one of them (tests/support/parts.py).
+IN_TWO := -n 2 $(ALONE:%=--ignore=%)
 
 # $(call in-two,PYTEST,FOLDERS): all of it, also when something in the first part fails.
 in-two = failed=; $(1) $(IN_TWO) $(2) || failed=1; $(if $(ALONE),$(1) $(ALONE) || failed=1;) test -z "$$failed"
@@ -64,7 +64,8 @@ wheel: $(VENV)/.development  ## build a wheel with compiled modules into dist/ (
 
 # Tests that meet no compiled module: `make test` runs them.
 INTERPRETED := child_processes cli_answers cli_server config deploy docs documents fault_proxy impersonation \
-	imports kubeconfig lying_proxy manifest membership printable proxies purity regular_files tls urls yaml_corpus
+	imports kubeconfig kubelet lying_proxy manifest membership parts printable proxies purity regular_files tls urls \
+	wheel_cache yaml_corpus
 
 test-compiled: wheel  ## run the tests of the compiled modules, compiled
 	export PYTHONPATH=$(VENV)/compiled; $(call in-two,$(BIN)/pytest --compiled,tests/pure tests/sockets \

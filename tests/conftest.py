@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from datetime import timedelta
 from itertools import chain
-from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -13,8 +13,6 @@ from support import namespace
 from support.fault_table import table
 from support.missing import NO_NAMESPACE, REQUIRE_REAL
 
-REAL = Path(__file__).parent / "real"
-SHARE_CONTROL_PLANES = ((REAL / "faults", "faults"), (REAL, "real"))
 EXAMPLE_DEADLINE = timedelta(seconds=2)
 """For one example of a property. Hypothesis goes by the clock, which also runs while another process has the core."""
 
@@ -44,12 +42,12 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     return [f"network namespace: {where}", f"missing real components: {'fail' if REQUIRE_REAL else 'skip'}"]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that share real control planes run in one process, one after the other, where there are several."""
-    for item in items:
-        group = next((name for folder, name in SHARE_CONTROL_PLANES if folder in item.path.parents), None)
-        if group:
-            item.add_marker(pytest.mark.xdist_group(group))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Where there are several processes (``-n 2``)."""
+    from support.parts import Parts
+
+    return Parts(config, log)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
