@@ -20,8 +20,17 @@ help:  ## show the targets
 demo: $(VENV)/.runtime $(BIN)/envoy  ## run the demo until Ctrl-C; ONCE=1: its tour, then exit
 	@$(BIN)/mesh-registry demo $(if $(ONCE),--once)
 
-test: $(VENV)/.development $(BIN)/envoy  ## run the tests; says what is skipped and why
-	$(BIN)/python -m pytest $(TESTS)
+# Tests that measure how long others wait: nothing runs beside them.
+ALONE := $(wildcard tests/sockets/strangers)
+# The others run in two processes, each in a network namespace of its own. Tests that share real control planes stay in
+# one of them (tests/support/parts.py).
+IN_TWO := -n 2 $(ALONE:%=--ignore=%)
+
+# $(call in-two,PYTEST,FOLDERS): all of it, also when something in the first part fails.
+in-two = failed=; $(1) $(IN_TWO) $(2) || failed=1; $(if $(ALONE),$(1) $(ALONE) || failed=1;) test -z "$$failed"
+
+test: $(VENV)/.development $(BIN)/envoy  ## run the tests; says what is skipped and why; TESTS=... for a part
+	$(if $(TESTS),$(BIN)/python -m pytest $(TESTS),$(call in-two,$(BIN)/python -m pytest,tests))
 
 check: $(VENV)/.development  ## lint, strict types, import rules, generated code up to date
 	@$(BIN)/python tests/tools/xds_stubs.py $(VENV)/stubs
@@ -50,17 +59,17 @@ bench-strangers: wheel  ## what strangers cost an honest client (12 minutes); AR
 wheel: $(VENV)/.development  ## build a wheel with compiled modules into dist/ (needs a C compiler); see setup.py
 	@$(BIN)/python tests/tools/xds_stubs.py $(VENV)/stubs
 	@rm -rf build dist $(VENV)/compiled
-	@echo "compiling (a minute) ..."
-	@MESH_REGISTRY_COMPILE=1 $(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
+	@PYTHONPATH=tests $(BIN)/python -m tools.wheel dist
 	@$(PIP) install --no-deps --target $(VENV)/compiled dist/*.whl
 
 # Tests that meet no compiled module: `make test` runs them.
 INTERPRETED := child_processes cli_answers cli_server config deploy docs documents fault_proxy impersonation \
-	imports kubeconfig lying_proxy manifest membership printable proxies purity regular_files tls urls yaml_corpus
+	imports kubeconfig kubelet lying_proxy manifest membership parts printable proxies purity regular_files tls urls \
+	wheel_cache yaml_corpus
 
 test-compiled: wheel  ## run the tests of the compiled modules, compiled
-	PYTHONPATH=$(VENV)/compiled $(BIN)/pytest --compiled tests/pure tests/sockets \
-		$(foreach name,$(INTERPRETED),--ignore-glob='*/test_$(name)*')
+	export PYTHONPATH=$(VENV)/compiled; $(call in-two,$(BIN)/pytest --compiled,tests/pure tests/sockets \
+		$(INTERPRETED:%=--ignore-glob='*/test_%*'))
 
 format: $(VENV)/.development  ## format the code
 	$(BIN)/ruff check --fix .

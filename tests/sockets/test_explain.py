@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import grpc.aio
+import pytest
 import pytest_asyncio
 from envoy_data_plane.envoy.config.core.v3 import Locality, Node
 from support.registry import RunningRegistry
@@ -15,6 +15,7 @@ from support.xds_stream import Stream
 
 from registry.xds.types import ADS_DELTA_METHOD, ADS_SERVICE, EDS
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 ECHO = "shop/echo"
 NAME = "outbound|80||echo.shop.svc.clusterset.local"
 
@@ -51,9 +52,10 @@ def manifest(name: str, ready: dict[str, bool], zone: str) -> str:
     return "\n---\n".join(json.dumps(each) for each in (service, slice_, node))
 
 
-@pytest_asyncio.fixture
-async def running(tmp_path: Path) -> AsyncIterator[RunningRegistry]:
-    """Two clusters: in ``a`` one of two endpoints is ready, in ``b`` one is."""
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningRegistry]:
+    """Two clusters: in ``a`` one of two endpoints is ready, in ``b`` one is. No test changes them."""
+    tmp_path = tmp_path_factory.mktemp("running")
     for name, ready in (("a", {"10.0.0.1": True, "10.0.0.2": False}), ("b", {"10.0.1.1": True})):
         (tmp_path / name).mkdir()
         (tmp_path / name / "echo.yaml").write_text(manifest("echo", ready, f"eu-{name}"))

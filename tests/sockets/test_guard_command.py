@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -45,8 +45,21 @@ async def forgetful(tmp_path: Path) -> AsyncIterator[RunningRegistry]:
         yield it
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def doubtful(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningRegistry]:
+    """The same, when it is noticed, and doubted for as long as these tests take. They let nothing go."""
+    folder = tmp_path_factory.mktemp("doubtful")
+    patient = folder / "patient.yaml"
+    patient.write_text("guard: {confirmSeconds: 600}\n")
+    async with forgetting(folder, Kind.ENDPOINT_SLICE, "echo-1", arguments=[f"--config={patient}"]) as it:
+        await until(lambda: doubted(it), "it is noticed")
+        yield it
+
+
 @asynccontextmanager
-async def forgetting(tmp_path: Path, kind: Kind, *names: str) -> AsyncIterator[RunningRegistry]:
+async def forgetting(
+    tmp_path: Path, kind: Kind, *names: str, arguments: Sequence[str] = ()
+) -> AsyncIterator[RunningRegistry]:
     async with FakeApiServer() as server:
         (tmp_path / "kubeconfig").write_text(kubeconfig(server.url))
         await server.put(Kind.SERVICE, a_service("echo"))
@@ -55,7 +68,7 @@ async def forgetting(tmp_path: Path, kind: Kind, *names: str) -> AsyncIterator[R
             await server.put(Kind.POD, a_pod(pod))
         outage = asyncio.Event()
         server.script("watch", kind, stream(gate=outage))
-        async with RunningRegistry(tmp_path, f"--kubeconfig=a={tmp_path / 'kubeconfig'}") as it:
+        async with RunningRegistry(tmp_path, f"--kubeconfig=a={tmp_path / 'kubeconfig'}", *arguments) as it:
             await server.requests("watch", kind, 1)
             for name in names:
                 server.forget(kind, name)
@@ -69,19 +82,19 @@ async def doubted(registry: RunningRegistry) -> bool:
     return bool(found["held"] or found["objects"])
 
 
-async def test_what_a_list_lacks_is_shown_and_kept(forgetful: RunningRegistry) -> None:
-    await until(lambda: doubted(forgetful), "it is noticed")
-    assert await forgetful.addresses(ECHO) == set(ADDRESSES)
-    shown = forgetful.command("guard", "list", "-o", "wide", "--server", forgetful.http)
+@pytest.mark.asyncio(loop_scope="module")
+async def test_what_a_list_lacks_is_shown_and_kept(doubtful: RunningRegistry) -> None:
+    assert await doubtful.addresses(ECHO) == set(ADDRESSES)
+    shown = doubtful.command("guard", "list", "-o", "wide", "--server", doubtful.http)
     header, row = (line.split() for line in shown.stdout.splitlines())
     assert header == ["CLUSTER", "SERVICE", "ENDPOINTS", "REASON", "SINCE", "UNTIL", "ADDRESSES"]
     assert row[:4] == ["a", ECHO, "2", "ServiceEmptied"]
     assert row[6] == ",".join(ADDRESSES)
-    (said,) = [each for each in (await forgetful.cluster("a"))["conditions"] if each["type"] == "ListsBelieved"]
+    (said,) = [each for each in (await doubtful.cluster("a"))["conditions"] if each["type"] == "ListsBelieved"]
     assert (said["status"], said["reason"]) == (False, "ServiceEmptied")
-    wide = forgetful.command("get", "clusters", "-o", "wide", "--server", forgetful.http).stdout
+    wide = doubtful.command("get", "clusters", "-o", "wide", "--server", doubtful.http).stdout
     assert "ListsBelieved=ServiceEmptied since 20" in wide
-    endpoints = (await forgetful.get(f"/api/v1/services/{ECHO}"))["endpoints"]
+    endpoints = (await doubtful.get(f"/api/v1/services/{ECHO}"))["endpoints"]
     assert [each["inDoubt"] for each in endpoints] == [True, True]
 
 
@@ -121,6 +134,7 @@ async def test_pods_that_a_list_lacks_are_shown_and_let_go_by_hand(tmp_path: Pat
         assert (said["status"], said["reason"]) == (True, "NothingHeld")
 
 
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -130,13 +144,14 @@ async def test_pods_that_a_list_lacks_are_shown_and_let_go_by_hand(tmp_path: Pat
     ],
 )
 async def test_a_release_that_names_nothing_or_too_much_is_wrong_usage(
-    forgetful: RunningRegistry, arguments: tuple[str, ...], says: str
+    doubtful: RunningRegistry, arguments: tuple[str, ...], says: str
 ) -> None:
-    done = forgetful.command("guard", "release", *arguments, "--server", forgetful.http)
+    done = doubtful.command("guard", "release", *arguments, "--server", doubtful.http)
     assert done.returncode == 2
     assert says in done.stderr
 
 
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize(
     ("body", "says"),
     [
@@ -148,15 +163,15 @@ async def test_a_release_that_names_nothing_or_too_much_is_wrong_usage(
         ('{"all": true, "cluster": "a"}', "name a cluster, a service, or both"),
     ],
 )
-async def test_a_request_that_is_none_lets_nothing_go(forgetful: RunningRegistry, body: str | bytes, says: str) -> None:
-    await until(lambda: doubted(forgetful), "it is noticed")
-    url = f"http://{forgetful.http}/api/v1/guard/release"
+async def test_a_request_that_is_none_lets_nothing_go(doubtful: RunningRegistry, body: str | bytes, says: str) -> None:
+    url = f"http://{doubtful.http}/api/v1/guard/release"
     async with aiohttp.ClientSession() as session, session.post(url, data=body, headers=JSON) as response:
         assert response.status == 400
         assert says in (await response.json())["error"]
-    assert await forgetful.addresses(ECHO) == set(ADDRESSES)
+    assert await doubtful.addresses(ECHO) == set(ADDRESSES)
 
 
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize(
     ("headers", "status"),
     [
@@ -168,13 +183,12 @@ async def test_a_request_that_is_none_lets_nothing_go(forgetful: RunningRegistry
     ],
 )
 async def test_a_page_in_an_operators_browser_lets_nothing_go(
-    forgetful: RunningRegistry, headers: dict[str, str], status: int
+    doubtful: RunningRegistry, headers: dict[str, str], status: int
 ) -> None:
-    await until(lambda: doubted(forgetful), "it is noticed")
-    url = f"http://{forgetful.http}/api/v1/guard/release"
+    url = f"http://{doubtful.http}/api/v1/guard/release"
     async with aiohttp.ClientSession() as session, session.post(url, data='{"all": true}', headers=headers) as response:
         assert response.status == status
-    assert await forgetful.addresses(ECHO) == set(ADDRESSES)
+    assert await doubtful.addresses(ECHO) == set(ADDRESSES)
 
 
 async def test_members_that_nobody_names_any_more_are_shown_and_removed_by_hand(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 from support.controlplane import ControlPlane
 from support.fault_proxy import FaultProxy
+from support.fault_table import Row
 from support.kube_api import CORE, DISCOVERY, pod, pod_status, service
 from support.lying_proxy import LyingProxy
 from support.processes import until
@@ -113,17 +114,6 @@ class Side:
 
     def _path(self, group: str, kind: str, name: str = "") -> str:
         return f"{group}/namespaces/{self._namespace}/{kind}" + (f"/{name}" if name else "")
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """What one fault came to. ``seconds`` from its end until a change of each cluster had reached the client."""
-
-    fault: str
-    how: str
-    wrong: int
-    seconds: float
-    within: float
 
 
 @dataclass(slots=True)

@@ -92,24 +92,25 @@ MAVEN_COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.11.0:copy-depen
 def cache() -> Path:
     """The folder for what is pinned now; it may not exist yet."""
     modules = sorted({binary.module for binary in BINARIES})
-    return _cache(repr((BINARIES, CRDS, BUILD_FLAGS)), (path for each in modules for path in _pins(each)))
+    return cache_of(repr((BINARIES, CRDS, BUILD_FLAGS)), (path for each in modules for path in _pins(each)))
 
 
 def client_cache(client: Client) -> Path:
     """The same, of one client."""
-    return _cache(repr((client, BUILD_FLAGS, MAVEN_COPY)), (TOOLS / client.module / each for each in client.sources))
+    return cache_of(repr((client, BUILD_FLAGS, MAVEN_COPY)), (TOOLS / client.module / each for each in client.sources))
 
 
 def _pins(module: str) -> list[Path]:
     return sorted((TOOLS / module).glob("go.*"))
 
 
-def _cache(said: str, files: Iterable[Path]) -> Path:
+def cache_of(said: str, files: Iterable[Path], folder: str = "") -> Path:
+    """The cache, in ``folder`` of it, of what is made in the way ``said`` out of these files."""
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     pins = hashlib.sha256(said.encode())
     for path in files:
         pins.update(path.read_bytes())
-    return base / "mesh-registry" / pins.hexdigest()[:16]
+    return base / "mesh-registry" / folder / pins.hexdigest()[:16]
 
 
 def assets() -> Path | None:

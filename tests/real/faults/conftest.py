@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from support.controlplane import ControlPlane, start_together
-from support.fault_rig import USER, FaultRig, Row, fault_rig
+from support.fault_rig import USER, FaultRig, fault_rig
+from support.fault_table import Row
 from support.lying_proxy import LyingProxy
 from support.missing import pod_network
 from support.outages import READABLE, grant
 
-ROWS = pytest.StashKey[list[Row]]()
 _numbers = itertools.count(1)
 
 
@@ -62,9 +62,12 @@ def namespace() -> str:
 
 
 @pytest.fixture
-def rows(pytestconfig: pytest.Config) -> list[Row]:
-    """The table, as far as it is written."""
-    return pytestconfig.stash.setdefault(ROWS, [])
+def rows(request: pytest.FixtureRequest) -> Iterator[list[Row]]:
+    """What the test's faults came to; the session ends with the table of all."""
+    rows: list[Row] = []
+    yield rows
+    for row in rows:
+        row.report(request.node)
 
 
 @pytest_asyncio.fixture
@@ -96,15 +99,3 @@ async def lying_rig(
     """The proxy ``lies`` is in front of cluster ``a``."""
     async with fault_rig(control_planes, namespace, tmp_path, rows, lies=lies) as it:
         yield it
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """The table of faults."""
-    rows = config.stash.get(ROWS, [])
-    if rows:
-        terminalreporter.section("faults")
-        terminalreporter.write_line("| fault | how it was made | wrongly removed | right again after | at most |")
-        terminalreporter.write_line("| --- | --- | ---: | ---: | ---: |")
-        for row in rows:
-            line = f"| {row.fault} | {row.how} | {row.wrong} | {row.seconds:.1f} s | {row.within:.0f} s |"
-            terminalreporter.write_line(line)

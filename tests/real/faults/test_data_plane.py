@@ -7,7 +7,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from support.controlplane import ControlPlane
-from support.fault_rig import Row, fault_rig
+from support.fault_rig import fault_rig
+from support.fault_table import Row
 from support.processes import until
 
 PORT = 8080
