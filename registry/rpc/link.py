@@ -73,6 +73,7 @@ class Link(Carrier):
         high = self._site.limits.waiting_bytes
         self._transport.set_write_buffer_limits(high=high, low=high // 4)
         self.peer = _peer(self._transport)
+        self.share = self._turns.share(self.peer.rpartition(":")[0])
         self._site.connected(self)
         self.write()
         self._site.watch(self, self._vigil.next_check())
@@ -119,6 +120,7 @@ class Link(Carrier):
         self._unwritten = self._unread = 0
         self._calls.lost()
         self._site.lost(self)
+        self.share.connections -= 1
         self._turns.at_once(self, self._clock())
 
     # Carrier

@@ -1,11 +1,12 @@
-"""Shares the event loop between connections: each works for a slice of time, then the next one does.
+"""Shares the event loop between connections: each works for a slice of time, then another one does.
 
-A connection that has little to do is served before those that used up their slice the last time. So a client that asks
-for much waits for itself.
+Time is shared between the addresses that clients come from, not between connections. An address that took little
+lately is served first; one that took much waits for the others, and for nobody when there are none.
 """
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
@@ -15,14 +16,22 @@ from typing import Final
 SLICE_SECONDS: Final = 0.001
 """How long one connection works before another one does. A step of a handler that takes longer is not cut short."""
 
-FRESH_SECONDS: Final = 0.005
-"""How long a turn serves connections that left nothing over, before it serves one at least that did."""
+DIRECT_SECONDS: Final = 0.003
+"""How long input is worked off as it is read in one iteration of the loop. Later input waits for a turn."""
 
-TURN_SECONDS: Final = 0.008
+LIGHT_SECONDS: Final = 0.003
+"""How long a turn serves addresses that took little, before it serves those that took much, one connection at least."""
+
+TURN_SECONDS: Final = 0.005
 """How long a turn takes before the loop does something else."""
 
-DIRECT_SECONDS: Final = 0.005
-"""How long input is worked off as it is read in one iteration of the loop. Later input waits for a turn."""
+DEBT: Final = 4.0
+"""How many seconds it takes until a second of work is forgotten. So an address may take a quarter of the time."""
+
+MUCH_SECONDS: Final = 0.02
+"""An address that would be forgiven later than in this time took much: 5 ms of work at once, or a quarter for long."""
+
+MOST_DEBT_SECONDS: Final = 1.0
 
 UNITS: Final = 32
 """Steps of some microseconds that are taken without a look at the clock."""
@@ -38,22 +47,36 @@ class Slice:
 
     def __init__(self) -> None:
         self.left = UNITS
-        self._until = 0.0
+        self._until = math.inf
 
-    def begin(self) -> None:
-        """A new slice. Its time counts from the first look at the clock: most have an end before."""
+    def begin(self, now: float) -> None:
+        """A new slice, from ``now`` on."""
         self.left = UNITS
-        self._until = 0.0
+        self._until = now + SLICE_SECONDS
 
     def over(self) -> bool:
         """Whether to stop. To be asked when ``left`` is 0 or less, between two steps."""
-        now = perf_counter()
-        if self._until == 0.0:
-            self._until = now + SLICE_SECONDS
-        elif now >= self._until:
+        if perf_counter() >= self._until:
             return True
         self.left = UNITS
         return False
+
+
+class Share:
+    """What the connections of one address take of the time."""
+
+    __slots__ = ("connections", "free_at", "queue")
+
+    def __init__(self) -> None:
+        self.connections = 0
+        self.free_at = 0.0
+        """When what they took is forgotten."""
+        self.queue: deque[Worker] = deque()
+
+    def took(self, began: float, now: float) -> None:
+        """One of them worked."""
+        free_at = (max(began, self.free_at)) + (now - began) * DEBT
+        self.free_at = min(now + MOST_DEBT_SECONDS, free_at)
 
 
 class Worker(ABC):
@@ -62,8 +85,7 @@ class Worker(ABC):
     def __init__(self) -> None:
         self.queued = False
         """A turn is to come."""
-        self.behind = False
-        """It left something over the last time."""
+        self.share = Share()
 
     @abstractmethod
     def work(self) -> bool:
@@ -75,7 +97,7 @@ class Worker(ABC):
 
 
 class Turns:
-    """The workers that have something to do, each once, in the order they came to have it.
+    """The workers that have something to do, each once.
 
     ``soon`` calls a function in the next iteration of the loop.
     """
@@ -83,18 +105,38 @@ class Turns:
     def __init__(self, soon: Callable[[Callable[[], None]], object]) -> None:
         self.slice = Slice()
         self._soon = soon
-        self._fresh: deque[Worker] = deque()
-        self._behind: deque[Worker] = deque()
+        self._shares: dict[str, Share] = {}
+        self._sweep_at = 64
+        self._light: deque[Worker] = deque()
+        self._heavy: dict[Share, None] = {}
+        """Those with workers in their queues."""
         self._coming = False
         self._iteration = -1.0
+        self._now = 0.0
+        """When the last worker was done. Good enough to tell who took much."""
         self._direct_until = 0.0
+
+    def share(self, address: str) -> Share:
+        """The share of an address, for one more connection: count it out of ``connections`` when it is gone."""
+        found = self._shares.get(address)
+        if found is None:
+            if len(self._shares) >= self._sweep_at:
+                now = perf_counter()
+                self._shares = {at: each for at, each in self._shares.items() if each.connections or each.free_at > now}
+                self._sweep_at = 64 + 2 * len(self._shares)
+            found = self._shares[address] = Share()
+        found.connections += 1
+        return found
 
     def ready(self, worker: Worker) -> None:
         """Let ``worker`` work soon."""
         if worker.queued:
             return
         worker.queued = True
-        (self._behind if worker.behind else self._fresh).append(worker)
+        if worker.share.free_at > self._now + MUCH_SECONDS:
+            self._put_off(worker)
+        else:
+            self._light.append(worker)
         if not self._coming:
             self._coming = True
             self._soon(self._turn)
@@ -104,42 +146,64 @@ class Turns:
 
         ``now`` is the time of the loop; uvloop's is the same for a whole iteration.
         """
-        if worker.queued or not self._direct(now):
+        began = self._now = perf_counter()
+        if now != self._iteration:
+            self._iteration = now
+            self._direct_until = began + DIRECT_SECONDS
+        share = worker.share
+        if worker.queued or began >= self._direct_until or share.free_at > began + MUCH_SECONDS:
             self.ready(worker)
             return
-        self.slice.begin()
-        worker.behind = worker.work()
-        if worker.behind:
+        self.slice.begin(began)
+        more = worker.work()
+        self._now = perf_counter()
+        share.took(began, self._now)
+        if more:
             self.ready(worker)
 
-    def _direct(self, now: float) -> bool:
-        if now == self._iteration:
-            return perf_counter() < self._direct_until
-        self._iteration = now
-        self._direct_until = perf_counter() + DIRECT_SECONDS
-        return True
+    def _put_off(self, worker: Worker) -> None:
+        worker.share.queue.append(worker)
+        self._heavy[worker.share] = None
 
     def _turn(self) -> None:
-        began = perf_counter()
-        self._serve(self._fresh, began + FRESH_SECONDS)
-        self._serve(self._behind, began + TURN_SECONDS)
-        self._coming = bool(self._fresh or self._behind)
+        now = self._now = perf_counter()
+        self._serve(self._light, now + LIGHT_SECONDS)
+        until = now + TURN_SECONDS
+        while self._heavy:
+            share = min(self._heavy, key=_free_at)
+            end = self._now + SLICE_SECONDS
+            self._serve(share.queue, min(until, end))
+            if not share.queue:
+                del self._heavy[share]
+            if self._now >= until:
+                break
+        self._coming = bool(self._light or self._heavy)
         if self._coming:
             self._soon(self._turn)
 
     def _serve(self, queue: deque[Worker], until: float) -> None:
         """Serve each that is in the queue now, one at least, until the time is over."""
-        for count in range(len(queue)):
+        for _ in range(len(queue)):
             worker = queue.popleft()
+            began = self._now
+            if queue is self._light and worker.share.free_at > began + MUCH_SECONDS:
+                self._put_off(worker)
+                continue
             worker.queued = False
-            self.slice.begin()
+            self.slice.begin(began)
             try:
-                worker.behind = worker.work()
+                more = worker.work()
             except Exception:  # noqa: BLE001 - the worker tells of it
-                worker.behind = False
+                more = False
                 worker.broke()
-            if worker.behind:
+            now = self._now = perf_counter()
+            worker.share.took(began, now)
+            if more and not worker.queued:
                 worker.queued = True
-                self._behind.append(worker)
-            if (worker.behind or count & 3 == 3) and perf_counter() >= until:
+                self._put_off(worker)
+            if now >= until:
                 return
+
+
+def _free_at(share: Share) -> float:
+    return share.free_at
