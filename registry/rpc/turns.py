@@ -10,8 +10,10 @@ import math
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
-from time import perf_counter
+from time import monotonic
 from typing import Final
+
+from registry.stalls import Stalls
 
 SLICE_SECONDS: Final = 0.001
 """How long one connection works before another one does. A step of a handler that takes longer is not cut short."""
@@ -56,7 +58,7 @@ class Slice:
 
     def over(self) -> bool:
         """Whether to stop. To be asked when ``left`` is 0 or less, between two steps."""
-        if perf_counter() >= self._until:
+        if monotonic() >= self._until:
             return True
         self.left = UNITS
         return False
@@ -99,10 +101,11 @@ class Worker(ABC):
 class Turns:
     """The workers that have something to do, each once.
 
-    ``soon`` calls a function in the next iteration of the loop.
+    ``soon`` calls a function in the next iteration of the loop. ``stalls`` times each worker.
     """
 
-    def __init__(self, soon: Callable[[Callable[[], None]], object]) -> None:
+    def __init__(self, soon: Callable[[Callable[[], None]], object], stalls: Stalls | None = None) -> None:
+        self._stalls = stalls or Stalls()
         self.slice = Slice()
         self._soon = soon
         self._shares: dict[str, Share] = {}
@@ -121,7 +124,7 @@ class Turns:
         found = self._shares.get(address)
         if found is None:
             if len(self._shares) >= self._sweep_at:
-                now = perf_counter()
+                now = monotonic()
                 self._shares = {at: each for at, each in self._shares.items() if each.connections or each.free_at > now}
                 self._sweep_at = 64 + 2 * len(self._shares)
             found = self._shares[address] = Share()
@@ -146,7 +149,7 @@ class Turns:
 
         ``now`` is the time of the loop; uvloop's is the same for a whole iteration.
         """
-        began = self._now = perf_counter()
+        began = self._now = self._stalls.begin()
         if now != self._iteration:
             self._iteration = now
             self._direct_until = began + DIRECT_SECONDS
@@ -156,7 +159,7 @@ class Turns:
             return
         self.slice.begin(began)
         more = worker.work()
-        self._now = perf_counter()
+        self._now = self._stalls.end(began, "connection", worker)
         share.took(began, self._now)
         if more:
             self.ready(worker)
@@ -166,7 +169,7 @@ class Turns:
         self._heavy[worker.share] = None
 
     def _turn(self) -> None:
-        now = self._now = perf_counter()
+        now = self._now = self._stalls.begin()
         self._serve(self._light, now + LIGHT_SECONDS)
         until = now + TURN_SECONDS
         while self._heavy:
@@ -196,7 +199,7 @@ class Turns:
             except Exception:  # noqa: BLE001 - the worker tells of it
                 more = False
                 worker.broke()
-            now = self._now = perf_counter()
+            now = self._now = self._stalls.end(began, "connection", worker)
             worker.share.took(began, now)
             if more and not worker.queued:
                 worker.queued = True
