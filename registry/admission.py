@@ -35,6 +35,7 @@ class Refusal(StrEnum):
     FULL = "Full"
     PEER_SHARE = "PeerShare"
     EVICTED = "Evicted"
+    MEMORY = "Memory"
     HANDSHAKE = "HandshakeTimeout"
     HEADERS = "HeadersTimeout"
     WRITE = "WriteTimeout"

@@ -84,8 +84,6 @@ class RpcServer:
         self._due: deque[Link] = deque()
         """Links to look after in this round."""
         self._evicting = False
-        self.evicted = 0
-        """Connections that were closed because all together kept too much."""
         self._stopped = False
         self._empty = asyncio.Event()
         self.address = address
@@ -150,11 +148,8 @@ class RpcServer:
         self._evicting = False
         while self.ledger.held > self.ledger.limit and self._links:
             largest = max(self._links, key=_held)
-            log.warning(
-                "%s: closed: %d bytes are kept for it, and %d for all connections, more than limits.processBytes (%d)",
-                *(largest.peer, largest.held, self.ledger.held, self.ledger.limit),
-            )
-            self.evicted += 1
+            log.debug("%s: closed: %d of %d bytes are kept for it", largest.peer, largest.held, self.ledger.held)
+            self._admission.refused(Refusal.MEMORY, largest.peer)
             largest.abort()
 
     @property
