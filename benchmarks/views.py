@@ -132,9 +132,10 @@ class Rig:
         """Take and ACK every response; returns their bytes."""
         taken = 0
         for session in self.sessions:
-            while (response := session.next_response()) is not None:
-                taken += len(response)
-                session.receive(_ack(session))
+            while (response := session.next_response()) is not None or session.busy:
+                if response is not None:
+                    taken += len(response)
+                    session.receive(_ack(session))
         return taken
 
     def change(self, line: bytes) -> int:

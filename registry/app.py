@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 
+from registry.claims import ELSEWHERE, Claims
 from registry.coalesce import Coalescer
 from registry.companions import Standings
 from registry.config import ClusterConfig, Config, parse_address
@@ -95,7 +96,7 @@ class Registry:
         clock = asyncio.get_running_loop().time
         self._turns = Turns(asyncio.get_running_loop().call_soon, clock)
         self._index = Index(self._export, config.guard.policy(), clock, config.network_rules())
-        self._store = ResourceStore(complete=False, partial=True, work=self._turns)
+        self._store = ResourceStore(complete=False, partial=True, work=self._turns, left=self._group_left)
         options = SessionOptions(
             identifier="mesh-registry", max_names=config.limits.subscriptions, group=self._group, clock=time.time
         )
@@ -106,7 +107,9 @@ class Registry:
         again = partial(asyncio.get_running_loop().call_soon, self._find_again)
         self._whereabouts = Whereabouts(self._index, again)
         self._whereabouts.by_nodes = False
-        self._lookup = LookupServer(self._index.get, self._names, self._publisher, self._place_of_client, self._turns)
+        self._lookup = LookupServer(
+            self._index.get, self._names, self._publisher, self._place_of_client, self._turns, self._place_left
+        )
         self._memory = self._make_memory()
         self._peering = Peering(config, self._memory, self._unknown_members, self._tasks)
         services = (*self._xds.services(), self._lookup.service(), *self._peering.services())
@@ -135,7 +138,9 @@ class Registry:
             covered=self._lookup.cover,
             tasks=self._tasks,
         )
-        self._networks = Networks(self._pipeline)
+        self._networks = Networks(self._pipeline, self._network_appeared)
+        anew = partial(asyncio.get_running_loop().call_soon, self._regroup)
+        self._claims = Claims(self._networks, self._index, anew, self._in_use)
         self._watch = LivenessWatch(config.liveness.rules(), time.monotonic, self._pipeline, self._tasks)
         probe = config.liveness.probe.plan() if config.liveness.probe is not None else None
         self._standings = Standings(self._watch, self._index, lambda: self._members, probe)
@@ -320,6 +325,7 @@ class Registry:
         )
 
     def _look_at_networks(self, changes: ChangeSet) -> None:
+        self._claims.publish(changes)
         self._networks.publish(changes)
 
     def _look_at_gateways(self, gateways: Gateways) -> None:
@@ -361,7 +367,24 @@ class Registry:
     def _met(self, place: Place, who: Who) -> Place:
         """A client there looks at endpoints."""
         self._networks.client_of(place.network)
-        return self._whereabouts.at(place, who)
+        return self._claims.admit(self._whereabouts.at(place, who), place.node)
+
+    def _network_appeared(self) -> None:
+        self._claims.look_again()
+
+    def _in_use(self, place: Place) -> bool:
+        return self._store.in_use(EDS.url, place) or self._lookup.looks_from(place)
+
+    def _group_left(self, group: Hashable) -> None:
+        if isinstance(group, Place):
+            self._place_left(group)
+
+    def _place_left(self, place: Place) -> None:
+        """Nobody looks from there any more: what was kept of the client's network may go."""
+        if place.network == ELSEWHERE:
+            places = [*self._store.groups(EDS.url), *self._lookup.places()]
+            if not any(isinstance(each, Place) and each.network == ELSEWHERE for each in places):
+                self._networks.clients_left()
 
     def _go_by_nodes(self, by_nodes: bool) -> None:
         self._whereabouts.by_nodes = by_nodes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import NamedTuple, Protocol
 
@@ -18,8 +18,16 @@ GATEWAY_KNOWN = "GatewayKnown"
 NOT_USABLE = "NotUsable"
 CLIENT_NETWORKS = 100
 """So many networks are kept of clients alone: anybody may name any, and each is a row of the reports and metrics."""
+
+NETWORK_CHARACTERS = 253
+"""A longer name, of a client, is none."""
+
 _network = itemgetter(Endpoint._fields.index("network"))
 _presence = itemgetter(*map(Endpoint._fields.index, ("cluster", "network")))
+
+
+def _nobody() -> None:
+    """Where nobody waits for networks."""
 
 
 class Believers(Protocol):
@@ -41,15 +49,18 @@ class Networks:
     """Follows which networks there are, of endpoints, gateways and clients, and says which of them nobody gets to.
 
     While there is one network alone nothing is said: nobody needs a gateway then. A client's network counts from its
-    first subscription on, until the end of the program, where not ``CLIENT_NETWORKS`` others did before. A change of a
-    service costs what depends on its endpoints.
+    first subscription on, until no client is left that is on a network of which nothing else is known; of such there
+    are ``CLIENT_NETWORKS`` at most. ``appeared`` is called when there are endpoints or gateways of a network that had
+    none. A change of a service costs what depends on its endpoints.
     """
 
-    def __init__(self, believers: Believers) -> None:
+    def __init__(self, believers: Believers, appeared: Callable[[], object] = _nobody) -> None:
         self._believers = believers
+        self._appeared = appeared
         self._present: dict[ServiceKey, frozenset[Presence]] = {}
         self._services: Counter[Presence] = Counter()
         """How many services are present so; none is counted as nought."""
+        self._of_endpoints: frozenset[str] = frozenset()
         self._gateways: Gateways = {}
         self._of_clients: set[str] = set()
         self._said: set[tuple[ClusterId, ConditionType]] = set()
@@ -67,7 +78,10 @@ class Networks:
 
     def set_gateways(self, gateways: Gateways, problems: Mapping[ClusterId, Sequence[str]]) -> None:
         """These are the gateways now; ``problems`` are what of each cluster's cannot be used."""
+        more = not gateways.keys() <= self._gateways.keys()
         self._gateways = gateways
+        if more:
+            self._appeared()
         usable = {
             cluster: Condition(ConditionType.GATEWAYS_USABLE, False, NOT_USABLE, "; ".join(found))
             for cluster, found in problems.items()
@@ -77,9 +91,21 @@ class Networks:
 
     def client_of(self, network: str) -> None:
         """A client of that network, or of none, subscribes to endpoints."""
-        if network and network not in self._of_clients and len(self._of_clients) < CLIENT_NETWORKS:
+        if not network or network in self._of_clients or self.is_known(network):
+            return
+        if len(self._of_clients) < CLIENT_NETWORKS and len(network) <= NETWORK_CHARACTERS:
             self._of_clients.add(network)
             self._say()
+
+    def clients_left(self) -> None:
+        """No client is left that is on a network of which nothing else is known."""
+        if self._of_clients:
+            self._of_clients.clear()
+            self._say()
+
+    def is_known(self, network: str) -> bool:
+        """Whether there are endpoints on it, or gateways of it."""
+        return network in self._of_endpoints or network in self._gateways
 
     def report(self) -> tuple[NetworkReport, ...]:
         """The networks that have endpoints, gateways or clients, ordered by name."""
@@ -107,9 +133,12 @@ class Networks:
         return appeared or len(self._services) != before
 
     def _known(self) -> set[str]:
-        return {each.network for each in self._services} | self._gateways.keys() | self._of_clients
+        return {*self._of_endpoints, *self._gateways, *self._of_clients}
 
     def _say(self) -> None:
+        before, self._of_endpoints = self._of_endpoints, frozenset(each.network for each in self._services)
+        if not self._of_endpoints <= before:
+            self._appeared()
         lonely = len(self._known()) < 2
         networks: dict[ClusterId, list[str]] = {}
         for cluster, network in sorted(self._services):

@@ -14,7 +14,12 @@ from registry.model.names import ClusterId, Kind, ObjectRef
 from registry.views.place import Place, Who
 
 MOST_PODS, MOST_ADDRESSES = 10_000, 100
-"""So many are waited for: clients may say anything. For further ones it is waited until a list is complete."""
+"""So many are waited for: clients may say anything. For further ones it is waited until a list is complete, or so many
+Pods and EndpointSlices have changed: see ``CHANGES``."""
+
+CHANGES = 50
+SOUGHT_ADDRESSES = 4
+"""Of one client's addresses so many are waited for."""
 
 
 class Nodes(Protocol):
@@ -48,6 +53,8 @@ class Whereabouts:
         """What is sought."""
         self._lost = False
         """Somebody was not found."""
+        self._beyond = 0
+        """So many changes are left to wait for somebody of whom it is not kept what is sought; 0: there is nobody."""
 
     def at(self, place: Place, who: Who) -> Place:
         """The place, on the node of the client's Pod in its cluster where it has none."""
@@ -71,8 +78,14 @@ class Whereabouts:
         if ref.kind is Kind.POD:
             if (cluster, ref) in self._pods and self._nodes.node_of(cluster, ref):
                 self._look_again()
+                return
         elif any(of == cluster and self._nodes.node_at(cluster, address) for of, address in self._addresses):
             self._look_again()
+            return
+        if self._beyond:
+            self._beyond -= 1
+            if not self._beyond:
+                self._look_again()
 
     def listed(self) -> None:
         """A list was completed."""
@@ -92,11 +105,14 @@ class Whereabouts:
         self._lost = True
         if who.pod is not None and len(self._pods) < MOST_PODS:
             self._pods.add((cluster, who.pod))
+        elif len(self._addresses) >= MOST_ADDRESSES:
+            self._beyond = self._beyond or CHANGES
         if len(self._addresses) < MOST_ADDRESSES:
-            self._addresses.update((cluster, each) for each in who.addresses)
+            self._addresses.update((cluster, each) for each in who.addresses[:SOUGHT_ADDRESSES])
 
     def _look_again(self) -> None:
         self._pods.clear()
         self._addresses.clear()
         self._lost = False
+        self._beyond = 0
         self._again()

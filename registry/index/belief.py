@@ -12,7 +12,7 @@ from registry.index.guard import GuardPolicy, RemovalGuard, Witness
 from registry.index.join import health_of
 from registry.index.lookup import ServiceLookup
 from registry.index.store import FactStore
-from registry.model.facts import EndpointSlice, Fact, Pod, Service
+from registry.model.facts import EndpointSlice, Fact, Node, Pod, Service
 from registry.model.names import Kind, ObjectRef, ServiceKey
 from registry.model.reasons import Reason
 
@@ -80,6 +80,11 @@ class Belief:
         """The Service, held ones too, if it is a gateway of a network; whether or not it is exported."""
         service = self.get(ObjectRef(Kind.SERVICE, key.namespace, key.name))
         return service if isinstance(service, Service) and service.labels and network_of(service) else None
+
+    def zone_of(self, node: str) -> tuple[str, str] | None:
+        """Region and zone of the Node of that name; None where there is none."""
+        found = self.get(ObjectRef(Kind.NODE, "", node))
+        return (found.region, found.zone) if isinstance(found, Node) else None
 
     def node_of(self, pod: ObjectRef) -> str:
         """The Node the Pod runs on; empty where that is not known."""

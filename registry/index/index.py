@@ -295,6 +295,11 @@ class Index:
         """The namespaces the cluster has, whether or not a commit came since."""
         return frozenset(ref.name for ref in self._members[cluster].facts.held(Kind.NAMESPACE))
 
+    def zone_of(self, cluster: ClusterId, node: str) -> tuple[str, str] | None:
+        """Region and zone of the cluster's Node of that name; None where there is none."""
+        member = self._members.get(cluster)
+        return member.zone_of(node) if member is not None else None
+
     def node_of(self, cluster: ClusterId, pod: ObjectRef) -> str:
         """The Node that a Pod of the cluster runs on; empty where that, or the cluster, is not known."""
         member = self._members.get(cluster)

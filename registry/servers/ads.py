@@ -194,10 +194,12 @@ class _XdsStream:
     server: XdsServer
     number: int
     _timer: asyncio.TimerHandle | None = None
+    _charged: int = 0
 
     def received(self, message: bytes) -> None:
         try:
             self.session.receive(message)
+            self._charge()
         except (InvalidRequestError, TooManyNamesError) as error:
             raise _refusal(error) from error
 
@@ -208,7 +210,10 @@ class _XdsStream:
         if not self.server.is_open:
             return None
         try:
+            working = self.session.busy
             message = self.session.next_response()
+            if working:
+                self._charge()
             while message is None and self.session.held and not self.session.busy:
                 loop = asyncio.get_running_loop()
                 left = self.session.hold(loop.time())
@@ -219,6 +224,12 @@ class _XdsStream:
         except (InvalidRequestError, TooManyNamesError) as error:
             raise _refusal(error) from error
         return message
+
+    def _charge(self) -> None:
+        kept = self.session.kept
+        if kept != self._charged:
+            self._charged = kept
+            self.stream.charge(kept)
 
     def _wake_in(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
         """Have the session asked again; negative: not needed. A timer that runs is early enough, since it asks anew."""

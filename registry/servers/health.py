@@ -13,12 +13,26 @@ SERVICE_NAME = pb.DESCRIPTOR.services_by_name["Health"].full_name
 WHOLE = ""
 """The name that asks for the server as a whole."""
 
+REQUEST_BYTES = 1_024
+"""A name is not longer."""
+
+
+UNKNOWN, SERVING, NOT_SERVING = (
+    pb.HealthCheckResponse(status=status).SerializeToString()
+    for status in (
+        pb.HealthCheckResponse.SERVICE_UNKNOWN,
+        pb.HealthCheckResponse.SERVING,
+        pb.HealthCheckResponse.NOT_SERVING,
+    )
+)
+
 
 class HealthServer:
     """NOT_SERVING until ``open`` is called, SERVING from then on: the server as a whole, and each of ``services``."""
 
     def __init__(self, services: Iterable[Service]) -> None:
-        self._known = {WHOLE, SERVICE_NAME, *(service.name for service in services)}
+        names = (WHOLE, SERVICE_NAME, *(service.name for service in services))
+        self._known = {name: name for name in names}
         self._serving = False
         self._watches: set[_Watch] = set()
 
@@ -32,13 +46,15 @@ class HealthServer:
         for watch in self._watches:
             watch.stream.wake()
 
-    def status(self, name: str) -> pb.HealthCheckResponse:
-        """How the service of that name is doing."""
-        if name not in self._known:
-            return pb.HealthCheckResponse(status=pb.HealthCheckResponse.SERVICE_UNKNOWN)
-        if self._serving:
-            return pb.HealthCheckResponse(status=pb.HealthCheckResponse.SERVING)
-        return pb.HealthCheckResponse(status=pb.HealthCheckResponse.NOT_SERVING)
+    def known(self, name: str) -> str | None:
+        """The name, if it is that of a service: nothing is kept of what others make up."""
+        return self._known.get(name)
+
+    def status(self, name: str | None) -> bytes:
+        """How the service of that name is doing, as an encoded response; None: it is unknown."""
+        if name is None:
+            return UNKNOWN
+        return SERVING if self._serving else NOT_SERVING
 
     def add(self, watch: _Watch) -> None:
         self._watches.add(watch)
@@ -50,7 +66,7 @@ class HealthServer:
         name = requested(message)
         if name not in self._known:
             raise RpcError(Code.NOT_FOUND, f"no service {name!r} here")
-        return self.status(name).SerializeToString()
+        return self.status(name)
 
     def _watch(self, stream: Stream, _call: CallInfo) -> StreamHandler:
         return _Watch(self, stream)
@@ -62,23 +78,27 @@ class _Watch:
     def __init__(self, server: HealthServer, stream: Stream) -> None:
         self.stream = stream
         self._server = server
+        self._asked = False
         self._name: str | None = None
+        """None: it is no service's."""
         self._told: bytes | None = None
 
     def received(self, message: bytes) -> None:
-        if self._name is not None:
+        if self._asked:
             raise RpcError(Code.INVALID_ARGUMENT, "a Watch takes one request")
-        self._name = requested(message)
-        self._server.add(self)
+        self._name = self._server.known(requested(message))
+        self._asked = True
+        if self._name is not None:
+            self._server.add(self)
 
     def half_closed(self) -> None:
-        if self._name is None:
+        if not self._asked:
             raise RpcError(Code.INVALID_ARGUMENT, "a Watch takes one request")
 
     def next_message(self) -> bytes | None:
-        if self._name is None:
+        if not self._asked:
             return None
-        message = self._server.status(self._name).SerializeToString()
+        message = self._server.status(self._name)
         if message == self._told:
             return None
         self._told = message
@@ -90,6 +110,9 @@ class _Watch:
 
 def requested(message: bytes) -> str:
     """The service a request names."""
+    if len(message) > REQUEST_BYTES:
+        text = f"a request of {len(message)} bytes; at most {REQUEST_BYTES} are read"
+        raise RpcError(Code.INVALID_ARGUMENT, text)
     try:
         return str(pb.HealthCheckRequest.FromString(message).service)
     except DecodeError as error:

@@ -48,12 +48,15 @@ class LookupServer:
         orders: Orders,
         meet: Callable[[pb.Client], Place] = place_of_client,
         work: Work = at_once,
+        left: Callable[[Place], None] = lambda _: None,
     ) -> None:
+        """``left`` is told a place when nobody watches anything from there any more."""
         self._get = get
         self._names = names
         self._orders = orders
         self._meet = meet
         self._work = work
+        self._left = left
         self._gateways = orders.gateways
         self._renderings = Renderings(self._views)
         self._watches: dict[Watch, None] = {}
@@ -102,6 +105,14 @@ class LookupServer:
         """``orders`` have another policy for these services: tell those who said where they are."""
         self._renderings.outdated()
         self._work(self._marking(tuple(keys), placed=True))
+
+    def places(self) -> list[Place]:
+        """From which services are watched."""
+        return [view.place for view in self._views_in_use if view.place is not None]
+
+    def looks_from(self, place: Place) -> bool:
+        """Whether anybody watches anything from there."""
+        return View(place) in self._views_in_use or View(place, reasons=True) in self._views_in_use
 
     # The watches
 
@@ -153,6 +164,8 @@ class LookupServer:
         if not self._views_in_use[view]:
             del self._views_in_use[view]
             self._renderings.forget(view)
+            if view.place is not None:
+                self._left(view.place)
         if not self._watches:
             self._renderings.clear()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
 from google.protobuf.message import DecodeError
@@ -20,6 +21,7 @@ log = logging.getLogger(__name__)
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["Peers"].full_name
 MOST_TRANSFERS = 4
+REQUEST_BYTES = 1_024
 NEW_SECONDS = 5.0
 """So long after its encoding began a snapshot is given to further replicas."""
 PIECE_BYTES = 1 << 18
@@ -49,10 +51,16 @@ class PeerServer:
         self._shared: _Shared | None = None
         self._encoding: asyncio.Task[None] | None = None
         self._transfers: set[_Transfer] = set()
+        self._count = 0
 
     def service(self) -> Service:
         """What the gRPC server is to carry."""
         return Service(SERVICE_NAME, unary={"Describe": self._describe}, streams={"Snapshot": self._open})
+
+    def count(self) -> int:
+        """How many transfers were begun before."""
+        self._count += 1
+        return self._count
 
     async def stop(self) -> None:
         """End what is being encoded."""
@@ -71,7 +79,7 @@ class PeerServer:
 
     def begin(self, transfer: _Transfer) -> _Shared:
         """The bytes that ``transfer`` is to send, which may still be growing."""
-        if len(self._transfers) >= MOST_TRANSFERS:
+        if len(self._transfers) >= MOST_TRANSFERS and not self._made_room(transfer):
             text = f"{MOST_TRANSFERS} replicas take the snapshot now; try again"
             raise RpcError(Code.RESOURCE_EXHAUSTED, text)
         self._transfers.add(transfer)
@@ -81,6 +89,17 @@ class PeerServer:
             shared = self._shared = _Shared(self._clock())
             self._encoding = asyncio.create_task(self._encode(shared), name="snapshot for a peer")
         return shared
+
+    def _made_room(self, newcomer: _Transfer) -> bool:
+        """An address that has several transfers gives one up for an address that has none; whether there was such."""
+        count = Counter(_host(each.peer) for each in self._transfers)
+        host, most = count.most_common(1)[0]
+        if most < 2 or _host(newcomer.peer) in count:
+            return False
+        last = max((each for each in self._transfers if _host(each.peer) == host), key=lambda each: each.number)
+        self._transfers.discard(last)
+        last.give_way()
+        return True
 
     def end(self, transfer: _Transfer) -> None:
         """It is over, however it ended."""
@@ -125,8 +144,9 @@ class _Transfer:
     def __init__(self, server: PeerServer, stream: Stream, peer: str) -> None:
         self.stream = stream
         self.shared: _Shared | None = None
+        self.number = server.count()
         self._server = server
-        self._peer = peer
+        self.peer = peer
         self._sent = 0
 
     def received(self, message: bytes) -> None:
@@ -149,9 +169,14 @@ class _Transfer:
         if shared.failed:
             raise RpcError(Code.INTERNAL, "the snapshot cannot be encoded: see this replica's log")
         if shared.done:
-            log.info("peer %s took the snapshot over", self._peer)
+            log.info("peer %s took the snapshot over", self.peer)
             self.stream.finish()
         return None
+
+    def give_way(self) -> None:
+        """Another address is to have its place."""
+        self.shared = _Shared(0.0)
+        self.stream.finish(Code.RESOURCE_EXHAUSTED, "another replica takes the snapshot in the place of one of yours")
 
     def closed(self) -> None:
         self._server.end(self)
@@ -170,7 +195,15 @@ def _pieces(batches: Iterator[bytes]) -> Iterator[bytes]:
     yield bytes(piece)
 
 
+def _host(peer: str) -> str:
+    """The address without the port, which is another one for each connection."""
+    return peer.rpartition(":")[0]
+
+
 def _parsed(kind: type[pb.DescribeRequest] | type[pb.SnapshotRequest], message: bytes) -> None:
+    if len(message) > REQUEST_BYTES:
+        text = f"a request of {len(message)} bytes; at most {REQUEST_BYTES} are read"
+        raise RpcError(Code.INVALID_ARGUMENT, text)
     try:
         kind.FromString(message)
     except DecodeError as error:

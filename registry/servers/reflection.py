@@ -26,8 +26,12 @@ XDS_MODULES = (
 )
 """Where the services are described; imported when somebody asks, since serving needs only their messages."""
 
-MAX_ANSWERS = 100
-"""Answers that may wait for a client that asks and does not read."""
+MAX_QUESTIONS, QUESTION_BYTES = 100, 1_024
+"""So many questions may wait for a client that does not read, and each may be so long. An answer is made when the
+client can take it."""
+
+KEPT_ANSWERS = 64
+"""Descriptions of files that are kept for those who ask for the same: there are as many files as there are."""
 
 
 class ReflectionServer:
@@ -36,6 +40,8 @@ class ReflectionServer:
     def __init__(self, services: Iterable[Service]) -> None:
         self._names = sorted({V1, V1ALPHA, *(service.name for service in services)})
         self._pool = descriptor_pool.Default()
+        self._described: dict[str, bytes] = {}
+        """Answers that describe a file with all that it imports, encoded, by the file's name."""
 
     def services(self) -> tuple[Service, ...]:
         """What the gRPC server is to carry."""
@@ -46,31 +52,34 @@ class ReflectionServer:
             import_module(module)
         return _Conversation(self, stream)
 
-    def answer(self, request: pb.ServerReflectionRequest) -> pb.ServerReflectionResponse:
+    def answer(self, request: pb.ServerReflectionRequest) -> bytes:
+        """The encoded ServerReflectionResponse."""
         response = pb.ServerReflectionResponse(valid_host=request.host, original_request=request)
+        described = b""
         try:
-            self._answer(request, response)
+            described = self._answer(request, response)
         except KeyError:
             response.error_response.error_code = int(Code.NOT_FOUND)
             response.error_response.error_message = f"not known here: {request.WhichOneof('message_request')}"
-        return response
+        # Fields of a protobuf message may be put together from pieces.
+        return response.SerializeToString() + described
 
-    def _answer(self, request: pb.ServerReflectionRequest, response: pb.ServerReflectionResponse) -> None:
-        """Raises KeyError for what is not known."""
+    def _answer(self, request: pb.ServerReflectionRequest, response: pb.ServerReflectionResponse) -> bytes:
+        """Gives what is to follow the encoded response. Raises KeyError for what is not known."""
         match request.WhichOneof("message_request"):
             case "list_services":
                 response.list_services_response.service.extend(pb.ServiceResponse(name=name) for name in self._names)
             case "file_by_filename":
-                self._describe(self._pool.FindFileByName(request.file_by_filename), response)
+                return self._describe(self._pool.FindFileByName(request.file_by_filename))
             case "file_containing_symbol":
                 # v1 is v1alpha under another name; the pool has the latter.
                 symbol = request.file_containing_symbol.replace("grpc.reflection.v1.", "grpc.reflection.v1alpha.")
-                self._describe(self._pool.FindFileContainingSymbol(symbol), response)
+                return self._describe(self._pool.FindFileContainingSymbol(symbol))
             case "file_containing_extension":
                 wanted = request.file_containing_extension
                 message = self._pool.FindMessageTypeByName(wanted.containing_type)
                 extension = self._pool.FindExtensionByNumber(message, wanted.extension_number)
-                self._describe(self._pool.FindFileContainingSymbol(extension.full_name), response)
+                return self._describe(self._pool.FindFileContainingSymbol(extension.full_name))
             case "all_extension_numbers_of_type":
                 message = self._pool.FindMessageTypeByName(request.all_extension_numbers_of_type)
                 numbers = response.all_extension_numbers_response
@@ -79,9 +88,13 @@ class ReflectionServer:
             case _:
                 response.error_response.error_code = int(Code.INVALID_ARGUMENT)
                 response.error_response.error_message = "the request asks for nothing"
+        return b""
 
-    def _describe(self, file: FileDescriptor, response: pb.ServerReflectionResponse) -> None:
+    def _describe(self, file: FileDescriptor) -> bytes:
         """The file and everything it imports, each once, so that a client need not ask again."""
+        described = self._described.get(file.name)
+        if described is not None:
+            return described
         found = {file.name: file}
         waiting = deque([file])
         while waiting:
@@ -89,7 +102,13 @@ class ReflectionServer:
                 if imported.name not in found:
                     found[imported.name] = imported
                     waiting.append(imported)
+        response = pb.ServerReflectionResponse()
         response.file_descriptor_response.file_descriptor_proto.extend(each.serialized_pb for each in found.values())
+        described = response.SerializeToString()
+        if len(self._described) >= KEPT_ANSWERS:
+            del self._described[next(iter(self._described))]
+        self._described[file.name] = described
+        return described
 
 
 class _Conversation:
@@ -98,22 +117,30 @@ class _Conversation:
     def __init__(self, server: ReflectionServer, stream: Stream) -> None:
         self._server = server
         self._stream = stream
-        self._answers: deque[bytes] = deque()
+        self._questions: deque[pb.ServerReflectionRequest] = deque()
 
     def received(self, message: bytes) -> None:
+        if len(message) > QUESTION_BYTES:
+            text = f"a question of {len(message)} bytes; at most {QUESTION_BYTES} are read"
+            raise RpcError(Code.INVALID_ARGUMENT, text)
         try:
             request = pb.ServerReflectionRequest.FromString(message)
         except DecodeError as error:
             raise RpcError(Code.INVALID_ARGUMENT, f"not a ServerReflectionRequest: {error}") from error
-        if len(self._answers) >= MAX_ANSWERS:
+        if len(self._questions) >= MAX_QUESTIONS:
             raise RpcError(Code.RESOURCE_EXHAUSTED, "read the answers before you ask more")
-        self._answers.append(self._server.answer(request).SerializeToString())
+        self._questions.append(request)
+        self._stream.charge(2 * QUESTION_BYTES * len(self._questions))
 
     def half_closed(self) -> None:
         self._stream.finish()
 
     def next_message(self) -> bytes | None:
-        return self._answers.popleft() if self._answers else None
+        if not self._questions:
+            return None
+        answer = self._server.answer(self._questions.popleft())
+        self._stream.charge(2 * QUESTION_BYTES * len(self._questions))
+        return answer
 
     def closed(self) -> None:
-        self._answers.clear()
+        self._questions.clear()

@@ -9,6 +9,7 @@ from google.protobuf.message import DecodeError, Message
 from registry.model.names import ServiceKey
 from registry.protos import registry_pb2 as pb
 from registry.rpc.seam import Code, RpcError
+from registry.views.place import OWN_ADDRESSES
 from registry.xds import wire
 
 MAX_WATCHED = 10_000
@@ -19,9 +20,6 @@ NAMESPACE_CHARACTERS, NAME_CHARACTERS = 63, 253
 
 CLIENT_CHARACTERS = 253
 """How long each text may be by which a client says who it is."""
-
-CLIENT_ADDRESSES = 64
-"""So many of a client's own addresses count; a host with many interfaces has more."""
 
 CLIENT_BYTES = 256 << 10
 
@@ -99,4 +97,4 @@ def _bound(client: pb.Client) -> None:
     for name in ("cluster", "region", "zone", "network", "node", "pod", "namespace"):
         if len(getattr(client, name)) > CLIENT_CHARACTERS:
             raise RpcError(Code.INVALID_ARGUMENT, f"client.{name}: at most {CLIENT_CHARACTERS} characters")
-    del client.addresses[CLIENT_ADDRESSES:]
+    del client.addresses[OWN_ADDRESSES:]

@@ -14,6 +14,9 @@ from registry.views.lookup import PLAIN, View
 TAKEN_IN = 500
 """So many names are looked at in one step."""
 
+NAME_BYTES = 200
+"""What a name that is watched takes beside its characters."""
+
 
 class Watched(Protocol):
     """What a Watch asks of its server."""
@@ -49,6 +52,8 @@ class Watch:
         self._stream = stream
         self._coming: Iterator[tuple[int, pb.ServiceName]] | None = None
         """Names that are not taken in yet."""
+        self._kept = 0
+        """Bytes."""
         self._sending: list[ServiceKey] = []
         """What was ``dirty`` a while ago, the next one last: the first of a dict is slow to find once many are gone."""
 
@@ -136,8 +141,10 @@ class Watch:
                 position, name = next(self._coming)
             except StopIteration:
                 self._coming = None
-                return
+                break
             key = self._server.watch(service_key(name, f"services[{position}]"), self)
             self.keys[key] = False
             self.dirty[key] = None
+            self._kept += NAME_BYTES + len(key.namespace) + len(key.name)
+        self._stream.charge(self._kept)
         self._stream.wake()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
+from itertools import islice
 from typing import NamedTuple
 
 from registry.index.addresses import family_of
@@ -26,6 +27,9 @@ class Place(NamedTuple):
 
 
 ID_PARTS = 4
+
+OWN_ADDRESSES = 64
+"""So many of a client's own addresses count. A host may have hundreds, one for each Service (IPVS)."""
 
 NOWHERE = Place()
 """Of a client that says nothing of itself: it is shown everything, in no order of nearness."""
@@ -63,13 +67,14 @@ def who_of(metadata: Mapping[str, str], node_id: str) -> Who:
     kind, address, name, *rest = [*node_id.split("~"), "", "", ""][:ID_PARTS]
     named = bool(kind and rest[0]) and bool(_family(address))
     pod, _, namespace = name.rpartition(".")
-    said = metadata.get("INSTANCE_IPS", "").split(",") if metadata.get("INSTANCE_IPS") else [address]
+    ips = metadata.get("INSTANCE_IPS", "")
+    said = ips.split(",", OWN_ADDRESSES)[:OWN_ADDRESSES] if ips else [address]
     return Who(ObjectRef(Kind.POD, namespace, pod) if named and pod and namespace else None, own_addresses(said))
 
 
 def own_addresses(said: Iterable[str]) -> tuple[str, ...]:
-    """Those of these that say where a client is, in their one text form."""
-    return tuple([ip_address(each.strip()).compressed for each in said if _family(each)])
+    """Those of the first ``OWN_ADDRESSES`` that say where a client is, in their one text form."""
+    return tuple([ip_address(each.strip()).compressed for each in islice(said, OWN_ADDRESSES) if _family(each)])
 
 
 def _family(text: str) -> str:

@@ -44,13 +44,16 @@ SMALL_BYTES = 8 << 10
 OTHER_FIELDS = 64
 """Fields of a request that are no names."""
 
+SUBSCRIBED_BYTES: Final = 100
+"""What a name takes beside its characters: it is subscribed to, watched, and has the version that was sent."""
+
 REQUEST_BYTES: Final = 100
 """What any request takes that waits."""
 
 WAITING_BYTES = 16 << 20
 """So much of requests may wait while one with many names is taken in."""
 
-NAMES_PER_CALL: Final = 2 * RESPONSE_NAMES
+NAMES_PER_CALL: Final = RESPONSE_NAMES
 """So many names are looked at for one response; where none of them exists, the next ones have their turn later."""
 
 
@@ -111,6 +114,7 @@ class Session(ABC, Generic[Request, AnyChannel]):
         self._options = options
         self._stream = Stream(wire.control_plane(options.identifier), wake, options.clock)
         self._node: Node | None = None
+        self._node_characters = 0
         self._channels: tuple[AnyChannel, ...] = ()
         """In the order of what is made first."""
         self._unknown: dict[str, None] = {}
@@ -159,7 +163,7 @@ class Session(ABC, Generic[Request, AnyChannel]):
                 self.held = True
                 return None
             channel, scope = turn
-            if looked_at > NAMES_PER_CALL or not channel.prepare(scope):
+            if looked_at >= NAMES_PER_CALL or not channel.prepare(scope):
                 self.busy = True
                 self._stream.wake()
                 return None
@@ -233,6 +237,15 @@ class Session(ABC, Generic[Request, AnyChannel]):
             self.receive(data)
             self._requests = later
         return not (self._steps or self._requests)
+
+    @property
+    def kept(self) -> int:
+        """About how many bytes are kept for the client, beyond what every stream takes."""
+        names = 0
+        for channel in self._channels:
+            subscription = channel.subscription
+            names += SUBSCRIBED_BYTES * (len(subscription.names) + len(channel.deferred)) + subscription.characters
+        return names + self._request_bytes + self._node_characters
 
     def _check_names(self) -> None:
         names = [max(len(each.subscription.names), len(each.deferred)) for each in self._channels]
@@ -337,6 +350,7 @@ class Session(ABC, Generic[Request, AnyChannel]):
         if met.characters > NODE_CHARACTERS:
             raise InvalidRequestError(f"a node of {met.characters} characters; at most {NODE_CHARACTERS} are kept")
         self._node = met
+        self._node_characters = met.characters
 
     def _kind(self, type_url: str) -> ResourceType | None:
         for kind in self._types:

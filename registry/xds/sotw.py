@@ -183,7 +183,7 @@ class WholeChannel(SotwChannel):
             yield from self._preparing(entry.name for entry in self._entries())
         self._reconsider()
 
-    def prepare(self, scope: Scope) -> bool:
+    def prepare(self, scope: Scope) -> bool:  # noqa: ARG002
         """Make a part of what the next response needs, which is everything; whether that is all there."""
         partition = self.partition
         enough = partition.work + WORK_AT_ONCE

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 from envoy.config.core.v3 import base_pb2
 
-
 METADATA_ENTRIES = 256
 VALUE_CHARACTERS = 4_096
 """Of each value of a node's metadata; what is beyond is cut off."""

@@ -48,6 +48,10 @@ class Doubtful(Protocol):
     def wake(self) -> None: ...
 
 
+def _nobody(_group: Hashable) -> None:
+    """Where nobody asks who left."""
+
+
 Work = Callable[[Iterator[None]], None]
 """Does what an iterator does, at once or a few steps at a time."""
 
@@ -222,11 +226,9 @@ class Partition:
     def watchers(self, name: str, listed: bool) -> AbstractSet[Watcher]:
         """Who subscribes to ``name``, each once; ``listed``: by wildcard too."""
         found = self._by_name.get(name)
-        named: AbstractSet[Watcher]
         if found is None:
-            named = frozenset()
-        else:
-            named = found if isinstance(found, set) else {found}
+            return self._everything if listed else set()
+        named = found if isinstance(found, set) else {found}
         return named | self._everything if listed and self._everything else named
 
 
@@ -249,9 +251,17 @@ class ResourceStore:
     a client keeps each resource that it brings along in another version. ``cover`` ends both.
     """
 
-    def __init__(self, complete: bool = True, partial: bool = False, work: Work = at_once) -> None:
-        """What concerns very many clients is done by ``work``."""
+    def __init__(
+        self,
+        complete: bool = True,
+        partial: bool = False,
+        work: Work = at_once,
+        left: Callable[[Hashable], None] = _nobody,
+    ) -> None:
+        """What concerns very many clients is done by ``work``. ``left`` is told a group when nobody is in it any more,
+        of one type, and it holds nothing."""
         self._coverage = Coverage(complete, partial)
+        self._left = left
         self._work = work
         self._partitions: dict[tuple[str, Hashable], Partition] = {}
         self._responses: dict[str, SharedResponses] = {}
@@ -285,6 +295,16 @@ class ResourceStore:
         partition.users -= 1
         if not partition.users and partition.is_empty:
             self._partitions.pop((type_url, partition.group), None)
+            self._left(partition.group)
+
+    def groups(self, type_url: str) -> list[Hashable]:
+        """Those of which there is a partition."""
+        return [group for of, group in self._partitions if of == type_url]
+
+    def in_use(self, type_url: str, group: Hashable) -> bool:
+        """Whether anybody is in the group."""
+        partition = self._partitions.get((type_url, group))
+        return partition is not None and bool(partition.users)
 
     def apply(self, changes: Iterable[ResourceChange]) -> None:
         """Make all ``changes``, then tell those who subscribe to what is different now.

@@ -7,8 +7,9 @@ Resources" (Incremental xDS).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from registry.xds.types import WILDCARD, ResourceType
@@ -44,6 +45,8 @@ class Subscription:
         self._explicit = False
         self.wildcard = False
         self.names: dict[str, None] = {}
+        self.characters = 0
+        """Of all names together."""
 
     @property
     def ends_without_names(self) -> bool:
@@ -54,10 +57,7 @@ class Subscription:
         """SotW: whether a request names just what is subscribed to, in the same order, as an ACK does."""
         if self._whole or len(names) != len(self.names):
             return False
-        for said, name in zip(names, self.names):  # noqa: SIM110 - compiled, a loop costs less than a generator
-            if said != name:
-                return False
-        return True
+        return all(map(str.__eq__, names, self.names))
 
     def replace(self, names: Iterable[str]) -> SubscriptionChange:
         """SotW: every request names all the client wants; what it leaves out is unsubscribed.
@@ -69,31 +69,23 @@ class Subscription:
 
     def replacing(self, names: Iterable[str], canonical: Callable[[str], str]) -> Steps:
         """The same in steps. ``canonical`` gives the object that is kept of a name."""
-        wanted: dict[str, None] = {}
-        added: list[str] = []
         before = self.names
-        for number, said in enumerate(names, 1):
-            name = canonical(said)
-            if name not in wanted:
-                wanted[name] = None
-                if name not in before:
-                    added.append(name)
-            if not number % NAMES_AT_ONCE:
+        wanted: dict[str, None] = {}
+        for number, part in enumerate(_parts(names)):
+            if number:
                 yield None
+            wanted.update(dict.fromkeys(map(canonical, part)))
         self._explicit |= bool(wanted)
         wildcard = self._whole and (WILDCARD in wanted or not self._explicit)
-        if self._whole and WILDCARD in wanted:
-            del wanted[WILDCARD]
-            added.remove(WILDCARD)
+        if self._whole:
+            wanted.pop(WILDCARD, None)
+        added = yield from _chosen(wanted, before, among=False)
         dropped: list[str] = []
         if len(before) + len(added) != len(wanted):
-            for number, name in enumerate(before, 1):
-                if name not in wanted:
-                    dropped.append(name)
-                if not number % NAMES_AT_ONCE:
-                    yield None
+            dropped = yield from _chosen(before, wanted, among=False)
         had, self.wildcard = self.wildcard, wildcard
         self.names = wanted
+        self.characters += sum(map(len, added)) - sum(map(len, dropped))
         asked = tuple(added)
         return SubscriptionChange(
             asked=asked,
@@ -111,47 +103,31 @@ class Subscription:
         """
         return result(self.adjusting(subscribe, unsubscribe, _itself))
 
-    def adjusting(
-        self, subscribe: Iterable[str], unsubscribe: Iterable[str], canonical: Callable[[str], str]
-    ) -> Steps:
+    def adjusting(self, subscribe: Iterable[str], unsubscribe: Iterable[str], canonical: Callable[[str], str]) -> Steps:
         """The same in steps. ``canonical`` gives the object that is kept of a name."""
         asked: dict[str, None] = {}
-        added: list[str] = []
-        unwanted: dict[str, None] = {}
-        for number, said in enumerate(subscribe, 1):
-            name = canonical(said)
-            if name not in asked:
-                asked[name] = None
-                if name not in self.names:
-                    added.append(name)
-            if not number % NAMES_AT_ONCE:
+        for number, part in enumerate(_parts(subscribe)):
+            if number:
                 yield None
-        for number, name in enumerate(unsubscribe, 1):
-            if name not in asked:
-                unwanted[name] = None
-            if not number % NAMES_AT_ONCE:
-                yield None
+            asked.update(dict.fromkeys(map(canonical, part)))
+        unwanted = dict.fromkeys((yield from _chosen(unsubscribe, asked, among=False)))
         self._explicit |= bool(asked or unwanted)
         before, again = self.wildcard, False
         if self._whole:
             again = WILDCARD in asked
             stop = WILDCARD in unwanted
             self.wildcard = again or not self._explicit or (before and not stop)
-            if again:
-                del asked[WILDCARD]
-                added.remove(WILDCARD)
+            asked.pop(WILDCARD, None)
             unwanted.pop(WILDCARD, None)
-        dropped: list[str] = []
-        for number, name in enumerate(unwanted, 1):
-            if name in self.names:
-                dropped.append(name)
+        added = yield from _chosen(asked, self.names, among=False)
+        dropped = yield from _chosen(unwanted, self.names, among=True)
+        for number, part in enumerate(_parts(dropped)):
+            if number:
+                yield None
+            for name in part:
                 del self.names[name]
-            if not number % NAMES_AT_ONCE:
-                yield None
-        for number, name in enumerate(added, 1):
-            self.names[name] = None
-            if not number % NAMES_AT_ONCE:
-                yield None
+        self.names.update(dict.fromkeys(added))
+        self.characters += sum(map(len, added)) - sum(map(len, dropped))
         return SubscriptionChange(
             asked=tuple(asked),
             added=tuple(added),
@@ -173,6 +149,23 @@ def result(steps: Steps) -> SubscriptionChange:
             change = end.value
             assert isinstance(change, SubscriptionChange)
             return change
+
+
+def _parts(names: Iterable[str]) -> Iterator[list[str]]:
+    """The names, so many at a time."""
+    left = iter(names)
+    while part := list(islice(left, NAMES_AT_ONCE)):
+        yield part
+
+
+def _chosen(names: Iterable[str], held: Collection[str], *, among: bool) -> Generator[None, None, list[str]]:
+    """Those of the names that are ``among`` the held ones, or that are not; in steps."""
+    found: list[str] = []
+    for number, part in enumerate(_parts(names)):
+        if number:
+            yield None
+        found += [name for name in part if (name in held) is among]
+    return found
 
 
 def _itself(name: str) -> str:

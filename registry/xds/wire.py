@@ -81,8 +81,8 @@ def delta_ack(type_url: str, nonce: str) -> bytes:
 def fields(message: bytes, most: int) -> dict[int, tuple[int, int]]:
     """How often each field is in a message, and how many bytes the longest of it has.
 
-    It looks at no more than ``most`` + 1 fields, and stops where the bytes are no protobuf: a parser says what is wrong.
-    An attacker's message of nothing but empty fields takes thirty times its size once it is parsed; this tells first.
+    It looks at no more than ``most`` + 1 fields, and stops where the bytes are no protobuf: a parser says what is
+    wrong. A message of nothing but empty fields takes thirty times its size once it is parsed; this tells first.
     """
     found: dict[int, tuple[int, int]] = {}
     at, end, left = 0, len(message), most + 1
@@ -100,7 +100,7 @@ def fields(message: bytes, most: int) -> dict[int, tuple[int, int]]:
         else:
             break
         count, longest = found.get(key >> 3, (0, 0))
-        found[key >> 3] = (count + 1, size if size > longest else longest)
+        found[key >> 3] = (count + 1, max(longest, size))
     return found
 
 

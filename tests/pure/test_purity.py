@@ -21,6 +21,7 @@ PURE = (
     "membership/succession.py",
     "views",
     "xds",
+    "claims.py",
     "coalesce.py",
     "documents",
     "networks.py",
