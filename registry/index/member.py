@@ -6,15 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from registry.index.belief import Belief
+from registry.index.contribution import Contribution
 from registry.index.export import ExportPolicy
 from registry.index.guard import GuardPolicy, Hold, HoldReason
-from registry.index.join import (
-    SYSTEM_NAMESPACE,
-    Changed,
-    Contribution,
-    Place,
-    join,
-)
+from registry.index.join import SYSTEM_NAMESPACE, Changed, Place, join
 from registry.index.judgement import BEARING, Judge, keys_of
 from registry.index.residents import Residents
 from registry.index.store import Difference
@@ -54,7 +49,9 @@ class Member(Belief):
 
     def anew(self) -> Member:
         """The same member, of which nothing was said yet."""
-        return Member(self._cluster, self._network, self._export, self.guard.policy if self._guarded else None)
+        anew = Member(self._cluster, self._network, self._export, self.guard.policy if self._guarded else None)
+        anew.local = self.local
+        return anew
 
     @property
     def shown(self) -> bool:
@@ -93,6 +90,11 @@ class Member(Belief):
         self._network = network
         touched = self._set_network()
         return touched if self.shown else set()
+
+    def set_local(self, *, local: bool) -> set[ServiceKey]:
+        """Whether it is a folder of manifests from now on; returns the services that have to be joined anew."""
+        differs, self.local = local is not self.local, local
+        return self.services() if differs and self.shown else set()
 
     def restore(self, facts: Iterable[Fact]) -> set[ServiceKey]:
         """Begin with what a snapshot says; returns the services to be joined."""
@@ -169,9 +171,9 @@ class Member(Belief):
         """Where its endpoints are now. While nothing is in doubt its objects are found without a detour: there are two
         look-ups for every endpoint."""
         if self.guard:
-            return Place(self._cluster, self._present_network, self.get, self.get)
+            return Place(self._cluster, self._present_network, self.get, self.get, self.local)
         pods, nodes = self.facts.held(Kind.POD), self.facts.held(Kind.NODE)
-        return Place(self._cluster, self._present_network, pods.find, nodes.find)
+        return Place(self._cluster, self._present_network, pods.find, nodes.find, self.local)
 
     def _touched(self, differences: Iterable[Difference]) -> set[ServiceKey]:
         touched: set[ServiceKey] = set()
