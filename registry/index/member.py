@@ -36,7 +36,7 @@ class Member(Belief):
         self._network = network
         super().__init__(export, policy)
         self._guarded = policy is not None
-        self._judge = Judge(self.facts, self.guard, self.addresses)
+        self._judge = Judge(self.facts, self.guard)
         self._present_network = network
         self._pods_changed = False
         self._began: dict[Kind, float] = {}
@@ -245,7 +245,7 @@ class Member(Belief):
         if lost and not self.verified:
             self._judge.hold_all(lost, HoldReason.UNVERIFIED, now)
         elif lost and kind in BEARING:
-            self._judge.endpoints(lost, before, total, rewound=rewound, now=now)
+            self._judge.endpoints(lost, before, total, self.addresses, rewound=rewound, now=now)
         elif lost:
             removed = [each for each in lost if each.new is None]
             self._judge.objects(removed, objects, len(self.facts.held(kind)), rewound=rewound, now=now)
@@ -265,7 +265,7 @@ class Member(Belief):
         before = {key: self.addresses(key) for key in keys_of(bearing)}
         total = self.total()
         touched = self.guard.release(unverified)
-        self._judge.endpoints(bearing, before, total, rewound=False, now=now)
+        self._judge.endpoints(bearing, before, total, self.addresses, rewound=False, now=now)
         for kind in {_kind(each) for each in lost} - BEARING:
             gone = [each for each in lost if _kind(each) is kind]
             present = len(self.facts.held(kind))

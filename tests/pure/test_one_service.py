@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -15,6 +16,7 @@ from support.work import instructions
 from registry.conflict_log import log_conflicts
 from registry.index import Index
 from registry.index.bags import FEW, Bag, put, take
+from registry.index.member import Member
 from registry.index.refusals import MAX_ENDPOINTS, MAX_OFFERS, MAX_PORTS, MAX_SLICES
 from registry.model.events import Apply
 from registry.model.facts import (
@@ -383,3 +385,22 @@ def test_one_service_of_another_family_is_bounded_in_both() -> None:
     index = indexed(a_service(), *four, *six)
     assert len(merged(index).endpoints) == MAX_ENDPOINTS
     assert index.held_facts(A, Kind.ENDPOINT_SLICE).keys() >= {ObjectRef(Kind.ENDPOINT_SLICE, "shop", "s-00000")}
+
+
+def test_what_a_member_said_goes_with_it_without_a_collector() -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        before = _members()
+        index = indexed(a_service(), a_slice("10.0.0.1"))
+        assert _members() == before + 2
+        for cluster in (A, B):
+            index.remove_cluster(cluster)
+        index.commit()
+        assert _members() == before
+    finally:
+        gc.enable()
+
+
+def _members() -> int:
+    return sum(isinstance(each, Member) for each in gc.get_objects())
