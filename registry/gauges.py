@@ -241,7 +241,9 @@ class Gauges:
     def _refused(self) -> Iterator[Piece]:
         """What is exported and not in the list, or not understood."""
         refused = GaugeMetricFamily(
-            f"{PREFIX}_refused_exports", "Services that are exported and not in the list.", labels=["cluster", "reason"]
+            f"{PREFIX}_refused_exports",
+            "Services that are exported and not in the list, or not whole.",
+            labels=["cluster", "reason"],
         )
         for cluster in self._reports.cluster_names():
             why = Tally(each.reason for each in self._reports.refused_of(cluster))

@@ -12,6 +12,7 @@ from prometheus_client import Counter
 from registry.coalesce import Coalescer
 from registry.index import ExportPolicy, GuardPolicy, Held, HeldObjects, HeldService, Index
 from registry.index.gateways import NetworkRule
+from registry.index.refusals import Refusal, refusing_condition
 from registry.model.conditions import Condition, ConditionBoard, ConditionType
 from registry.model.events import Apply, Delete, Init, InitApply, InitDone, InitKeep, SourceEvent
 from registry.model.facts import Fact
@@ -25,6 +26,9 @@ from registry.supervision import Supervisor
 from registry.telemetry import Metrics
 
 log = logging.getLogger(__name__)
+
+REFUSALS_SECONDS = 60.0
+"""So long after a log line of what is left out for good of a cluster there is no other."""
 
 Relist = Callable[[Iterable[Kind]], None]
 
@@ -120,6 +124,8 @@ class Pipeline:
         """Called when more, or less, may be known of a cluster than before: see ``registry.startup``."""
         self._relist: dict[ClusterId, Relist] = {}
         self._counted: dict[ClusterId, Counter] = {}
+        self._refusals_logged: dict[ClusterId, float] = {}
+        """When something of a cluster was last said in the log that is left out for good."""
         self._doubts_timer: Timer | None = None
         self._doubts_told: dict[ClusterId, int] = {}
         """After how many changes of what is held of a cluster it was told last."""
@@ -136,6 +142,7 @@ class Pipeline:
         self._index.remove_cluster(cluster)
         del self._statuses[cluster], self._relist[cluster], self._counted[cluster]
         self._doubts_told.pop(cluster, None)
+        self._refusals_logged.pop(cluster, None)
         self.conditions.forget(cluster)
         self._metrics.forget(cluster)
         self.flush()
@@ -180,6 +187,11 @@ class Pipeline:
     def set_network(self, cluster: ClusterId, network: str) -> None:
         """Endpoints of ``cluster`` are on ``network`` from now on."""
         self._index.set_network(cluster, network)
+        self._schedule()
+
+    def set_local(self, cluster: ClusterId, *, local: bool) -> None:
+        """Whether ``cluster`` is a folder of manifests, where loopback addresses may be meant."""
+        self._index.set_local(cluster, local=local)
         self._schedule()
 
     def set_networks(self, rules: Mapping[str, NetworkRule]) -> None:
@@ -271,6 +283,8 @@ class Pipeline:
         self._tell_observers()
         if doubted:
             self._tell_doubts(doubted)
+        for cluster, refusals in self._index.take_refusing().items():
+            self._tell_refusals(cluster, refusals)
         self._tell_gateways()
         if not changes:
             return changes
@@ -303,6 +317,15 @@ class Pipeline:
         """A cluster that was shown from the snapshot has listed everything."""
         if self.conditions.get(cluster, ConditionType.VERIFIED) and not self._index.restored(cluster):
             self.condition(cluster, Condition(ConditionType.VERIFIED, True, "Listed"))
+
+    def _tell_refusals(self, cluster: ClusterId, refusals: Mapping[ServiceKey, Sequence[Refusal]]) -> None:
+        """Say what is left out for good, in the log once in a while: a member can change it with each object."""
+        now = self._clock.time()
+        if now - self._refusals_logged.get(cluster, -REFUSALS_SECONDS) >= REFUSALS_SECONDS:
+            self._refusals_logged[cluster] = now
+            self.condition(cluster, refusing_condition(refusals))
+        else:
+            self.conditions.set(cluster, refusing_condition(refusals))
 
     def _tell_doubts(self, clusters: Iterable[ClusterId]) -> None:
         """Say what is held in doubt, where that changed, and come back when something of it is due."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from registry.index.addresses import canonical_address
+from registry.index.addresses import member_address
 from registry.index.export import ExportPolicy
 from registry.index.gateways import network_of
 from registry.index.guard import GuardPolicy, RemovalGuard, Witness
-from registry.index.join import health_of
+from registry.index.join import health_of, loopback_meant
 from registry.index.lookup import ServiceLookup
 from registry.index.store import FactStore
 from registry.model.facts import EndpointSlice, Fact, Node, Pod, Service
@@ -28,6 +28,8 @@ class Belief:
         self.facts = FactStore(export.kinds)
         self.lookup = ServiceLookup()
         self.guard = RemovalGuard(policy or GuardPolicy())
+        self.local = False
+        """It is a folder of manifests."""
 
     def get(self, ref: ObjectRef) -> Fact | None:
         """The object, also one that is held in doubt. Of a slice, what is held is another thing: see ``slices``."""
@@ -116,10 +118,12 @@ class Belief:
 
     def addresses(self, key: ServiceKey) -> set[str]:
         """The endpoints the service has here, held ones too."""
-        if isinstance(self.admitted(key), Reason):
+        service = self.admitted(key)
+        if isinstance(service, Reason):
             return set()
+        loopback = loopback_meant(service, local=self.local)
         found = {
-            canonical_address(endpoint.address)
+            member_address(endpoint.address, loopback=loopback)
             for fact in self.slices(key)
             for endpoint in fact.endpoints
             if health_of(endpoint) is not None

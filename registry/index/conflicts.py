@@ -15,6 +15,11 @@ cluster is exported (mode ``ServiceExport``).
 Without its export a service is gone.                  deleting_the_export_stops_exporting
 Precedence goes by the export's creationTimestamp,     oldest_export_takes_precedence_not_oldest_service
 from oldest to newest ("Global Properties").
+Exports that have endpoints come before those that     older_export_without_endpoints_decides_no_property,
+have none; of a port, those that have endpoints        older_export_without_endpoints_decides_no_port,
+behind it. One that is not ready is an endpoint.       older_export_decides_no_port_that_it_has_no_endpoint_of,
+(Ours: an export without endpoints takes no traffic    endpoint_that_is_not_ready_keeps_precedence,
+away from those that have some; decision 0005.)        without_any_endpoints_the_oldest_export_decides
 Without ServiceExports: by the Service's own.          oldest_service_takes_precedence_without_exports
 Equal ages: by the cluster's name. An export that      equal_ages_are_decided_by_cluster_name,
 does not say its age is the newest. (Ours: the KEP     export_of_unknown_age_comes_last
@@ -61,12 +66,12 @@ The result depends on nothing but the exports.         merge_does_not_depend_on_
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
 
-from registry.index.join import Contribution
+from registry.index.contribution import Contribution
 from registry.index.ports import port_order
-from registry.model.facts import AddressType, Labels, Protocol, Service, ServicePort
+from registry.model.facts import AddressType, Protocol, Service, ServicePort
 from registry.model.names import ClusterId
 from registry.model.services import Conflict
 
@@ -116,30 +121,30 @@ def reason(conflict: Conflict) -> str:
     return _REASONS[conflict.field.partition("[")[0]]
 
 
-def by_age(parts: Iterable[Contribution]) -> list[Contribution]:
-    """The oldest export first: its word counts."""
-    return sorted(parts, key=lambda part: (not part.created, part.created, part.cluster))
+def by_precedence(parts: Iterable[Contribution]) -> list[Contribution]:
+    """The export first whose word counts: the oldest of those that have endpoints, then the oldest of the others."""
+    return sorted(parts, key=lambda part: (not part.has_endpoints, not part.created, part.created, part.cluster))
 
 
 def merge_ports(parts: Sequence[Contribution]) -> tuple[tuple[ServicePort, ...], tuple[Conflict, ...], Moved]:
-    """The union of the ports of ``parts``, which are by age, in order; where they differ about one of them; what moved.
+    """The union of the ports of ``parts``, which are by precedence, in order; where they differ; what moved.
 
-    A port is the one of an older export that has its name, or else its protocol and number.
+    A port is the one of an export before it that has its name, or else its protocol and number. Ports with endpoints
+    behind them come before all that have none.
     """
     named: dict[str, _Owner] = {}
     numbered: dict[tuple[int, Protocol], _Owner] = {}
     losers: dict[tuple[_Owner, str], list[tuple[ClusterId, str]]] = {}
     moved: dict[ClusterId, dict[ServicePort, ServicePort]] = {}
-    for part in parts:
-        for port in part.ports:
-            owner = named.get(port.name) or numbered.get((port.port, port.protocol))
-            if owner is None:
-                named[port.name] = numbered[port.port, port.protocol] = (port, part.cluster)
-            elif owner[0] != port:
-                moved.setdefault(part.cluster, {})[port] = owner[0]
-                for attribute, value in PORT_VALUES.items():
-                    if value(owner[0]) != value(port):
-                        losers.setdefault((owner, attribute), []).append((part.cluster, value(port)))
+    for cluster, port in _in_turn(parts):
+        owner = named.get(port.name) or numbered.get((port.port, port.protocol))
+        if owner is None:
+            named[port.name] = numbered[port.port, port.protocol] = (port, cluster)
+        elif owner[0] != port:
+            moved.setdefault(cluster, {})[port] = owner[0]
+            for attribute, value in PORT_VALUES.items():
+                if value(owner[0]) != value(port):
+                    losers.setdefault((owner, attribute), []).append((cluster, value(port)))
     conflicts = (
         Conflict(f"ports[{_port_text(port)}].{attribute}", PORT_VALUES[attribute](port), winner, tuple(sorted(others)))
         for ((port, winner), attribute), others in losers.items()
@@ -147,52 +152,58 @@ def merge_ports(parts: Sequence[Contribution]) -> tuple[tuple[ServicePort, ...],
     return tuple(sorted((port for port, _ in named.values()), key=port_order)), tuple(conflicts), moved
 
 
-def exposed(
-    port: ServicePort, own: Iterable[ServicePort], moved: Mapping[ServicePort, ServicePort] = NOT_MOVED
-) -> ServicePort | None:
-    """Which of a Service's ``own`` ports is the merged ``port``: the one of its name, else of its number.
+def _in_turn(parts: Sequence[Contribution]) -> Iterator[tuple[ClusterId, ServicePort]]:
+    """The ports of each cluster: those with endpoints behind them, then the others."""
+    for part in parts:
+        for port in part.ports:
+            if (port.port, port.protocol) in part.manned:
+                yield part.cluster, port
+    for part in parts:
+        if len(part.manned) < len(part.ports):
+            for port in part.ports:
+                if (port.port, port.protocol) not in part.manned:
+                    yield part.cluster, port
 
-    None where the Service does not expose it, or over another protocol. None of ``own`` is two merged ports: which one
-    it is was decided when they were merged.
+
+def exposed(
+    own: Iterable[ServicePort], moved: Mapping[ServicePort, ServicePort] = NOT_MOVED
+) -> Mapping[ServicePort, ServicePort]:
+    """The merged ports that a Service exposes, each with the one of its ``own`` ports that it is.
+
+    That is the one of its name, else of its number, and never one over another protocol. None of ``own`` is two merged
+    ports: which one it is was decided when they were merged.
     """
-    found = None
+    found: dict[ServicePort, ServicePort] = {}
     for each in own:
-        if each.protocol is port.protocol and (each == port or moved.get(each) == port):
-            if each.name == port.name:
-                return each
-            found = each
+        port = moved.get(each, each)
+        if each.protocol is port.protocol and (each.name == port.name or port not in found):
+            found[port] = each
     return found
 
 
 def property_conflicts(parts: Sequence[Contribution]) -> list[Conflict]:
-    """Where the exports, which are by age, differ in what is the service's as a whole."""
+    """Where the exports, which are by precedence, differ in what is the service's as a whole."""
     if len(set(map(_SAID, (part.service for part in parts)))) < 2:
         return []
     found = []
     for field, value in PROPERTIES.items():
         said = [(part.cluster, text) for part in parts if (text := value(part.service)) is not None]
         found += _conflict(field, said)
-    keys = {key for part in parts for key, _ in part.service.annotations}
-    for key in keys:
-        found += _conflict(
-            f"annotations[{key}]", [(part.cluster, _get(part.service.annotations, key)) for part in parts]
-        )
+    annotations = [(part.cluster, dict(part.service.annotations)) for part in parts]
+    for key in set().union(*(own for _, own in annotations)):
+        found += _conflict(f"annotations[{key}]", [(cluster, own.get(key, "")) for cluster, own in annotations])
     return found
 
 
 def ip_families(parts: Iterable[Contribution]) -> tuple[AddressType, ...]:
-    """Those of all exports, which are by age: in the order of the oldest's preference, then of the others'."""
+    """Those of all exports, which are by precedence: in the order that the first prefers, then the others."""
     return tuple(dict.fromkeys(family for part in parts for family in part.service.ip_families))
 
 
 def _conflict(field: str, said: Sequence[tuple[ClusterId, str]]) -> list[Conflict]:
-    """Of what the clusters say, the oldest export's first: none, or the one conflict."""
+    """Of what the clusters say, by precedence: none, or the one conflict."""
     losers = [each for each in said if each[1] != said[0][1]]
     return [Conflict(field, said[0][1], said[0][0], tuple(sorted(losers)))] if losers else []
-
-
-def _get(labels: Labels, key: str) -> str:
-    return next((value for name, value in labels if name == key), "")
 
 
 def _port_text(port: ServicePort) -> str:

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from registry.index.addresses import canonical_address
+from registry.index.addresses import canonical_address, member_address, special_of
 from registry.model.facts import NETWORK_LABEL, Protocol, Service
 from registry.model.gateways import Gateway, Gateways
 from registry.model.names import ClusterId, Locality, ServiceKey
@@ -24,6 +24,8 @@ from registry.model.standing import Standing
 
 GATEWAY_PORT_LABEL = "networking.istio.io/gatewayPort"
 GATEWAY_PORT = 15443
+MAX_GATEWAYS = 64
+"""So many addresses of one Service count: each is an endpoint in the assignments of clients on other networks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +59,13 @@ def entrance(cluster: ClusterId, service: Service, rules: Mapping[str, NetworkRu
     network = network_of(service)
     if not network:
         return None
-    addresses = {canonical_address(text) for text in service.external} - {None}
-    names = [text for text in service.external if canonical_address(text) is None]
-    problems = [f"{service.key}: {name} is a host name, and host names are not resolved" for name in names]
+    said = service.external[:MAX_GATEWAYS]
+    addresses = {member_address(text) for text in said} - {None}
+    problems = [f"{service.key}: {_why_not(text)}" for text in said if member_address(text) is None]
+    if len(service.external) > len(said):
+        problems.append(
+            f"{service.key}: it has {len(service.external)} addresses, of which the first {len(said)} count"
+        )
     port, asked = _port(service, rules.get(network, NO_RULE))
     if port is None:
         problems.append(f"{service.key}: it has no TCP port {asked}: add it, or say gatewayPort of network {network}")
@@ -68,6 +74,13 @@ def entrance(cluster: ClusterId, service: Service, rules: Mapping[str, NetworkRu
         problems.append(f"{service.key}: it has no address yet (status.loadBalancer, spec.externalIPs)")
     found = sorted(Gateway(address, port, Locality("", "", cluster)) for address in addresses if address is not None)
     return Entrance(network, tuple(found), tuple(problems))
+
+
+def _why_not(text: str) -> str:
+    address = canonical_address(text)
+    if address is None:
+        return f"{text[:253]} is a host name, and host names are not resolved"
+    return f"{address} is {special_of(address)}, and no gateway is reached there"
 
 
 def _port(service: Service, rule: NetworkRule) -> tuple[int | None, str]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, KeysView, Mapping, Sequence
 
+from registry.index.contribution import Contribution
 from registry.index.explain import ServiceExplanation, explain
 from registry.index.export import ExportPolicy
 from registry.index.gateways import NO_RULES, GatewayTable, NetworkRule
 from registry.index.guard import GuardPolicy
 from registry.index.held import Held, HeldObjects, HeldService, Holds
-from registry.index.join import Contribution
 from registry.index.member import Member
 from registry.index.merge import merge
+from registry.index.refusals import Refusal
 from registry.index.refused import Refused, refused
 from registry.model.events import SourceEvent
 from registry.model.facts import Fact
@@ -69,6 +70,10 @@ class Index:
         """Clusters of which something is held, or was at the last commit."""
         self.failures: list[tuple[ClusterId | None, ServiceKey | None, Exception]] = []
         """What the last commit could not bring up to date."""
+        self._left_out: dict[ClusterId, dict[ServiceKey, tuple[Refusal, ...]]] = {}
+        """What of services is left out for good, of those of which anything is."""
+        self._refusing: set[ClusterId] = set()
+        """Clusters of which other things are left out than before."""
 
     def add_cluster(self, cluster: ClusterId, network: str = "") -> None:
         """Expect events of ``cluster``, whose endpoints are on ``network`` where nothing in it says otherwise.
@@ -101,6 +106,10 @@ class Index:
     def set_network(self, cluster: ClusterId, network: str) -> None:
         """The endpoints of ``cluster`` are on ``network`` from now on, where nothing in it says otherwise."""
         self._touch(cluster, self._members[cluster].set_network(network))
+
+    def set_local(self, cluster: ClusterId, *, local: bool) -> None:
+        """Whether ``cluster`` is a folder of manifests, where loopback addresses may be meant."""
+        self._touch(cluster, self._members[cluster].set_local(local=local))
 
     def set_networks(self, rules: Mapping[str, NetworkRule]) -> None:
         """The configuration says this of networks and their gateways from now on."""
@@ -344,8 +353,14 @@ class Index:
         facts = self._members[cluster].facts
         return {kind: len(facts.held(kind)) for kind in Kind}
 
+    def take_refusing(self) -> Mapping[ClusterId, Mapping[ServiceKey, Sequence[Refusal]]]:
+        """The clusters of which something else is left out for good than when this was asked last, and all of that."""
+        refusing, self._refusing = self._refusing, set()
+        return {cluster: self._left_out.get(cluster, {}) for cluster in sorted(refusing.intersection(self._members))}
+
     def refused(self) -> tuple[Refused, ...]:
-        """What is exported and can be no service of several clusters, ordered by service and cluster."""
+        """What is exported and can be no service of several clusters, and of others what is left out for good;
+        ordered by service and cluster."""
         return tuple(sorted(each for cluster in self._members for each in self.refused_of(cluster)))
 
     def refused_of(self, cluster: ClusterId) -> tuple[Refused, ...]:
@@ -354,11 +369,16 @@ class Index:
         if member is None or not member.shown:
             return ()
         services, exports = member.facts.held(Kind.SERVICE), member.facts.held(Kind.SERVICE_EXPORT)
-        return tuple(refused(cluster, self._export, services, exports))
+        partly = (
+            Refused(key, cluster, *each) for key, found in self._left_out.get(cluster, {}).items() for each in found
+        )
+        return (*refused(cluster, self._export, services, exports), *partly)
 
     def refusals(self, key: ServiceKey) -> tuple[Refused, ...]:
         """The same of one service, ordered by cluster."""
         found: list[Refused] = []
+        for cluster, services in self._left_out.items():
+            found += [Refused(key, cluster, *each) for each in services.get(key, ())]
         for cluster, member in self._members.items():
             if member.shown:
                 held = (_one(member.facts.held(kind), kind, key) for kind in (Kind.SERVICE, Kind.SERVICE_EXPORT))
@@ -397,6 +417,9 @@ class Index:
         return None if member is None else member.contribution(key, before)
 
     def _set_contribution(self, key: ServiceKey, cluster: ClusterId, new: Contribution | None) -> None:
+        refused = new.refused if new is not None else ()
+        if refused or cluster in self._left_out:
+            self._refuse(key, cluster, refused)
         parts = self._contributions.setdefault(key, {})
         if new is None:
             parts.pop(cluster, None)
@@ -404,6 +427,18 @@ class Index:
                 del self._contributions[key]
         else:
             parts[cluster] = new
+
+    def _refuse(self, key: ServiceKey, cluster: ClusterId, refused: tuple[Refusal, ...]) -> None:
+        """So much of the cluster's service is left out for good."""
+        services = self._left_out.setdefault(cluster, {})
+        if services.get(key, ()) != refused:
+            self._refusing.add(cluster)
+        if refused:
+            services[key] = refused
+        else:
+            services.pop(key, None)
+            if not services:
+                del self._left_out[cluster]
 
 
 def _one(facts: Mapping[ObjectRef, Fact], kind: Kind, key: ServiceKey) -> Mapping[ObjectRef, Fact]:

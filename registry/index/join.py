@@ -8,10 +8,21 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
 
-from registry.index.addresses import canonical_address
+from registry.index.addresses import canonical_address, member_address, special_of
+from registry.index.contribution import Contribution, SlicePart
 from registry.index.families import paired
 from registry.index.ports import distinct_ports, ports_text, target_ports
+from registry.index.refusals import (
+    MAX_PORTS,
+    first_endpoints,
+    first_slices,
+    special_addresses,
+    too_many_endpoints,
+    too_many_ports,
+)
 from registry.model.facts import (
+    LOOPBACK_ALLOWED,
+    LOOPBACK_ANNOTATION,
     NETWORK_LABEL,
     AddressType,
     EndpointSlice,
@@ -19,6 +30,7 @@ from registry.model.facts import (
     Labels,
     Node,
     Pod,
+    Protocol,
     Service,
     ServicePort,
     SliceEndpoint,
@@ -32,48 +44,14 @@ SYSTEM_NAMESPACE = "istio-system"
 
 
 @dataclass(frozen=True, slots=True)
-class Contribution:
-    """What one cluster gives to a service.
-
-    ``created`` is the time of the export (RFC 3339, UTC), empty where nobody knows. ``ports`` are as
-    ``distinct_ports`` gives them. ``endpoints`` are in no order and may repeat (one endpoint in two slices, during a
-    slice move). ``unready`` counts what is neither in ``endpoints`` nor terminating; ``expected`` counts both, by
-    locality. There a Pod is one, whatever addresses it has.
-    """
-
-    cluster: ClusterId
-    service: Service
-    created: str
-    ports: tuple[ServicePort, ...]
-    endpoints: tuple[Endpoint, ...]
-    unready: int
-    expected: tuple[Expected, ...]
-    network: str
-    parts: tuple[SlicePart, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class SlicePart:
-    """What one slice gives, remembered so that a change of another slice, or of another endpoint, costs nothing here.
-
-    ``endpoints`` are in their order. ``waiting`` are those that are not ready: Pod, address, and where they are;
-    ``counts`` are how many endpoints there are in a locality.
-    """
-
-    fact: EndpointSlice
-    targets: tuple[TargetPort, ...]
-    demoted: bool
-    endpoints: tuple[Endpoint, ...]
-    waiting: tuple[tuple[str, str, Locality], ...]
-    counts: tuple[tuple[Locality, int], ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Changed:
     """Names of the Pods and Nodes that are other ones than when a part was made."""
 
     pods: Set[str] = frozenset()
     nodes: Set[str] = frozenset()
+
+    def __bool__(self) -> bool:
+        return bool(self.pods or self.nodes)
 
     def concerns(self, endpoint: SliceEndpoint) -> bool:
         return endpoint.pod in self.pods or endpoint.node in self.nodes
@@ -87,12 +65,16 @@ Find = Callable[[ObjectRef], Fact | None]
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The cluster a join happens in, the network it is on, and its Pods and Nodes by reference."""
+    """The cluster a join happens in, the network it is on, and its Pods and Nodes by reference.
+
+    ``local``: it is a folder of manifests, where a Service may say that loopback addresses are meant.
+    """
 
     cluster: ClusterId
     network: str
     pod: Find
     node: Find
+    local: bool = False
 
     def endpoint(
         self,
@@ -148,41 +130,93 @@ def join(
 
     Endpoints that only ``held`` has are demoted; all are where the Service itself is ``in_doubt``. ``created`` is when
     it was exported, by default when the Service was made.
-    Slices of the address type FQDN are left out, and so is an endpoint whose address is none of its slice's type (an
-    API server takes no such slice), or that offers none of the Service's ports.
+    Slices of the address type FQDN are left out, and so is an endpoint whose address is none of its slice's type or is
+    special (an API server takes no such slice), or that offers none of the Service's ports. What is beyond the bounds
+    of ``registry.index.refusals`` is left out.
 
     What ``before`` gave is not made again where it is the same, as far as nothing ``changed``. A ``trace`` is told what
     becomes of each endpoint; it needs all of them made, so there is to be no ``before``.
     """
-    ports = distinct_ports(service.ports)
+    ports = _ports(service, before)
+    loopback = loopback_meant(service, local=place.local)
     same_network = before is not None and before.network == place.network
     known = {(each.fact.name, each.demoted): each for each in before.parts} if before and same_network else {}
+    same_ports = before is not None and before.ports is ports
     parts: list[SlicePart] = []
-    for fact, demoted in chain(((each, in_doubt) for each in slices), ((each, True) for each in held)):
+    found = [*((each, in_doubt) for each in slices), *((each, True) for each in held)]
+    counted = first_slices(found, trace)
+    for fact, demoted in counted:
         if fact.address_type is AddressType.FQDN:
             if trace is not None:
                 trace.left_out(fact, Reason.ADDRESS_TYPE_FQDN)
             continue
-        targets = target_ports(ports, fact)
+        earlier = known.get((fact.name, demoted))
+        if same_ports and earlier is not None and earlier.fact.ports is fact.ports:
+            targets = earlier.targets
+        else:
+            targets = target_ports(ports, fact)
+            for other in (earlier, parts[-1] if parts else None):
+                if other is not None and other.targets == targets:
+                    targets = other.targets
+        if trace is not None:
+            _tell_ports(trace, service, ports, targets, fact)
         if targets or not ports:
-            parts.append(_part(place, fact, targets, demoted, known.get((fact.name, demoted)), changed, trace))
-        elif trace is not None:
-            trace.left_out(fact, Reason.PORT_NOT_OFFERED, ports_text(ports, fact))
+            parts.append(_part(place, fact, targets, demoted, loopback, earlier, changed, trace))
     endpoints = parts[0].endpoints if len(parts) == 1 else tuple(sorted(chain(*(each.endpoints for each in parts))))
     unready, expected = _counted(parts, endpoints)
     if len({each.fact.address_type for each in parts}) > 1:
         endpoints = paired(endpoints, service.ip_families, trace)
+    served = first_endpoints(endpoints, len(ports), trace)
+    if served is not endpoints:
+        expected = _expected(Counter([each.locality for each in served]))
     return Contribution(
         place.cluster,
         service,
         created or service.created,
         ports,
-        endpoints,
+        served,
         unready,
         expected,
         place.network,
         tuple(parts),
+        _manned(parts),
+        (
+            *too_many_ports(service.ports, ports),
+            *too_many_endpoints(len(found), len(counted), len(endpoints), len(served)),
+            *special_addresses([each.special for each in parts]),
+        ),
     )
+
+
+def _ports(service: Service, before: Contribution | None) -> tuple[ServicePort, ...]:
+    """The Service's ports that count: those of ``before`` where they are the same."""
+    if before is not None and before.service.ports == service.ports:
+        return before.ports
+    return distinct_ports(service.ports)[:MAX_PORTS]
+
+
+def _manned(parts: Iterable[SlicePart]) -> frozenset[tuple[int, Protocol]]:
+    """The ports, by number and protocol, that have endpoints behind them, ready or not."""
+    distinct = {id(each.targets): each.targets for each in parts if each.endpoints or each.waiting}
+    return frozenset([(pair.port, pair.protocol) for targets in distinct.values() for pair in targets])
+
+
+def _tell_ports(
+    trace: Trace,
+    service: Service,
+    ports: Sequence[ServicePort],
+    targets: Sequence[TargetPort],
+    fact: EndpointSlice,
+) -> None:
+    """Why the slice offers none of the ``ports``; or that it offers more than are served."""
+    for _, text in too_many_ports(service.ports, ports):
+        if len(target_ports(service.ports, fact)) > len(targets):
+            if not targets:
+                trace.left_out(fact, Reason.TOO_MANY_PORTS, text)
+                return
+            trace.about(fact, Reason.TOO_MANY_PORTS, text)
+    if ports and not targets:
+        trace.left_out(fact, Reason.PORT_NOT_OFFERED, ports_text(ports, fact))
 
 
 def _part(
@@ -190,19 +224,21 @@ def _part(
     fact: EndpointSlice,
     targets: tuple[TargetPort, ...],
     demoted: bool,
+    loopback: bool,
     before: SlicePart | None,
     changed: Changed,
     trace: Trace | None,
 ) -> SlicePart:
     """What the slice gives; of ``before``, which is of a slice of that name, what is the same."""
-    if before is not None and before.targets != targets:
+    if before is not None and (before.loopback is not loopback or before.targets != targets):
         before = None
-    if before is not None and before.fact is fact and not (changed.pods or changed.nodes):
+    if before is not None and before.fact is fact and not any(map(changed.concerns, fact.endpoints if changed else ())):
         return before
     known = _known(before, changed)
     endpoints: list[Endpoint] = []
     waiting: list[tuple[str, str, Locality]] = []
-    for raw, address in _addressed(fact, trace):
+    special: list[str] = []
+    for raw, address in _addressed(fact, loopback, special, trace):
         health = health_of(raw)
         if health is not None:
             endpoint = known.get(raw)
@@ -218,7 +254,17 @@ def _part(
             trace.left_out(fact, Reason.TERMINATING if raw.terminating else Reason.NOT_READY, raws=(raw,))
     endpoints.sort()
     counts = Counter([each.locality for each in endpoints])
-    return SlicePart(fact, targets, demoted, tuple(endpoints), tuple(waiting), tuple(counts.items()))
+    example = f"{min(special)} ({special_of(min(special))})" if special else ""
+    return SlicePart(
+        fact,
+        targets,
+        demoted,
+        tuple(endpoints),
+        tuple(waiting),
+        tuple(counts.items()),
+        (len(special), example),
+        loopback,
+    )
 
 
 def _known(before: SlicePart | None, changed: Changed) -> dict[SliceEndpoint, Endpoint]:
@@ -230,7 +276,7 @@ def _known(before: SlicePart | None, changed: Changed) -> dict[SliceEndpoint, En
         return {}
     return {
         raw: made[address]
-        for raw, address in _addressed(before.fact)
+        for raw, address in _addressed(before.fact, before.loopback)
         if address in made and health_of(raw) is not None and not changed.concerns(raw)
     }
 
@@ -278,6 +324,11 @@ def _network(labels: Labels) -> str:
     return ""
 
 
+def loopback_meant(service: Service, *, local: bool) -> bool:
+    """Whether loopback addresses of its endpoints are: said of the Service, and it is ``local``, of a folder."""
+    return local and (LOOPBACK_ANNOTATION, LOOPBACK_ALLOWED) in service.annotations
+
+
 def health_of(endpoint: SliceEndpoint) -> Health | None:
     """Ready is HEALTHY, serving and terminating is DRAINING (KEP-1669), everything else is out of the list."""
     if endpoint.ready:
@@ -287,14 +338,23 @@ def health_of(endpoint: SliceEndpoint) -> Health | None:
     return None
 
 
-def _addressed(fact: EndpointSlice, trace: Trace | None = None) -> Iterator[tuple[SliceEndpoint, str]]:
+def _addressed(
+    fact: EndpointSlice, loopback: bool, special: list[str] | None = None, trace: Trace | None = None
+) -> Iterator[tuple[SliceEndpoint, str]]:
+    """The slice's endpoints with their addresses, where they are ones that a member may name; ``special`` gets those
+    that are not."""
     six = fact.address_type is AddressType.IPV6
     for endpoint in fact.endpoints:
-        address = canonical_address(endpoint.address)
+        address = member_address(endpoint.address, loopback=loopback)
         if address is not None and (":" in address) is six:
             yield endpoint, address
-        elif trace is not None:
-            trace.left_out(fact, Reason.NO_ADDRESS, raws=(endpoint,))
+            continue
+        form = canonical_address(endpoint.address) or ""
+        why = special_of(form) if form and (":" in form) is six else ""
+        if why and special is not None:
+            special.append(form)
+        if trace is not None:
+            trace.left_out(fact, Reason.SPECIAL_ADDRESS if why else Reason.NO_ADDRESS, why, raws=(endpoint,))
 
 
 @lru_cache(maxsize=1 << 10)

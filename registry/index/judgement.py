@@ -23,10 +23,9 @@ Addresses = Callable[[ServiceKey], set[str]]
 class Judge:
     """Judges the lists of one cluster once they are swapped in, and has ``guard`` hold what they are not believed."""
 
-    def __init__(self, facts: FactStore, guard: RemovalGuard, addresses: Addresses) -> None:
+    def __init__(self, facts: FactStore, guard: RemovalGuard) -> None:
         self._facts = facts
         self._guard = guard
-        self._addresses = addresses
 
     def objects(self, lost: Iterable[Difference], before: int, after: int, *, rewound: bool, now: float) -> None:
         """A list of a kind that bears no endpoints lacks ``lost``; it had ``before`` objects, and has ``after``.
@@ -43,15 +42,17 @@ class Judge:
         lost: Sequence[Difference],
         before: Mapping[ServiceKey, set[str]],
         total: int,
+        addresses: Addresses,
         *,
         rewound: bool,
         now: float,
     ) -> None:
         """Hold the losses of the services, or of all services, of which the list would take too much.
 
-        ``before`` are the endpoints of each service that lost something, ``total`` those of all services, as they were.
+        ``before`` are the endpoints of each service that lost something, ``total`` those of all services, as they were;
+        ``addresses`` gives those of a service now.
         """
-        after = {key: self._addresses(key) for key in before}
+        after = {key: addresses(key) for key in before}
         reasons = self._doubts(before, after, total, rewound)
         for each in lost:
             for key in keys_of([each]) & reasons.keys():

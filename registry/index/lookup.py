@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from registry.index.bags import Bag, put, take
 from registry.index.store import Difference
 from registry.model.facts import EndpointSlice, Fact, Namespace, Node, Pod, Service, ServiceExport
 from registry.model.names import Kind, ObjectRef, ServiceKey
 
-NO_PODS: Mapping[str, tuple[ServiceKey, ...]] = {}
+NO_PODS: Mapping[str, Bag[ServiceKey]] = {}
 NO_SERVICES: Mapping[ServiceKey, int] = {}
 
 
@@ -16,14 +17,13 @@ class ServiceLookup:
     """From EndpointSlices, Pods and Nodes to the services they have a part in."""
 
     def __init__(self) -> None:
-        self._slices: dict[ServiceKey, tuple[ObjectRef, ...]] = {}
-        self._of_pods: dict[str, dict[str, tuple[ServiceKey, ...]]] = {}
-        """Namespace -> Pod -> a service for each slice that names the Pod. A Pod is in few, and Pods are many: a tuple
-        takes a fourth of what a dict does; so it is with the slices of a service."""
+        self._slices: dict[ServiceKey, Bag[ObjectRef]] = {}
+        self._of_pods: dict[str, dict[str, Bag[ServiceKey]]] = {}
+        """Namespace -> Pod -> a service for each slice that names the Pod."""
         self._of_nodes: dict[str, dict[ServiceKey, int]] = {}
         """Node -> service -> how many slices of it name the Node."""
 
-    def slices(self, key: ServiceKey) -> tuple[ObjectRef, ...]:
+    def slices(self, key: ServiceKey) -> Iterable[ObjectRef]:
         """The slices that name the service, in no order."""
         return self._slices.get(key, ())
 
@@ -66,22 +66,21 @@ class ServiceLookup:
             self._add_pods(after, new_pods - old_pods if same else new_pods)
             self._add_nodes(after, new_nodes - old_nodes if same else new_nodes)
             if not same:
-                self._slices[after] = (*self._slices.get(after, ()), new.ref)
+                self._slices[after] = put(self._slices.get(after, ()), new.ref)
         return [key for key in ((before,) if same else (before, after)) if key is not None]
 
     def _add_pods(self, key: ServiceKey, pods: Iterable[str]) -> None:
         if pods:
             row = self._of_pods.setdefault(key.namespace, {})
             for pod in pods:
-                row[pod] = (*row.get(pod, ()), key)
+                row[pod] = put(row.get(pod, ()), key)
 
     def _forget_pods(self, key: ServiceKey, pods: Iterable[str]) -> None:
         row = self._of_pods.get(key.namespace, {})
         for pod in pods:
-            rest = list(row[pod])
-            rest.remove(key)
+            rest = take(row[pod], key)
             if rest:
-                row[pod] = tuple(rest)
+                row[pod] = rest
             else:
                 del row[pod]
         if not row:
@@ -102,7 +101,7 @@ class ServiceLookup:
                 del self._of_nodes[node]
 
     def _forget_slice(self, key: ServiceKey, ref: ObjectRef) -> None:
-        rest = tuple([each for each in self._slices[key] if each != ref])
+        rest = take(self._slices[key], ref)
         if rest:
             self._slices[key] = rest
         else:

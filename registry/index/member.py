@@ -6,15 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from registry.index.belief import Belief
+from registry.index.contribution import Contribution
 from registry.index.export import ExportPolicy
 from registry.index.guard import GuardPolicy, Hold, HoldReason
-from registry.index.join import (
-    SYSTEM_NAMESPACE,
-    Changed,
-    Contribution,
-    Place,
-    join,
-)
+from registry.index.join import SYSTEM_NAMESPACE, Changed, Place, join
 from registry.index.judgement import BEARING, Judge, keys_of
 from registry.index.residents import Residents
 from registry.index.store import Difference
@@ -41,7 +36,7 @@ class Member(Belief):
         self._network = network
         super().__init__(export, policy)
         self._guarded = policy is not None
-        self._judge = Judge(self.facts, self.guard, self.addresses)
+        self._judge = Judge(self.facts, self.guard)
         self._present_network = network
         self._pods_changed = False
         self._began: dict[Kind, float] = {}
@@ -54,7 +49,9 @@ class Member(Belief):
 
     def anew(self) -> Member:
         """The same member, of which nothing was said yet."""
-        return Member(self._cluster, self._network, self._export, self.guard.policy if self._guarded else None)
+        anew = Member(self._cluster, self._network, self._export, self.guard.policy if self._guarded else None)
+        anew.local = self.local
+        return anew
 
     @property
     def shown(self) -> bool:
@@ -93,6 +90,11 @@ class Member(Belief):
         self._network = network
         touched = self._set_network()
         return touched if self.shown else set()
+
+    def set_local(self, *, local: bool) -> set[ServiceKey]:
+        """Whether it is a folder of manifests from now on; returns the services that have to be joined anew."""
+        differs, self.local = local is not self.local, local
+        return self.services() if differs and self.shown else set()
 
     def restore(self, facts: Iterable[Fact]) -> set[ServiceKey]:
         """Begin with what a snapshot says; returns the services to be joined."""
@@ -169,9 +171,9 @@ class Member(Belief):
         """Where its endpoints are now. While nothing is in doubt its objects are found without a detour: there are two
         look-ups for every endpoint."""
         if self.guard:
-            return Place(self._cluster, self._present_network, self.get, self.get)
+            return Place(self._cluster, self._present_network, self.get, self.get, self.local)
         pods, nodes = self.facts.held(Kind.POD), self.facts.held(Kind.NODE)
-        return Place(self._cluster, self._present_network, pods.find, nodes.find)
+        return Place(self._cluster, self._present_network, pods.find, nodes.find, self.local)
 
     def _touched(self, differences: Iterable[Difference]) -> set[ServiceKey]:
         touched: set[ServiceKey] = set()
@@ -243,7 +245,7 @@ class Member(Belief):
         if lost and not self.verified:
             self._judge.hold_all(lost, HoldReason.UNVERIFIED, now)
         elif lost and kind in BEARING:
-            self._judge.endpoints(lost, before, total, rewound=rewound, now=now)
+            self._judge.endpoints(lost, before, total, self.addresses, rewound=rewound, now=now)
         elif lost:
             removed = [each for each in lost if each.new is None]
             self._judge.objects(removed, objects, len(self.facts.held(kind)), rewound=rewound, now=now)
@@ -263,7 +265,7 @@ class Member(Belief):
         before = {key: self.addresses(key) for key in keys_of(bearing)}
         total = self.total()
         touched = self.guard.release(unverified)
-        self._judge.endpoints(bearing, before, total, rewound=False, now=now)
+        self._judge.endpoints(bearing, before, total, self.addresses, rewound=False, now=now)
         for kind in {_kind(each) for each in lost} - BEARING:
             gone = [each for each in lost if _kind(each) is kind]
             present = len(self.facts.held(kind))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import chain
 from operator import attrgetter
 
-from registry.index.conflicts import NOT_MOVED, Moved, by_age, exposed, ip_families, merge_ports, property_conflicts
-from registry.index.join import Contribution
-from registry.index.ports import target_order
+from registry.index.conflicts import NOT_MOVED, by_precedence, exposed, ip_families, merge_ports, property_conflicts
+from registry.index.contribution import Contribution
+from registry.index.ports import NAMED, named, target_order
 from registry.model.facts import Protocol, ServicePort
 from registry.model.names import ClusterId, ServiceKey
 from registry.model.reasons import Reason
@@ -21,8 +23,13 @@ FURTHER = attrgetter("additional_addresses")
 
 NO_STANDING: Mapping[ClusterId, Standing] = {}
 
-Claim = tuple[str, str, TargetPort | None]
-"""Network, address, and port; None: the address itself, of an endpoint without ports."""
+Claims = dict[TargetPort | None, Endpoint]
+"""Of one address of a network, the ports that are taken, each with who has it; None: the address itself, of an endpoint
+without ports."""
+NO_CLAIMS: Claims = {}
+
+Behind = Mapping[ServicePort, ServicePort]
+"""The merged ports that a cluster exposes, each with its own port."""
 
 
 def merge(
@@ -33,7 +40,7 @@ def merge(
 ) -> MergedService | None:
     """One service out of the parts of its clusters; None when there are none.
 
-    Where the parts differ, the oldest export's word counts (``registry.index.conflicts``).
+    Where the parts differ, the first export's word counts (``registry.index.conflicts``).
     ``standing`` has the clusters that are not CURRENT. Endpoints of a cluster that is DEMOTED come one priority later;
     those of one that is EVICTED are left out, but for ports that nobody else offers. Both as other clusters see them:
     for its own clients they stay where they were. A ``trace`` that was told of the contributions is told what becomes
@@ -42,14 +49,15 @@ def merge(
     parts = sorted(contributions, key=lambda part: part.cluster)
     if not parts:
         return None
-    aged = by_age(parts)
-    oldest = aged[0].service
-    ports, conflicts, moved = merge_ports(aged)
+    ordered = by_precedence(parts)
+    first = ordered[0].service
+    ports, conflicts, moved = merge_ports(ordered)
+    behind = [exposed(part.ports, moved.get(part.cluster, NOT_MOVED)) for part in parts]
     candidates: list[Endpoint] = []
     evicted: list[Endpoint] = []
     apart: tuple[Endpoint, ...] = ()
-    for part in parts:
-        endpoints = routable(part, ports, moved, trace)
+    for part, own in zip(parts, behind, strict=True):
+        endpoints = routable(part, ports, own, trace)
         match standing.get(part.cluster, Standing.CURRENT):
             case Standing.DEMOTED:
                 candidates += [demoted(each, trace, Reason.DEMOTED) for each in endpoints]
@@ -67,29 +75,31 @@ def merge(
         endpoints=distinct_endpoints(candidates, trace),
         clusters=tuple(part.cluster for part in parts),
         unready=sum(part.unready for part in parts),
-        headless=oldest.headless,
-        affinity_seconds=oldest.affinity_seconds,
-        traffic_distribution=oldest.traffic_distribution,
-        annotations=oldest.annotations,
-        conflicts=tuple(sorted([*conflicts, *property_conflicts(aged)])) if len(parts) > 1 else (),
+        headless=first.headless,
+        affinity_seconds=first.affinity_seconds,
+        traffic_distribution=first.traffic_distribution,
+        annotations=first.annotations,
+        conflicts=tuple(sorted([*conflicts, *property_conflicts(ordered)])) if len(parts) > 1 else (),
         expected=tuple(sorted(chain.from_iterable(part.expected for part in parts))),
-        local_only=oldest.local_only,
-        ip_families=ip_families(aged),
-        unexposed=unexposed(parts, ports, moved) if len(parts) > 1 else (),
+        local_only=first.local_only,
+        ip_families=ip_families(ordered),
+        unexposed=unexposed(parts, ports, behind) if len(parts) > 1 else (),
         evicted=apart,
     )
 
 
 def unexposed(
-    parts: Iterable[Contribution], ports: Iterable[ServicePort], moved: Moved
+    parts: Sequence[Contribution], ports: Sequence[ServicePort], behind: Sequence[Behind]
 ) -> tuple[tuple[int, ClusterId], ...]:
     """The merged TCP ports, each with the clusters that have the service without it; ordered."""
+    if all(len(own) == len(ports) for own in behind):
+        return ()
     return tuple(
         (port.port, part.cluster)
         for port in ports
         if port.protocol is Protocol.TCP
-        for part in parts
-        if exposed(port, part.ports, moved.get(part.cluster, NOT_MOVED)) is None
+        for part, own in zip(parts, behind, strict=True)
+        if port not in own
     )
 
 
@@ -103,13 +113,18 @@ def demoted(endpoint: Endpoint, trace: Trace | None, reason: Reason) -> Endpoint
 
 
 def _last_ones(
-    evicted: Iterable[Endpoint], candidates: Iterable[Endpoint], trace: Trace | None
+    evicted: Sequence[Endpoint], candidates: Sequence[Endpoint], trace: Trace | None
 ) -> tuple[list[Endpoint], list[Endpoint]]:
     """Those of evicted clusters that offer a port which none of the ``candidates`` does, demoted; and the others."""
-    manned = {(pair.port, pair.protocol) for endpoint in candidates for pair in endpoint.ports}
+    offered = {id(each.ports): each.ports for each in candidates}
+    manned = {(pair.port, pair.protocol) for ports in offered.values() for pair in ports}
+    known: dict[int, bool] = {}
     last, others = [], []
     for each in evicted:
-        if manned.issuperset([(pair.port, pair.protocol) for pair in each.ports]):
+        needless = known.get(id(each.ports))
+        if needless is None:
+            needless = known[id(each.ports)] = manned.issuperset([(pair.port, pair.protocol) for pair in each.ports])
+        if needless:
             others.append(each)
         else:
             last.append(demoted(each, trace, Reason.LAST_OF_EVICTED))
@@ -149,33 +164,45 @@ def distinct_endpoints(candidates: Iterable[Endpoint], trace: Trace | None = Non
     further = [(each.network, address) for each in found for address in each.additional_addresses]
     if len(named.union(further)) == len(found) + len(further):
         return tuple(found)
-    taken: dict[Claim, Endpoint] = {}
+    uses = Counter([*[(each.network, each.address) for each in found], *further])
+    alone: list[Endpoint] = []
+    shared: list[Endpoint] = []
+    for each in found:
+        addresses = (each.address, *each.additional_addresses)
+        (shared if any(uses[each.network, address] > 1 for address in addresses) else alone).append(each)
+    return tuple(sorted([*alone, *_united(_claimed(shared, trace), trace)]))
+
+
+def _claimed(found: Iterable[Endpoint], trace: Trace | None) -> list[Endpoint]:
+    """The endpoints with the ports of their address that none before them has, by preference; those that have any."""
+    taken: dict[tuple[str, str], Claims] = {}
     kept: list[Endpoint] = []
     for endpoint in sorted(found, key=_preference):
         wanted: tuple[TargetPort | None, ...] = endpoint.ports or (None,)
-        free = [port for port in wanted if (endpoint.network, endpoint.address, port) not in taken]
+        claims = taken.get((endpoint.network, endpoint.address), NO_CLAIMS)
+        free = [port for port in wanted if port not in claims] if claims else wanted
         if trace is not None and len(free) < len(wanted):
-            (trace.note if free else trace.dropped)(endpoint, Reason.DUPLICATE, _owners(endpoint, wanted, taken))
+            (trace.note if free else trace.dropped)(endpoint, Reason.DUPLICATE, _owners(wanted, claims))
         if not free:
             continue
-        additional = tuple(
-            address
-            for address in endpoint.additional_addresses
-            if not any((endpoint.network, address, port) in taken for port in free)
-        )
-        addresses = (endpoint.address, *additional)
-        if trace is not None:
-            for address in set(endpoint.additional_addresses).difference(additional):
-                trace.dropped(endpoint, Reason.DUPLICATE, _owners(endpoint, free, taken, address), address)
-        taken.update(
-            dict.fromkeys(((endpoint.network, address, port) for address in addresses for port in free), endpoint)
-        )
-        ports = tuple(port for port in free if port is not None)
-        same = ports == endpoint.ports and additional == endpoint.additional_addresses
-        kept.append(endpoint if same else endpoint._replace(ports=ports, additional_addresses=additional))
+        additional = []
+        for address in endpoint.additional_addresses:
+            others = taken.get((endpoint.network, address), NO_CLAIMS)
+            if others and any(port in others for port in free):
+                if trace is not None:
+                    trace.dropped(endpoint, Reason.DUPLICATE, _owners(free, others), address)
+            else:
+                additional.append(address)
+        for address in (endpoint.address, *additional):
+            taken.setdefault((endpoint.network, address), {}).update(dict.fromkeys(free, endpoint))
+        if len(free) == len(wanted) and len(additional) == len(endpoint.additional_addresses):
+            kept.append(endpoint)
+        else:
+            ports = tuple([port for port in free if port is not None])
+            kept.append(endpoint._replace(ports=ports, additional_addresses=tuple(additional)))
         if trace is not None:
             trace.became(endpoint, kept[-1])
-    return tuple(sorted(_united(kept, trace)))
+    return kept
 
 
 def _united(endpoints: Iterable[Endpoint], trace: Trace | None) -> Iterator[Endpoint]:
@@ -184,8 +211,11 @@ def _united(endpoints: Iterable[Endpoint], trace: Trace | None) -> Iterator[Endp
     for endpoint in endpoints:
         groups.setdefault(endpoint._replace(ports=()), []).append(endpoint)
     for parts in groups.values():
+        if len(parts) == 1:
+            yield parts[0]
+            continue
         pairs = sorted([pair for part in parts for pair in part.ports], key=target_order)
-        if len(parts) == 1 or len({(pair.port, pair.protocol) for pair in pairs}) < len(pairs):
+        if len({(pair.port, pair.protocol) for pair in pairs}) < len(pairs):
             yield from parts
             continue
         whole = parts[0]._replace(ports=tuple(pairs))
@@ -195,17 +225,15 @@ def _united(endpoints: Iterable[Endpoint], trace: Trace | None) -> Iterator[Endp
         yield whole
 
 
-def _owners(
-    endpoint: Endpoint, ports: Iterable[TargetPort | None], taken: Mapping[Claim, Endpoint], address: str = ""
-) -> str:
-    """Who has what the endpoint wanted, for people."""
-    claims = ((endpoint.network, address or endpoint.address, port) for port in ports)
-    owners = {(owner, claim[2]): None for claim in claims if (owner := taken.get(claim)) is not None}
-    return "; ".join(
+def _owners(ports: Iterable[TargetPort | None], claims: Claims) -> str:
+    """Who has what the endpoint wanted, for people; of many ports the first few."""
+    owners = [(owner, port) for port in ports if (owner := claims.get(port)) is not None]
+    texts = [
         f"{f'port {port.port}' if port is not None else 'the address'} is "
         f"{owner.address} of cluster {owner.cluster}, {f'Pod {owner.pod}' if owner.pod else 'no Pod'}, {owner.health}"
-        for owner, port in owners
-    )
+        for owner, port in owners[:NAMED]
+    ]
+    return "; ".join(texts) + (f"; and {len(owners) - NAMED} more ports" if len(owners) > NAMED else "")
 
 
 def _preference(endpoint: Endpoint) -> tuple[object, ...]:
@@ -214,16 +242,14 @@ def _preference(endpoint: Endpoint) -> tuple[object, ...]:
 
 
 def routable(
-    part: Contribution, ports: Sequence[ServicePort], others: Moved, trace: Trace | None = None
+    part: Contribution, ports: Sequence[ServicePort], behind: Behind, trace: Trace | None = None
 ) -> Iterable[Endpoint]:
     """The part's endpoints with what they offer of the merged ``ports``: those that their own Service exposes."""
-    elsewhere = others.get(part.cluster, NOT_MOVED)
-    behind = [(port, own) for port in ports if (own := exposed(port, part.ports, elsewhere)) is not None]
     if not part.ports and ports:
         return _without_ports(part.endpoints, trace)
-    if len(behind) == len(part.ports) and all(port[:3:2] == own[:3:2] for port, own in behind):
+    if len(behind) == len(part.ports) and all(port[:3:2] == own[:3:2] for port, own in behind.items()):
         return part.endpoints
-    return [moved for endpoint in part.endpoints if (moved := _offering(endpoint, behind, trace)).ports]
+    return _offering(part, [(port, behind[port]) for port in ports if port in behind], trace)
 
 
 def _without_ports(endpoints: Iterable[Endpoint], trace: Trace | None) -> Iterable[Endpoint]:
@@ -234,23 +260,53 @@ def _without_ports(endpoints: Iterable[Endpoint], trace: Trace | None) -> Iterab
     return ()
 
 
-def _offering(endpoint: Endpoint, behind: Iterable[tuple[ServicePort, ServicePort]], trace: Trace | None) -> Endpoint:
-    """The endpoint with the merged ports in the place of its Service's own."""
-    targets = {(pair.port, pair.protocol): pair.target for pair in endpoint.ports}
-    pairs = (
-        TargetPort(port.port, targets[own.port, own.protocol], port.protocol)
-        for port, own in behind
-        if (own.port, own.protocol) in targets
+def _offering(
+    part: Contribution, behind: Sequence[tuple[ServicePort, ServicePort]], trace: Trace | None
+) -> Iterable[Endpoint]:
+    """The endpoints with the merged ports in the place of their Service's own; without those that offer none.
+
+    The endpoints of a slice share their ports, before and after.
+    """
+    known: dict[int, tuple[tuple[TargetPort, ...], str]] = {}
+    found = []
+    for endpoint in part.endpoints:
+        moved = known.get(id(endpoint.ports))
+        if moved is None:
+            moved = known[id(endpoint.ports)] = _moved(endpoint.ports, behind, trace)
+        ports, lost = moved
+        offering = endpoint._replace(ports=ports)
+        if trace is not None:
+            trace.became(endpoint, offering)
+            if lost:
+                (trace.note if ports else trace.dropped)(offering, Reason.PORT_CONFLICT, f"port {lost}")
+        if ports:
+            found.append(offering)
+    return found
+
+
+def _moved(
+    pairs: Sequence[TargetPort], behind: Sequence[tuple[ServicePort, ServicePort]], trace: Trace | None
+) -> tuple[tuple[TargetPort, ...], str]:
+    """The merged ports in the place of ``pairs``, and for a ``trace`` those that are lost, as text."""
+    targets = {(pair.port, pair.protocol): pair.target for pair in pairs}
+    ports = tuple(
+        [
+            TargetPort(port.port, targets[own.port, own.protocol], port.protocol)
+            for port, own in behind
+            if (own.port, own.protocol) in targets
+        ]
     )
-    moved = endpoint._replace(ports=tuple(pairs))
-    if trace is not None:
-        trace.became(endpoint, moved)
-        if len(moved.ports) < len(endpoint.ports):
-            lost = ", ".join(
-                sorted({_port_text(each) for each in endpoint.ports} - {_port_text(own) for _, own in behind})
-            )
-            (trace.note if moved.ports else trace.dropped)(moved, Reason.PORT_CONFLICT, f"port {lost}")
-    return moved
+    ports = _same(ports)
+    if trace is None or len(ports) == len(pairs):
+        return ports, ""
+    lost = sorted({_port_text(each) for each in pairs} - {_port_text(own) for _, own in behind})
+    return ports, named(lost, len(lost))
+
+
+@lru_cache(maxsize=64)
+def _same(ports: tuple[TargetPort, ...]) -> tuple[TargetPort, ...]:
+    """The same object as at the last merge, so that endpoints are compared at a glance."""
+    return ports
 
 
 def _port_text(port: ServicePort | TargetPort) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from registry.model.facts import EndpointSlice, Protocol, ServicePort
 from registry.model.services import TargetPort
+
+NAMED = 5
+"""How many ports a text names."""
 
 
 def distinct_ports(ports: Iterable[ServicePort]) -> tuple[ServicePort, ...]:
@@ -14,8 +17,13 @@ def distinct_ports(ports: Iterable[ServicePort]) -> tuple[ServicePort, ...]:
     The API server lets none of them be; a manifest may have them.
     """
     found: list[ServicePort] = []
+    names: set[str] = set()
+    numbers: set[tuple[int, Protocol]] = set()
     for port in sorted(ports, key=port_order):
-        if not any(port.name == each.name or port[:3:2] == each[:3:2] for each in found):
+        number = port.port, port.protocol
+        if port.name not in names and number not in numbers:
+            names.add(port.name)
+            numbers.add(number)
             found.append(port)
     return tuple(found)
 
@@ -48,8 +56,13 @@ def target_ports(ports: Iterable[ServicePort], fact: EndpointSlice) -> tuple[Tar
     return tuple(found)
 
 
-def ports_text(ports: Iterable[ServicePort], fact: EndpointSlice) -> str:
+def ports_text(ports: Sequence[ServicePort], fact: EndpointSlice) -> str:
     """The two sides that do not meet."""
-    asked = ", ".join(f"{port.name!r}/{port.protocol}" for port in ports)
-    has = ", ".join(f"{port.name!r}/{port.protocol}" for port in fact.ports)
+    asked = named([f"{port.name!r}/{port.protocol}" for port in ports[: NAMED + 1]], len(ports))
+    has = named([f"{port.name!r}/{port.protocol}" for port in fact.ports[: NAMED + 1]], len(fact.ports))
     return f"the Service has {asked}; the slice has {has or 'no ports'}"
+
+
+def named(texts: Sequence[str], number: int) -> str:
+    """The first few of so many ports, for people."""
+    return ", ".join(texts[:NAMED]) + (f" and {number - NAMED} more" if number > NAMED else "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from registry.index.addresses import canonical_address
+from registry.index.bags import Bag, put, take
 from registry.model.facts import EndpointSlice
 
 
@@ -12,8 +13,8 @@ class Residents:
     """Kept from the slices there are, as they change. An address may be that of several Pods: on the host's network."""
 
     def __init__(self, slices: Iterable[EndpointSlice]) -> None:
-        self._nodes: dict[str, tuple[str, ...]] = {}
-        """Address -> a Node for each slice and Node that has it. It is in few: a tuple takes little."""
+        self._nodes: dict[str, Bag[str]] = {}
+        """Address -> a Node for each slice and Node that has it."""
         for each in slices:
             self.changed(None, each)
 
@@ -21,14 +22,13 @@ class Residents:
         """The slice is another than before, or there, or gone."""
         before, after = _residents(old), _residents(new)
         for address, node in before - after:
-            rest = list(self._nodes[address])
-            rest.remove(node)
+            rest = take(self._nodes[address], node)
             if rest:
-                self._nodes[address] = tuple(rest)
+                self._nodes[address] = rest
             else:
                 del self._nodes[address]
         for address, node in after - before:
-            self._nodes[address] = (*self._nodes.get(address, ()), node)
+            self._nodes[address] = put(self._nodes.get(address, ()), node)
 
     def node_at(self, address: str) -> str:
         """The Node of the Pods at an address in its one text form; empty where there are none, or on several."""

@@ -34,6 +34,9 @@ class Hub(Sink, Protocol):
     def set_network(self, cluster: ClusterId, network: str) -> None:
         """Endpoints of ``cluster`` are on ``network`` from now on."""
 
+    def set_local(self, cluster: ClusterId, *, local: bool) -> None:
+        """Whether ``cluster`` is a folder of manifests from now on; it is none when it is added."""
+
     def told(self, cluster: ClusterId, kind: Kind) -> Mapping[ObjectRef, Fact]:
         """What is held of ``cluster``, as it was said here."""
 

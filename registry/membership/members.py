@@ -259,10 +259,18 @@ class Members:
             self._book.start_over(cluster)
             self._hub.start_over(cluster)
             self._hub.status(cluster, SourceStatus(SourceState.CONNECTING))
+        before = member.current
         current = member.current = self._following(member, connection, self._heard)
         for companion in self._companions:
             self._attempt(companion.reached, cluster, current.connect)
         current.start()
+        self._take_over(before, current)
+
+    def _take_over(self, before: Following | None, current: Following) -> None:
+        """The hub hears ``current`` from now on, and heard ``before`` until now."""
+        local = isinstance(current.connection, Manifests)
+        if local or (before is not None and isinstance(before.connection, Manifests)):
+            self._hub.set_local(current.cluster, local=local)
         current.take_over()
 
     def _following(
@@ -305,9 +313,9 @@ class Members:
         elif status.state is SourceState.FAILING:
             self._not_current(member, status.reason, status.message)
         elif status.state is SourceState.SYNCED:
-            self._end(member.current)
-            member.current, member.candidate = candidate, None
-            candidate.take_over()
+            before, member.current, member.candidate = member.current, candidate, None
+            self._end(before)
+            self._take_over(before, candidate)
             log.info("cluster %s: reached with other credentials now (%s)", candidate.cluster, candidate.origin)
             for companion in self._companions:
                 self._attempt(companion.reached, candidate.cluster, candidate.connect)

@@ -42,6 +42,9 @@ class ConditionType(StrEnum):
     has something that its entries lack (``registry.views.service_entry.Omission``)."""
     EXPORTS_WRITTEN = "ExportConditionsWritten"
     """The conditions of the cluster's ServiceExports are as they should be. Absent where none are written."""
+    FACTS_SERVED = "FactsServed"
+    """False: of a service of it something is left out for good: special addresses, or what is beyond a bound
+    (``registry.index.refusals``). Else it is absent, or nothing is left out any more."""
     GATEWAYS_USABLE = "GatewaysUsable"
     """False: a Service of it is labelled as a network's gateway and cannot be used as one. Else it is absent."""
 

@@ -54,6 +54,10 @@ TRAFFIC_DISTRIBUTION_ANNOTATION = "networking.istio.io/traffic-distribution"
 CARRIED_ANNOTATIONS = frozenset({EXPORT_TO_ANNOTATION, TRAFFIC_DISTRIBUTION_ANNOTATION})
 """Annotations of a Service that Istio reads, and that its ServiceEntries carry."""
 
+LOOPBACK_ANNOTATION, LOOPBACK_ALLOWED = "loopback", "allowed"
+"""On a Service of a folder of manifests: loopback addresses of its endpoints are meant, as where Pods are processes of
+this machine. Of a cluster with an API server it means nothing."""
+
 ANNOTATION_PREFIX = "mesh-registry.io/"
 """Annotations of a Service that begin so are the registry's. Beside them only those that Istio reads are kept."""
 

@@ -94,7 +94,22 @@ class Reason(StrEnum):
         Effect.DROPPED,
         "its slice has no port of the name and protocol of one of the Service's",
     )
+    TOO_MANY_PORTS = (
+        "TooManyPorts",
+        Effect.DROPPED,
+        "its Service has more ports than are served of one Service, and these are beyond (docs/limits.md)",
+    )
+    TOO_MANY_ENDPOINTS = (
+        "TooManyEndpoints",
+        Effect.DROPPED,
+        "its Service has more endpoints, or slices, than are served of one in one cluster (docs/limits.md)",
+    )
     NO_ADDRESS = "NoAddress", Effect.DROPPED, "its address is no IP address of its slice's address type"
+    SPECIAL_ADDRESS = (
+        "SpecialAddress",
+        Effect.DROPPED,
+        "its address is loopback, link-local, unspecified, multicast or broadcast: no Pod is reached there",
+    )
     NOT_READY = "NotReady", Effect.DROPPED, "the slice says that it is not ready"
     TERMINATING = "Terminating", Effect.DROPPED, "it terminates, and serves no more"
     PORT_CONFLICT = (

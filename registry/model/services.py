@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from enum import StrEnum
+from operator import itemgetter
 from typing import NamedTuple
 
 from registry.model.facts import AddressType, Labels, Protocol, ServicePort
@@ -32,9 +34,16 @@ class TargetPort(NamedTuple):
     protocol: Protocol = Protocol.TCP
 
 
+_NUMBER = itemgetter(0)
+_PROTOCOLS = len(Protocol)
+FEW = 8
+"""So many ports are looked through; of more one is found by halves."""
+
+
 class Endpoint(NamedTuple):
     """One place that answers for a service. The field order is the order of endpoints wherever they are listed.
 
+    ``ports`` are ordered by number.
     ``address`` is an IPv4 or IPv6 address in its canonical text form. ``weight`` is at least 1. ``demoted``: it is in
     doubt (its removal is held, or its cluster is in doubt), so it comes one priority after the others. ``standing`` is
     what of that clients in its own cluster do not see: DEMOTED, that it is demoted; EVICTED, that it is left out.
@@ -60,7 +69,11 @@ class Endpoint(NamedTuple):
 
     def target(self, port: int, protocol: Protocol = Protocol.TCP) -> int | None:
         """The endpoint's own port behind the Service port ``port``; None where it does not offer that."""
-        for pair in self.ports:
+        pairs = self.ports
+        if len(pairs) > FEW:
+            position = bisect_left(pairs, port, key=_NUMBER)
+            pairs = pairs[position : position + _PROTOCOLS]
+        for pair in pairs:
             if pair.port == port and pair.protocol is protocol:
                 return pair.target
         return None

@@ -185,7 +185,7 @@ class PortBundles:
         touched: set[Traits] = set()
         for each in before.keys() - self._endpoints.keys():
             self._leave(before[each], touched)
-        came = [self._endpoints[each] for each in self._endpoints.keys() - before.keys()]
+        came = [endpoint for known, endpoint in self._endpoints.items() if known not in before]
         came = [endpoint for endpoint in came if self._is_offered(endpoint)]
         if self._shadows is not None:
             self._cross(self._shadows, came, entrances, touched)

@@ -13,6 +13,8 @@ from registry.model.services import MergedService
 from registry.views.policy import Distribution, TrafficPolicy
 
 EVERYBODY, NOBODY, OWN_NAMESPACE = "*", "~", "."
+MAX_NAMES = 256
+"""How many namespaces of the annotation an entry carries."""
 
 _NEAR = {
     each.lower(): each
@@ -39,18 +41,22 @@ def export_to(service: MergedService) -> Carried[tuple[str, ...]]:
     nothing is known but that the service is not for everybody: its own namespace sees it.
     """
     said = dict(service.annotations).get(EXPORT_TO_ANNOTATION, "")
-    names = dict.fromkeys(stripped for each in said.split(",") if (stripped := each.strip()))
-    invalid = [
-        each for each in names if each not in (EVERYBODY, NOBODY, OWN_NAMESPACE) and _NAMESPACE.fullmatch(each) is None
-    ]
-    problems = tuple(
-        f"annotation {EXPORT_TO_ANNOTATION}: expected a namespace, or one of * . ~, got {each[:100]!r}; not carried"
-        for each in invalid[:1]
-    )
-    valid = [each for each in names if each not in invalid] or [OWN_NAMESPACE] * bool(invalid)
-    for alone in (EVERYBODY, NOBODY):
-        if alone in valid:
-            return Carried((alone,), problems)
+    names = list(dict.fromkeys(stripped for each in said.split(",") if (stripped := each.strip())))
+    where = f"annotation {EXPORT_TO_ANNOTATION}"
+    problems: tuple[str, ...] = ()
+    alone = [each for each in (EVERYBODY, NOBODY) if each in names]
+    if len(names) > MAX_NAMES:
+        problems = (f"{where}: expected at most {MAX_NAMES} names, got {len(names)}; the others are not carried",)
+        del names[MAX_NAMES:]
+    valid: list[str] = []
+    for each in names:
+        if each in (EVERYBODY, NOBODY, OWN_NAMESPACE) or _NAMESPACE.fullmatch(each) is not None:
+            valid.append(each)
+        elif not problems:
+            problems = (f"{where}: expected a namespace, or one of * . ~, got {each[:100]!r}; not carried",)
+    if alone:
+        return Carried((alone[0],), problems)
+    valid = valid or [OWN_NAMESPACE] * bool(names)
     if OWN_NAMESPACE in valid:
         valid = [each for each in valid if each != service.key.namespace]
     return Carried(tuple(valid), problems)

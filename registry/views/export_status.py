@@ -14,6 +14,10 @@ from registry.model.services import Conflict, MergedService
 VALID, READY, CONFLICT = "Valid", "Ready", "Conflict"
 NAMED = 5
 """How many of the clusters that disagree a message names; the API says all of them."""
+TOLD = 20
+"""How many conflicts a message tells: a condition's has at most 32,768 characters (``metav1.Condition``)."""
+SHOWN = 100
+"""How many characters of a value."""
 
 
 class ExportCondition(NamedTuple):
@@ -56,14 +60,17 @@ def export_conditions(
     if not merged.conflicts:
         return valid, ready, ExportCondition(CONFLICT, False, "NoConflicts", "")
     reasons = ",".join(dict.fromkeys(reason(each) for each in merged.conflicts))
-    text = " ".join(conflict_text(each, len(merged.clusters)) for each in merged.conflicts)
-    return valid, ready, ExportCondition(CONFLICT, True, reasons, text)
+    texts = [conflict_text(each, len(merged.clusters)) for each in merged.conflicts[:TOLD]]
+    if len(merged.conflicts) > TOLD:
+        texts.append(f"And {len(merged.conflicts) - TOLD} more conflicts: `mesh-registry get services {key} -o json`.")
+    return valid, ready, ExportCondition(CONFLICT, True, reasons, " ".join(texts))
 
 
 def conflict_text(conflict: Conflict, clusters: int) -> str:
     """For people: the field, whose value counts and why, and who says otherwise, of so many ``clusters``."""
     field, value, winner, losers = conflict
-    named = ", ".join(f'{cluster} says "{other}"' for cluster, other in losers[:NAMED])
+    field, value = field[:SHOWN], value[:SHOWN]
+    named = ", ".join(f'{cluster} says "{other[:SHOWN]}"' for cluster, other in losers[:NAMED])
     others = f"{named} and {len(losers) - NAMED} more" if len(losers) > NAMED else named
     disagree = f"{others}; {len({cluster for cluster, _ in losers})} of {clusters} clusters disagree."
     if field == "ipFamilies":

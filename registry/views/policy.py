@@ -8,7 +8,8 @@ stands beside all of that: it says who is shown at all, and nothing weakens it.
 annotation ``mesh-registry.io/...``    value
 =====================================  ==========================================================
 ``traffic-distribution``               one of ``Distribution``
-``failover``                           a JSON list of selectors, ``[{"cluster": "a"}, {"region": "eu"}]``
+``failover``                           a JSON list of selectors, ``[{"cluster": "a"}, {"region": "eu"}]``, at most
+                                       ``MAX_SELECTORS`` of them
 ``fallback``                           ``Any`` or ``None``
 =====================================  ==========================================================
 """
@@ -24,6 +25,11 @@ from fnmatch import fnmatchcase
 from registry.model.facts import ANNOTATION_PREFIX, Labels
 from registry.model.names import ServiceKey, same_zone
 from registry.model.services import Endpoint, MergedService
+
+MAX_SELECTORS = 32
+"""Of the annotation: each endpoint of each port is held against each. The configuration's own have no bound."""
+MAX_TEXT = 16 << 10
+"""How long the annotation may be, in characters. It is read at each change of its service."""
 
 
 class Distribution(StrEnum):
@@ -71,7 +77,7 @@ class Selector:
                 return False
         elif self.region not in ("", region):
             return False
-        return not self.labels or set(self.labels) <= set(endpoint.labels)
+        return not self.labels or set(endpoint.labels).issuperset(self.labels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,15 +197,20 @@ def _fallback(value: str, where: str, problems: list[str]) -> Fallback | None:
 
 def _failover(value: str, where: str, problems: list[str]) -> tuple[Selector, ...] | None:
     try:
-        return tuple(_selector(each) for each in _list(json.loads(value)))
+        return tuple(_selector(each) for each in _list(value))
     except (ValueError, RecursionError) as error:
         problems.append(f"{where}: {error}")
         return None
 
 
-def _list(value: object) -> list[object]:
+def _list(text: str) -> list[object]:
+    if len(text) > MAX_TEXT:
+        raise ValueError(f"expected at most {MAX_TEXT} characters, got {len(text)}; none of it counts")
+    value = json.loads(text)
     if not isinstance(value, list):
         raise ValueError(f'expected a list such as [{{"cluster": "a"}}], got {repr(value)[:100]}')  # noqa: TRY004
+    if len(value) > MAX_SELECTORS:
+        raise ValueError(f"expected at most {MAX_SELECTORS} selectors, got {len(value)}; none of them counts")
     return value
 
 

@@ -81,7 +81,7 @@ def _conflict(conflict: Conflict, clusters: int) -> Document:
 
 
 def refused_document(refused: Refused) -> Document:
-    """What one cluster exports and is not in the list."""
+    """What one cluster exports and is not in the list, or not whole."""
     return {
         "namespace": refused.key.namespace,
         "name": refused.key.name,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from registry.index.addresses import member_address
 from registry.model.facts import Protocol, ServicePort
 from registry.model.names import ClusterId, Locality
 from registry.model.services import Endpoint, MergedService, TargetPort
@@ -35,7 +36,7 @@ class Kept:
 def kept(spec: Mapping[str, Any], stays: Stays) -> Kept:
     """What stays of an entry."""
     ports = [each for each in spec.get("ports") or () if isinstance(each.get("number"), int)]
-    endpoints = [_endpoint(each, ports) for each in spec.get("endpoints") or () if stays(label(each))]
+    endpoints = [_endpoint(each, ports) for each in spec.get("endpoints") or () if _may_stay(each, stays)]
     offered = {(pair.port, pair.protocol) for each in endpoints for pair in each.ports}
     found = (_port(each) for each in ports)
     return Kept(tuple(each for each in found if (each.port, each.protocol) in offered), tuple(endpoints))
@@ -71,7 +72,7 @@ def with_kept(service: MergedService, parts: Iterable[Kept]) -> MergedService:
 def of_unknown(entry: HeldEntry, stays: Stays) -> Mapping[str, Any] | None:
     """The entry of a service that no known member has: without what is of known members; None where that was all."""
     endpoints = entry.spec.get("endpoints") or []
-    left = [each for each in endpoints if stays(label(each))]
+    left = [each for each in endpoints if _may_stay(each, stays)]
     return as_ours(entry, left) if left or not endpoints else None
 
 
@@ -129,6 +130,11 @@ def as_ours(entry: HeldEntry, endpoints: Sequence[Mapping[str, Any]]) -> Mapping
 def label(endpoint: Mapping[str, Any]) -> str:
     """The member that an endpoint is attributed to, ``""`` where it is to none."""
     return str((endpoint.get("labels") or {}).get(CLUSTER_LABEL) or "")
+
+
+def _may_stay(endpoint: Mapping[str, Any], stays: Stays) -> bool:
+    """Whether it does. Others can write into the entry, so its address is looked at as any that a member names."""
+    return stays(label(endpoint)) and member_address(str(endpoint.get("address"))) is not None
 
 
 def _addresses(endpoint: Endpoint) -> tuple[str, ...]:

@@ -56,12 +56,19 @@ class Resource:
             self._size = len(self.body)
         return self._size
 
-    def entry(self, type_url: str, name: str) -> Entry:
-        """The resource under that name; the same object for every group that has it."""
+    def entry(self, type_url: str, name: str, *, kept: bool = True) -> Entry:
+        """The resource under that name; the same object for every group that keeps it, until one ``leaves`` it."""
         entry = self._entry
         if entry is None or entry.name != name:
-            entry = self._entry = Entry(type_url, name, self)
+            entry = Entry(type_url, name, self)
+            if kept:
+                self._entry = entry
         return entry
+
+    def leave(self, entry: Entry) -> None:
+        """A group keeps the entry no more: from now on it goes with the last group, and takes the resource along."""
+        if self._entry is entry:
+            self._entry = None
 
     @property
     def version(self) -> str:

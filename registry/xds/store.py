@@ -139,8 +139,9 @@ class Partition:
             resource = self.demand.find(self._type_url, self.group, name)
             if resource is not None:
                 self.work += FOUND
-                entry = resource.entry(self._type_url, name)
-                if name in self._by_name:
+                kept = name in self._by_name
+                entry = resource.entry(self._type_url, name, kept=kept)
+                if kept:
                     self._entries[name] = entry
         return entry
 
@@ -194,6 +195,7 @@ class Partition:
             entry = self._entries.get(name)
             if entry is not None and not entry.listed:
                 del self._entries[name]
+                entry.resource.leave(entry)
 
     def watch_everything(self, watcher: Watcher) -> None:
         """Tell ``watcher`` of every listed resource."""
@@ -212,6 +214,8 @@ class Partition:
         listed = (old is not None and old.listed) or (new is not None and new.listed)
         watched = name in self._by_name or (listed and bool(self._everything))
         if watched and old is not None and new is not None and _same(old, new):
+            if new is not old:
+                new.resource.leave(new)
             return None
         if new is not None:
             self._entries[name] = new
@@ -219,6 +223,8 @@ class Partition:
             del self._entries[name]
         else:
             return None
+        if old is not None and old is not new:
+            old.resource.leave(old)
         if listed:
             self._listing = None
         return _Change(self, name, listed) if watched else None

@@ -11,6 +11,7 @@ from support.facts import ECHO, A, B, a_service, a_slice
 from support.told import ECHO_WITH_IT, GATE, HERE, IT, Told, a_slice_of
 
 from registry.index import ExportMode, ExportPolicy, GuardPolicy
+from registry.index.refusals import MAX_ENDPOINTS, MAX_PORTS
 from registry.model.conditions import Condition, ConditionType, Dated
 from registry.model.facts import (
     AddressType,
@@ -98,6 +99,14 @@ def listed_gateway() -> Told:
     return Told(network="home", gateways={"away": [gate]}).has().beside(network="away")
 
 
+SPECIAL = "169.254.169.254"
+MANY_PORTS = tuple(ServicePort(1 + each, f"p{each}") for each in range(MAX_PORTS + 1))
+MANY = (
+    SliceEndpoint(IT, ready=False, **DRAINING),
+    *(SliceEndpoint(f"10.1.{each // 250}.{each % 250}") for each in range(MAX_ENDPOINTS)),
+)
+LAST_TARGET = (SlicePort(MANY_PORTS[-1].name, 8080),)
+
 WORLDS: dict[Reason, Callable[[], Told]] = {
     Reason.READY: lambda: Told().has(),
     Reason.DRAINING: lambda: Told().has(a_service(), a_slice_of(**DRAINING)),
@@ -123,12 +132,15 @@ WORLDS: dict[Reason, Callable[[], Told]] = {
     Reason.ADDRESS_TYPE_FQDN: lambda: Told().has(a_service(), replace(a_slice(IT), address_type=AddressType.FQDN)),
     Reason.PORT_NOT_OFFERED: lambda: Told().has(a_service(), a_slice(IT, ports=(SlicePort("grpc", 9),))),
     Reason.NO_ADDRESS: lambda: Told().has(a_service(), a_slice("it")),
+    Reason.SPECIAL_ADDRESS: lambda: Told().has(a_service(), a_slice(SPECIAL)),
+    Reason.TOO_MANY_PORTS: lambda: Told().has(a_service("echo", *MANY_PORTS), a_slice(IT, ports=LAST_TARGET)),
+    Reason.TOO_MANY_ENDPOINTS: lambda: Told().has(a_service(), a_slice(*MANY)),
     Reason.NOT_READY: lambda: Told().has(a_service(), a_slice_of()),
     Reason.TERMINATING: lambda: Told().has(a_service(), a_slice_of(terminating=True)),
     Reason.PORT_CONFLICT: lambda: (
         Told()
         .has(replace(a_service("echo", UDP), created=NEW), a_slice(IT, ports=UDP_TARGET))
-        .beside(replace(a_service(), created=OLD))
+        .beside(replace(a_service(), created=OLD), a_slice("10.0.1.1"))
     ),
     Reason.DUPLICATE: lambda: Told().has(a_service(), a_slice_of(**DRAINING)).beside(*ECHO_WITH_IT),
     Reason.EVICTED: lambda: Told().has().beside().stands(Standing.EVICTED),
@@ -174,6 +186,7 @@ MENDS: dict[Reason, Callable[[Told], object]] = {
     **dict.fromkeys(
         (
             *(Reason.ADDRESS_TYPE_FQDN, Reason.PORT_NOT_OFFERED, Reason.NO_ADDRESS, Reason.NOT_READY),
+            Reason.SPECIAL_ADDRESS,
             *(Reason.TERMINATING, Reason.DRAINING, Reason.NONE_READY, Reason.SLICE_COPY),
             *(Reason.SERVICE_EMPTIED, Reason.SERVICE_SHRUNK, Reason.REWOUND, Reason.UNVERIFIED),
         ),
@@ -187,7 +200,10 @@ MENDS: dict[Reason, Callable[[Told], object]] = {
     **dict.fromkeys(
         (Reason.NO_SERVICE, Reason.SERVICE_COPY, Reason.EXTERNAL_NAME), lambda world: world.tell(a_service())
     ),
-    **dict.fromkeys((Reason.PORT_CONFLICT, Reason.UNSUPPORTED_PROTOCOL), lambda world: world.tell(*ECHO_WITH_IT)),
+    **dict.fromkeys(
+        (Reason.PORT_CONFLICT, Reason.UNSUPPORTED_PROTOCOL, Reason.TOO_MANY_PORTS, Reason.TOO_MANY_ENDPOINTS),
+        lambda world: world.tell(*ECHO_WITH_IT),
+    ),
     **dict.fromkeys((Reason.DUPLICATE, Reason.SHADOWED), lambda world: world.tell(a_slice("10.0.1.1"), cluster=B)),
     **dict.fromkeys(
         (Reason.NETWORK_WITHOUT_GATEWAY, Reason.NOTHING_READY, Reason.NOT_COUNTED),
@@ -208,7 +224,7 @@ UNMENDABLE = {Reason.NAMESPACE_EXCLUDED, Reason.SERVICE_EXCLUDED, Reason.CLUSTER
 @pytest.mark.parametrize("rule", sorted(set(Reason) - {Reason.CLUSTER_REFUSED}))
 def test_every_rule_comes_up(rule: Reason) -> None:
     world = WORLDS[rule]()
-    address = "it" if rule is Reason.NO_ADDRESS else IT
+    address = {Reason.NO_ADDRESS: "it", Reason.SPECIAL_ADDRESS: SPECIAL}.get(rule, IT)
     assert rule in world.rules(address)
     if rule.effect is Effect.DROPPED:
         assert not world.shown(address)

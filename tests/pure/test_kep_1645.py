@@ -7,7 +7,7 @@ import itertools
 import random
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import pytest
 from hypothesis import given
@@ -16,6 +16,7 @@ from support.facts import ECHO, A, B, C, a_service, a_slice, facts, listing
 
 from registry.index import Index, conflicts
 from registry.index.export import ExportMode, ExportPolicy
+from registry.index.guard import GuardPolicy
 from registry.model.events import Apply, Delete
 from registry.model.facts import (
     AddressType,
@@ -61,8 +62,20 @@ def merged(world: World, mode: ExportMode = ExportMode.SERVICE_EXPORT) -> Merged
 
 
 def pair(older: Service, newer: Service, *more: Fact) -> MergedService:
-    """``older`` in cluster b, ``newer`` in cluster a: so that age and name do not say the same."""
-    return merged({A: exported(newer, NEW, *more), B: exported(older, OLD)})
+    """``older`` in cluster b, ``newer`` in cluster a: so that age and name do not say the same.
+
+    ``more`` is what ``newer`` has beside; then ``older`` has an endpoint too, which is left out of the result.
+    """
+    own = [manned(older, "10.1.0.1")] if more else []
+    service = merged({A: exported(newer, NEW, *more), B: exported(older, OLD, *own)})
+    others = tuple(each for each in service.endpoints if each.cluster != B)
+    return dataclasses.replace(service, endpoints=others)
+
+
+def manned(service: Service, *endpoints: SliceEndpoint | str) -> EndpointSlice:
+    """A slice with these endpoints behind all ports of the service."""
+    behind = tuple(SlicePort(each.name, 9000, each.protocol) for each in service.ports)
+    return dataclasses.replace(a_slice(*endpoints, name="own"), ports=behind)
 
 
 def with_(**fields: object) -> Service:
@@ -148,6 +161,115 @@ def test_the_next_oldest_takes_over_when_the_oldest_export_goes() -> None:
     (change,) = index.commit()
     assert change.new is not None
     assert (change.new.headless, change.new.conflicts) == (True, ())
+
+
+# Exports without endpoints decide nothing that takes traffic away
+
+NOT_READY = SliceEndpoint("10.1.0.9", ready=False, serving=False)
+GONE = SliceEndpoint("10.1.0.9", ready=False, serving=False, terminating=True)
+EMPTY: Mapping[str, Callable[[Service], Iterable[Fact]]] = {
+    "no slice": lambda _: (),
+    "a slice of nothing": lambda older: (manned(older),),
+    "an endpoint that is gone": lambda older: (manned(older, GONE),),
+    "no address": lambda older: (manned(older, "not-an-address"),),
+    "a special address": lambda older: (manned(older, "169.254.169.254"),),
+    "a copy": lambda older: (dataclasses.replace(manned(older, "10.1.0.9"), copy_mark="of another"),),
+    "names": lambda older: (dataclasses.replace(manned(older, "10.1.0.9"), address_type=AddressType.FQDN),),
+    "other ports": lambda older: (dataclasses.replace(manned(older, "10.1.0.9"), ports=(SlicePort("other", 1),)),),
+}
+empty = pytest.mark.parametrize("older_has", EMPTY.values(), ids=EMPTY.keys())
+
+
+@empty
+def test_older_export_without_endpoints_decides_no_property(older_has: Callable[[Service], Iterable[Fact]]) -> None:
+    older = with_(
+        headless=True,
+        affinity_seconds=60,
+        traffic_distribution="PreferSameNode",
+        local_only=True,
+        annotations=(("fallback", "None"),),
+    )
+    newer = with_(annotations=(("fallback", "Any"),))
+    service = merged({A: exported(newer, NEW, a_slice("10.0.0.1")), B: exported(older, OLD, *older_has(older))})
+    assert (service.headless, service.affinity_seconds, service.local_only) == (False, 0, False)
+    assert (service.traffic_distribution, service.annotations) == ("", newer.annotations)
+    assert {each.field: (each.winner, each.losers[0][0]) for each in service.conflicts} == dict.fromkeys(
+        (
+            *("annotations[fallback]", "internalTrafficPolicy", "sessionAffinity"),
+            *("trafficDistribution", "type"),
+        ),
+        (A, B),
+    )
+
+
+@empty
+@pytest.mark.parametrize(
+    "said",
+    [
+        ServicePort(80, "http", UDP),
+        ServicePort(8080, "http"),
+        ServicePort(80, "web"),
+        ServicePort(80, "http", app_protocol="grpc"),
+    ],
+)
+def test_older_export_without_endpoints_decides_no_port(
+    said: ServicePort, older_has: Callable[[Service], Iterable[Fact]]
+) -> None:
+    older = ports(said)
+    world = {A: exported(a_service(), NEW, a_slice("10.0.0.1")), B: exported(older, OLD, *older_has(older))}
+    service = merged(world)
+    assert addresses(service, 80) == {"10.0.0.1"}
+    assert ServicePort(80, "http") in service.ports
+    assert {each.winner for each in service.conflicts} == {A}
+
+
+def test_older_export_decides_no_port_that_it_has_no_endpoint_of() -> None:
+    older = ports(ServicePort(80, "http"), ServicePort(81, "grpc", UDP))
+    newer = ports(ServicePort(80, "web"), ServicePort(81, "grpc"))
+    targets = (SlicePort("web", 8080), SlicePort("grpc", 8081))
+    world = {A: exported(newer, NEW, a_slice("10.0.0.1", ports=targets)), B: exported(older, OLD, a_slice("10.1.0.1"))}
+    service = merged(world)
+    assert service.ports == (ServicePort(80, "http"), ServicePort(81, "grpc"))
+    assert addresses(service, 81) == {"10.0.0.1"}
+    assert [(each.field, each.winner) for each in service.conflicts] == [
+        ("ports[80].name", B),
+        ("ports[81].protocol", A),
+    ]
+
+
+@pytest.mark.parametrize("endpoint", [NOT_READY, SliceEndpoint("10.1.0.9")])
+def test_endpoint_that_is_not_ready_keeps_precedence(endpoint: SliceEndpoint) -> None:
+    """A Pod that fails its probe and recovers changes nothing that the exports agree on."""
+    older = dataclasses.replace(ports(ServicePort(80, "http", app_protocol="grpc")), headless=True)
+    world = {
+        A: exported(a_service(), NEW, a_slice("10.0.0.1")),
+        B: exported(older, OLD, manned(older, endpoint)),
+    }
+    service = merged(world)
+    assert (service.headless, service.ports) == (True, older.ports)
+
+
+def test_endpoints_that_a_list_lacks_and_that_are_held_keep_precedence() -> None:
+    older = dataclasses.replace(a_service(), headless=True)
+    index = Index(ExportPolicy(mode=ExportMode.SERVICE_EXPORT), GuardPolicy())
+    for cluster, said in ((A, exported(a_service(), NEW, a_slice("10.0.0.1"))), (B, exported(older, OLD))):
+        index.add_cluster(cluster)
+        for event in listing(*said, *([manned(older, "10.1.0.1")] if cluster == B else [])):
+            index.apply(cluster, event)
+    index.commit()
+    for event in listing(kinds=[Kind.ENDPOINT_SLICE]):
+        index.apply(B, event)
+    index.commit()
+    service = index.get(ECHO)
+    assert service is not None
+    assert [(each.cluster, each.demoted) for each in service.endpoints] == [(A, False), (B, True)]
+    assert service.headless
+
+
+def test_without_any_endpoints_the_oldest_export_decides() -> None:
+    older = dataclasses.replace(ports(ServicePort(80, "http", app_protocol="grpc")), headless=True)
+    service = merged({A: exported(a_service(), NEW), B: exported(older, OLD)})
+    assert (service.headless, service.ports) == (True, older.ports)
 
 
 # Service Port

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Hashable
 
 from support.xds_client import Node, resource
@@ -203,3 +205,38 @@ def test_a_view_that_nobody_uses_any_more_is_dropped() -> None:
     clients.pop().session.close()
     assert store.partition(EDS.url, "x") is not view
     assert not store.viewers(EDS.url, "a")
+
+
+def test_resource_that_is_replaced_or_gone_takes_no_collector_to_go() -> None:
+    """A member that changes its services all the time would leave one behind for each port and change."""
+    made: list[weakref.ref[Made]] = []
+
+    class Made:
+        """Something of one resource alone."""
+
+        def __call__(self) -> bytes:
+            return b"x"
+
+    def one(*, on_demand: bool = False) -> Resource:
+        encode = Made()
+        made.append(weakref.ref(encode))
+        return Resource(encode, on_demand)
+
+    store = ResourceStore()
+    store.on_demand(EDS.url, lambda _type, _group, _name: one(on_demand=True))
+    gc.disable()
+    try:
+        for _ in range(3):
+            store.apply([ResourceChange(CDS.url, "x", one())])
+        for type_url in (CDS, EDS):
+            partition, watcher = store.partition(type_url.url), Recorder(store)
+            partition.watch("x", watcher)
+            partition.get("x")
+            partition.get("unwatched")
+            for _ in range(2):
+                store.apply([ResourceChange(type_url.url, "x", one(on_demand=type_url is EDS))])
+            partition.unwatch("x", watcher)
+        store.apply([ResourceChange(CDS.url, "x", None)])
+        assert [each() for each in made] == [None] * len(made)
+    finally:
+        gc.enable()

@@ -1,7 +1,8 @@
 """What the merged list must be, recomputed from all facts in the plainest way: slow, obvious, and sharing no code.
 
 Rules: a service is a Service object that is exported and no ExternalName. Of what its clusters say, the oldest export's
-word counts. Its ports are those of its clusters, each name and each number of a protocol once. Its endpoints are those
+word counts; exports with endpoints, ready or not, come before those without, and so do ports with endpoints behind.
+Its ports are those of its clusters, each name and each number of a protocol once. Its endpoints are those
 of slices that name it, at the service's port numbers, without what is unready, no address, or offers no port; of two
 that stand for one address and target, the healthy one, then that of which more is known, then the first in order. What
 differs in its ports alone is one endpoint. Copies of other clusters' endpoints do not count. A Pod with one address of
@@ -54,13 +55,7 @@ def _service(world: World, key: ServiceKey) -> MergedService | None:
             holders[cluster] = fact
     if not holders:
         return None
-    ages = sorted(holders, key=lambda cluster: (holders[cluster].created or "9999", cluster))
-    union: list[tuple[ServicePort, ClusterId]] = []
-    clashes: dict[str, Conflict] = {}
-    owners: Owners = {}
-    for cluster in ages:
-        for port in _ports(holders[cluster]):
-            owners[cluster, port] = _unite(union, clashes, port, cluster)
+    ages, union, clashes, owners = _united(world, key, holders)
     ports = sorted((port for port, _ in union), key=_port_order)
     everything: list[Endpoint] = []
     unready = 0
@@ -95,6 +90,37 @@ def _service(world: World, key: ServiceKey) -> MergedService | None:
         tuple(dict.fromkeys(family for cluster in ages for family in holders[cluster].ip_families)),
         _unexposed(holders, ports, owners),
     )
+
+
+def _united(
+    world: World, key: ServiceKey, holders: Mapping[ClusterId, Service]
+) -> tuple[list[ClusterId], list[tuple[ServicePort, ClusterId]], dict[str, Conflict], Owners]:
+    """Whose word counts before whose; the ports, each with whose it is; where they differ; and which each port is."""
+    manned = {cluster: _manned(world[cluster], key, service) for cluster, service in holders.items()}
+    ages = sorted(holders, key=lambda cluster: (manned[cluster] is None, holders[cluster].created or "9999", cluster))
+    union: list[tuple[ServicePort, ClusterId]] = []
+    clashes: dict[str, Conflict] = {}
+    owners: Owners = {}
+    for empty in (False, True):
+        for cluster in ages:
+            for port in _ports(holders[cluster]):
+                if ((port.port, port.protocol) not in (manned[cluster] or ())) is empty:
+                    owners[cluster, port] = _unite(union, clashes, port, cluster)
+    return ages, union, clashes, owners
+
+
+def _manned(facts: Mapping[ObjectRef, Fact], key: ServiceKey, service: Service) -> set[tuple[int, Protocol]] | None:
+    """The ports with an endpoint behind them, ready or not; None where the cluster has no endpoint at all."""
+    found: set[tuple[int, Protocol]] = set()
+    there = False
+    for each in facts.values():
+        if isinstance(each, EndpointSlice) and ServiceKey(each.namespace, each.service) == key:
+            alone = {ref: fact for ref, fact in facts.items() if not isinstance(fact, EndpointSlice) or ref == each.ref}
+            endpoints, waiting, _ = _endpoints(alone, ClusterId("x"), key, service)
+            if endpoints or waiting:
+                there = True
+                found |= {(target.port, target.protocol) for target in _targets(_ports(service), each)}
+    return found if there else None
 
 
 def _unexposed(

@@ -8,6 +8,9 @@ from typing import Generic, TypeVar
 
 from registry.model.facts import Labels
 
+MAX_LABELS = 256
+"""Of one object. Kubernetes has no bound; an endpoint of a ServiceEntry has this one."""
+
 shared = sys.intern
 """Names of Nodes, zones, Pods, namespaces, labels: with 100,000 endpoints that is 20 MB."""
 
@@ -15,10 +18,11 @@ _Value = TypeVar("_Value")
 
 
 def shared_labels(labels: Mapping[str, str | None] | None) -> Labels:
-    """Sorted by name; null is the empty string."""
+    """Sorted by name, the first ``MAX_LABELS`` of them; null is the empty string."""
     if not labels:
         return ()
-    return _LABELS.of(tuple(sorted([(name, value or "") for name, value in labels.items()])), _of_shared_pairs)
+    pairs = sorted([(name, value or "") for name, value in labels.items()])
+    return _LABELS.of(tuple(pairs[:MAX_LABELS]), _of_shared_pairs)
 
 
 class _Same(Generic[_Value]):

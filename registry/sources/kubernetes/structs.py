@@ -43,8 +43,16 @@ Name = Annotated[str, msgspec.Meta(min_length=1, max_length=253, pattern=r"^[a-z
 LabelName = Annotated[str, msgspec.Meta(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?\Z")]
 
 
+ShortName = Annotated[str, msgspec.Meta(max_length=63)]
+QualifiedName = Annotated[str, msgspec.Meta(max_length=317)]
+LongName = Annotated[str, msgspec.Meta(max_length=253)]
+"""API servers hold labels, and names of ports, other objects and zones, to these lengths."""
+MAX_SLICE_ENDPOINTS, MAX_SLICE_PORTS = 1000, 20_000
+"""``discovery.k8s.io/v1``: so many may be in one EndpointSlice."""
+
 Strings = dict[str, str | None]
 """A map of strings. The API server stores a null in one as the empty string (Go's encoding/json leaves it zero)."""
+LabelStrings = dict[QualifiedName, ShortName | None]
 
 
 class Struct(msgspec.Struct, frozen=True, rename="camel", gc=False, omit_defaults=True):
@@ -57,10 +65,10 @@ class Struct(msgspec.Struct, frozen=True, rename="camel", gc=False, omit_default
 class _Metadata(Struct, frozen=True):
     name: Name
     namespace: LabelName | None = None
-    labels: Strings | None = None
-    uid: str | None = None
-    creation_timestamp: str | None = None
-    resource_version: str | None = None
+    labels: LabelStrings | None = None
+    uid: LongName | None = None
+    creation_timestamp: LongName | None = None
+    resource_version: LongName | None = None
 
 
 class _Owner(Struct, frozen=True):
@@ -86,9 +94,9 @@ class _ServiceMetadata(_OwnedMetadata, frozen=True):
 
 class _ServicePort(Struct, frozen=True):
     port: PortNumber
-    name: str | None = None
+    name: ShortName | None = None
     protocol: Protocol | None = None
-    app_protocol: str | None = None
+    app_protocol: QualifiedName | None = None
 
 
 class _ClientIp(Struct, frozen=True):
@@ -103,11 +111,11 @@ class _ServiceSpec(Struct, frozen=True):
     ports: list[_ServicePort] | None = None
     cluster_ip: str | None = msgspec.field(default=None, name="clusterIP")
     type: str | None = None
-    external_name: str | None = None
-    selector: Strings | None = None
+    external_name: LongName | None = None
+    selector: LabelStrings | None = None
     session_affinity: str | None = None
     session_affinity_config: _AffinityConfig | None = None
-    traffic_distribution: str | None = None
+    traffic_distribution: LongName | None = None
     internal_traffic_policy: str | None = None
     publish_not_ready_addresses: bool | None = None
     ip_families: list[str] | None = None
@@ -178,7 +186,7 @@ _FAMILIES: Mapping[str, AddressType] = {"IPv4": AddressType.IPV4, "IPv6": Addres
 
 
 class _SlicePort(Struct, frozen=True):
-    name: str | None = None
+    name: ShortName | None = None
     port: PortNumber | None = None
     protocol: Protocol | None = None
 
@@ -191,15 +199,15 @@ class _Conditions(Struct, frozen=True):
 
 class _TargetRef(Struct, frozen=True):
     kind: str | None = None
-    name: str | None = None
+    name: LongName | None = None
 
 
 class _SliceEndpoint(Struct, frozen=True):
-    addresses: Annotated[list[str], msgspec.Meta(min_length=1)]
+    addresses: Annotated[list[LongName], msgspec.Meta(min_length=1)]
     conditions: _Conditions | None = None
-    hostname: str | None = None
-    node_name: str | None = None
-    zone: str | None = None
+    hostname: LongName | None = None
+    node_name: LongName | None = None
+    zone: LongName | None = None
     target_ref: _TargetRef | None = None
 
     def fact(self) -> SliceEndpoint:
@@ -225,8 +233,8 @@ _NO_CONDITIONS = _Conditions()
 class _EndpointSlice(Struct, frozen=True):
     metadata: _OwnedMetadata
     address_type: AddressType
-    endpoints: list[_SliceEndpoint] | None = None
-    ports: list[_SlicePort] | None = None
+    endpoints: Annotated[list[_SliceEndpoint], msgspec.Meta(max_length=MAX_SLICE_ENDPOINTS)] | None = None
+    ports: Annotated[list[_SlicePort], msgspec.Meta(max_length=MAX_SLICE_PORTS)] | None = None
 
     def fact(self) -> EndpointSlice:
         return EndpointSlice(
@@ -248,8 +256,8 @@ class _PodMetadata(_Metadata, frozen=True):
 
 
 class _PodSpec(Struct, frozen=True):
-    service_account_name: str | None = None
-    node_name: str | None = None
+    service_account_name: LongName | None = None
+    node_name: LongName | None = None
 
 
 class _PodCondition(Struct, frozen=True):
