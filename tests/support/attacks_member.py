@@ -23,6 +23,10 @@ Send = Callable[[asyncio.StreamWriter, bytes], Awaitable[None]]
 Answer = Callable[[asyncio.StreamWriter, str], Awaitable[None]]
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 LIST = b'{"kind":"ServiceList","apiVersion":"v1","metadata":{"resourceVersion":"10"%s},"items":['
+SERVICE = (
+    b'{"metadata":{"name":"stranger-%d","namespace":"stranger","resourceVersion":"1","uid":"%d"},'
+    b'"spec":{"ports":[{"name":"http","port":80}]}},'
+)
 NAME = f"stranger-{os.getpid()}"
 BOMB_PIECE = b" " * (1 << 20)
 
@@ -89,12 +93,8 @@ def a_chunk(data: bytes) -> bytes:
 
 
 def a_service(number: int) -> bytes:
-    name = f"stranger-{number}"
-    document = {
-        "metadata": {"name": name, "namespace": "stranger", "resourceVersion": "1", "uid": name},
-        "spec": {"ports": [{"name": "http", "port": 80}]},
-    }
-    return json.dumps(document).encode() + b","
+    """An item of a list, with a comma."""
+    return SERVICE % (number, number)
 
 
 async def endless_list(where: Where, seconds: float = 30) -> Report:
