@@ -171,13 +171,11 @@ async def endless_line(where: Where, seconds: float = 10) -> Report:
     return await _run(where, make, seconds)
 
 
-async def aliases(where: Where, text: int = 60_000, count: int = 45_000, seconds: float = 10) -> Report:
+async def aliases(where: Where, text: int = 100_000, count: int = 12_000, seconds: float = 10) -> Report:
     """A kubeconfig in YAML that repeats one text by aliases (YAML 1.2 section 3.2.2.2)."""
     path = Path(where.members) / NAME
-    document = (
-        f"x-text: &t '{'x' * text}'\nx-list: [{', '.join(['*t'] * count)}]\n"
-        "current-context: *t\nclusters: []\nusers: []\ncontexts: []\n"
-    )
+    contexts = ", ".join(["{name: *t}"] * count)
+    document = f"x: &t '{'x' * text}'\ncurrent-context: it\ncontexts: [{contexts}]\nusers: []\nclusters: []\n"
     path.write_text(document)
     try:
         await asyncio.sleep(seconds)
