@@ -283,7 +283,13 @@ class Registry:
                 raise StartError(f"listen.tls: {error}") from error
         limits = self._config.limits.limits()
         server = RpcServer(
-            self._services, listen.grpc, limits=limits, tls=tls, admission=self._ports.grpc, tasks=self._tasks
+            self._services,
+            listen.grpc,
+            limits=limits,
+            tls=tls,
+            admission=self._ports.grpc,
+            tasks=self._tasks,
+            stalls=self._stalls,
         )
         self._ports.rpc_server = server
         return server

@@ -66,6 +66,9 @@ class Link(Carrier):
         self._calls = OpenCalls(self, site, self._vigil)
         self._connection = self._calls.connection
 
+    def __str__(self) -> str:
+        return f"{self.peer}, {self._calls}"
+
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

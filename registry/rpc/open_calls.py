@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from abc import abstractmethod
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
@@ -26,6 +26,10 @@ log = logging.getLogger(__name__)
 
 CALL_BYTES: Final = 1024
 """What a call takes, apart from its headers and from what its handler charges."""
+
+
+SHOWN_METHODS = 3
+"""So many are named where a connection is described."""
 
 
 class Offer(Protocol):
@@ -110,6 +114,11 @@ class OpenCalls(Wire):
         """Bytes that were made since the last write."""
         self.connection = Connection(offer.limits, self, self._clock(), self.time)
         self._out = self.connection.out
+
+    def __str__(self) -> str:
+        """How many calls of which methods are open."""
+        methods = Counter([call.path for call in self._calls.values()])
+        return ", ".join(f"{count} open {path}" for path, count in methods.most_common(SHOWN_METHODS)) or "no open call"
 
     # The carrier
 

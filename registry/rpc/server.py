@@ -22,6 +22,7 @@ from registry.rpc.shared import SharedFrames
 from registry.rpc.turns import Turns
 from registry.rpc.unary import routes
 from registry.rpc.vigil import Rounds
+from registry.stalls import Stalls
 from registry.supervision import Supervisor
 
 log = logging.getLogger(__name__)
@@ -59,6 +60,7 @@ class RpcServer:
         tls: Callable[[], ssl.SSLContext] | None = None,
         tasks: Supervisor | None = None,
         admission: Admission | None = None,
+        stalls: Stalls | None = None,
     ) -> None:
         """``admission``: who may connect, by default ``limits.connections`` of anybody."""
         self.limits = limits
@@ -75,7 +77,7 @@ class RpcServer:
         self._links: set[Link] = set()
         self._loop = asyncio.get_running_loop()
         self.clock = self._loop.time
-        self.turns = Turns(self._loop.call_soon)
+        self.turns = Turns(self._loop.call_soon, stalls)
         self.buffer = memoryview(bytearray(READ_BYTES))
         self._rounds: Rounds[Link] = Rounds()
         self._round: asyncio.TimerHandle | None = None

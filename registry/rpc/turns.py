@@ -12,6 +12,8 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Final
 
+from registry.stalls import Stalls
+
 SLICE_SECONDS: Final = 0.001
 """How long one connection works before another one does. A step of a handler that takes longer is not cut short."""
 
@@ -77,11 +79,12 @@ class Worker(ABC):
 class Turns:
     """The workers that have something to do, each once, in the order they came to have it.
 
-    ``soon`` calls a function in the next iteration of the loop.
+    ``soon`` calls a function in the next iteration of the loop. ``stalls`` times each worker.
     """
 
-    def __init__(self, soon: Callable[[Callable[[], None]], object]) -> None:
+    def __init__(self, soon: Callable[[Callable[[], None]], object], stalls: Stalls | None = None) -> None:
         self.slice = Slice()
+        self._stalls = stalls or Stalls()
         self._soon = soon
         self._fresh: deque[Worker] = deque()
         self._behind: deque[Worker] = deque()
@@ -107,8 +110,10 @@ class Turns:
         if worker.queued or not self._direct(now):
             self.ready(worker)
             return
+        began = self._stalls.begin()
         self.slice.begin()
         worker.behind = worker.work()
+        self._stalls.end(began, "connection", worker)
         if worker.behind:
             self.ready(worker)
 
@@ -120,7 +125,7 @@ class Turns:
         return True
 
     def _turn(self) -> None:
-        began = perf_counter()
+        began = self._stalls.begin()
         self._serve(self._fresh, began + FRESH_SECONDS)
         self._serve(self._behind, began + TURN_SECONDS)
         self._coming = bool(self._fresh or self._behind)
@@ -129,7 +134,8 @@ class Turns:
 
     def _serve(self, queue: deque[Worker], until: float) -> None:
         """Serve each that is in the queue now, one at least, until the time is over."""
-        for count in range(len(queue)):
+        began = self._stalls.begin()
+        for _ in range(len(queue)):
             worker = queue.popleft()
             worker.queued = False
             self.slice.begin()
@@ -138,8 +144,9 @@ class Turns:
             except Exception:  # noqa: BLE001 - the worker tells of it
                 worker.behind = False
                 worker.broke()
+            began = self._stalls.end(began, "connection", worker)
             if worker.behind:
                 worker.queued = True
                 self._behind.append(worker)
-            if (worker.behind or count & 3 == 3) and perf_counter() >= until:
+            if began >= until:
                 return
