@@ -107,21 +107,21 @@ class Turns:
 
         ``now`` is the time of the loop; uvloop's is the same for a whole iteration.
         """
-        if worker.queued or not self._direct(now):
+        began = self._stalls.begin()
+        if worker.queued or not self._direct(now, began):
             self.ready(worker)
             return
-        began = self._stalls.begin()
         self.slice.begin()
         worker.behind = worker.work()
         self._stalls.end(began, "connection", worker)
         if worker.behind:
             self.ready(worker)
 
-    def _direct(self, now: float) -> bool:
+    def _direct(self, now: float, began: float) -> bool:
         if now == self._iteration:
-            return perf_counter() < self._direct_until
+            return began < self._direct_until
         self._iteration = now
-        self._direct_until = perf_counter() + DIRECT_SECONDS
+        self._direct_until = began + DIRECT_SECONDS
         return True
 
     def _turn(self) -> None:
