@@ -72,6 +72,13 @@ class StallWatch:
         return asyncio.Task(_Timed(work, self._stalls), loop=loop, **options)
 
 
+def work_for(whom: str) -> None:
+    """Name the task that runs after what it works for from now on."""
+    task = asyncio.current_task()
+    if task is not None:
+        task.set_name(whom)
+
+
 class _Timed(Coroutine[Any, Any, Any]):
     """A task's coroutine, each step of which is a slice."""
 

@@ -24,6 +24,7 @@ from registry.servers.http_connections import HttpConnection, HttpConnections
 from registry.servers.peer_turns import PeerTurns
 from registry.servers.rendering import encoded, pieces
 from registry.servers.reports import Reports
+from registry.stall_watch import work_for
 from registry.views.names import Names
 
 log = logging.getLogger(__name__)
@@ -240,6 +241,7 @@ class HttpServer:
             with connection.answering():
                 await connection.writable()
                 await self._small.mine(connection.peer)
+                work_for(f"{request.method} {request.path:.100} of {connection.peer}")
                 return await handler(request)
         except ConnectionError:  # nobody is there to be answered
             return web.Response()

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import pytest
 import uvloop
 
-from registry.stall_watch import StallWatch
+from registry.stall_watch import StallWatch, work_for
 from registry.stalls import Stalls
 
 LONG_SECONDS = 0.15
@@ -62,6 +62,17 @@ def test_step_of_a_task_is_named_after_it(runner: asyncio.Runner, caplog: pytest
     assert [work for work, _, cpu in counted.works if cpu >= LONG_SECONDS * 0.9] == ["task"]
     assert "for task: the busy one (" in caplog.text
     assert "busy)" in caplog.text
+
+
+def test_step_is_named_after_whom_the_task_works_for(runner: asyncio.Runner, caplog: pytest.LogCaptureFixture) -> None:
+    counted = Counted()
+
+    async def busy() -> None:
+        work_for("GET /metrics of 10.0.0.1")
+        spin()
+
+    runner.run(watched(counted, lambda: asyncio.create_task(busy(), name="a connection") and None))
+    assert "for task: GET /metrics of 10.0.0.1 (" in caplog.text
 
 
 def test_callback_that_nothing_names_is_found_by_its_stack(

@@ -23,6 +23,10 @@ Send = Callable[[asyncio.StreamWriter, bytes], Awaitable[None]]
 Answer = Callable[[asyncio.StreamWriter, str], Awaitable[None]]
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 LIST = b'{"kind":"ServiceList","apiVersion":"v1","metadata":{"resourceVersion":"10"%s},"items":['
+SERVICE = (
+    b'{"metadata":{"name":"stranger-%d","namespace":"stranger","resourceVersion":"1","uid":"%d"},'
+    b'"spec":{"ports":[{"name":"http","port":80}]}},'
+)
 NAME = f"stranger-{os.getpid()}"
 BOMB_PIECE = b" " * (1 << 20)
 
@@ -89,12 +93,8 @@ def a_chunk(data: bytes) -> bytes:
 
 
 def a_service(number: int) -> bytes:
-    name = f"stranger-{number}"
-    document = {
-        "metadata": {"name": name, "namespace": "stranger", "resourceVersion": "1", "uid": name},
-        "spec": {"ports": [{"name": "http", "port": 80}]},
-    }
-    return json.dumps(document).encode() + b","
+    """An item of a list, with a comma."""
+    return SERVICE % (number, number)
 
 
 async def endless_list(where: Where, seconds: float = 30) -> Report:
@@ -171,13 +171,11 @@ async def endless_line(where: Where, seconds: float = 10) -> Report:
     return await _run(where, make, seconds)
 
 
-async def aliases(where: Where, text: int = 60_000, count: int = 45_000, seconds: float = 10) -> Report:
+async def aliases(where: Where, text: int = 100_000, count: int = 12_000, seconds: float = 10) -> Report:
     """A kubeconfig in YAML that repeats one text by aliases (YAML 1.2 section 3.2.2.2)."""
     path = Path(where.members) / NAME
-    document = (
-        f"x-text: &t '{'x' * text}'\nx-list: [{', '.join(['*t'] * count)}]\n"
-        "current-context: *t\nclusters: []\nusers: []\ncontexts: []\n"
-    )
+    contexts = ", ".join(["{name: *t}"] * count)
+    document = f"x: &t '{'x' * text}'\ncurrent-context: it\ncontexts: [{contexts}]\nusers: []\nclusters: []\n"
     path.write_text(document)
     try:
         await asyncio.sleep(seconds)

@@ -85,9 +85,10 @@ class Account:
         threads = Path(f"/proc/{self.pid}/task").iterdir()
         return sum(int((each / "schedstat").read_text().split()[0]) for each in threads) / 1e9
 
-    def waited_seconds(self) -> float:
-        """How long its main thread was ready to run and had no CPU, so far (run delay in schedstat)."""
-        return int(Path(f"/proc/{self.pid}/schedstat").read_text().split()[1]) / 1e9
+    def scheduled(self) -> tuple[float, float]:
+        """Seconds for which its main thread had a CPU, and for which it was ready to run and had none (schedstat)."""
+        had, waited, _ = Path(f"/proc/{self.pid}/schedstat").read_text().split()
+        return int(had) / 1e9, int(waited) / 1e9
 
     def open_files(self) -> int:
         return len(os.listdir(f"/proc/{self.pid}/fd"))
@@ -128,7 +129,7 @@ class Watcher:
     def _watch(self) -> None:
         with contextlib.suppress(OSError):  # the process has ended
             while not self._stopped.wait(WATCH_SECONDS):
-                self._waits.append((time.monotonic(), self._account.waited_seconds()))
+                self._waits.append((time.monotonic(), self._account.scheduled()[1]))
                 self.open_files = max(self.open_files, self._account.open_files())
 
 

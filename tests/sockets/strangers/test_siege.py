@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 
-from support.strangers import Stronghold, besieged
+from support.strangers import SERVED, Stronghold, besieged
 
 
 async def test_registry_that_nobody_attacks_is_unharmed(stronghold: Stronghold) -> None:
@@ -24,7 +24,6 @@ async def test_a_registry_that_stands_still_is_noticed(stronghold: Stronghold) -
         await asyncio.sleep(0.5)
         siege.registry.process.signal(signal.SIGCONT)
         await asyncio.sleep(0.5)
-    found = " ".join(siege.problems())
-    assert all(f"{what}: p50" in found for what in ("lookup", "healthz", "newcomer", "change")), found
-    assert siege.served.quantile("lookup", 1.0) > 0.4
-    assert siege.served.quantile("change", 1.0) > 0.4
+    waited = {what: siege.served.quantile(what, 0.99) > 0.3 for what in SERVED}
+    assert waited == dict.fromkeys(SERVED, True)
+    assert siege.starved or len(siege.problems()) >= len(SERVED)
