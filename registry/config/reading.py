@@ -26,9 +26,8 @@ from registry.config.types import AT_PATH, known_keys, sound, violations
 from registry.documents import Document, DocumentError, mended, parse
 from registry.errors import ConfigError
 from registry.printable import shortened
-from registry.sources.regular import read_regular
+from registry.sources.regular import YAML_BYTES, read_regular
 
-MAX_BYTES = 4 << 20
 MAX_VALUES = 200_000
 """Of the configuration file."""
 
@@ -80,7 +79,7 @@ def check(path: Path) -> Config:
 def _read(path: Path) -> tuple[Config, list[str]]:
     """The file without what is wrong in it, and ``FILE:LINE: where: what was expected`` for each of that, by lines."""
     try:
-        documents = parse(read_regular(path, MAX_BYTES), json=path.suffix == ".json", ours=True, most=MAX_VALUES)
+        documents = parse(read_regular(path, YAML_BYTES), json=path.suffix == ".json", ours=True, most=MAX_VALUES)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}): name a file that is there") from error
     except DocumentError as error:

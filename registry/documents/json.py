@@ -38,7 +38,8 @@ def repaired(content: bytes) -> bytes:
     """The text with U+FFFD for each half of a surrogate pair that stands alone, as Go reads it. No offset changes."""
     if not _SURROGATE.search(content):
         return content
-    return _ESCAPES.sub(lambda match: rb"\ufffd" if match["lone"] else match[0], content)
+    mended = _ESCAPES.sub(lambda match: rb"\ufffd" if match["lone"] else match[0], content)
+    return content if mended == content else mended
 
 
 def texts(content: bytes) -> tuple[list[tuple[int, int]], int, DocumentError | None]:
@@ -72,7 +73,8 @@ def texts(content: bytes) -> tuple[list[tuple[int, int]], int, DocumentError | N
 def value_of(text: bytes) -> tuple[Any, Problem | None]:
     """The value of one text, and what is wrong in it; lines count from the text's first."""
     try:
-        return json.loads(text, object_pairs_hook=_unique, parse_float=_float, parse_constant=_refused), None
+        # Of bytes ``loads`` takes halves of surrogate pairs, and other encodings.
+        return json.loads(text.decode(), object_pairs_hook=_unique, parse_float=_float, parse_constant=_refused), None
     except json.JSONDecodeError as error:
         return None, Problem(error.msg, error.lineno)
     except UnicodeDecodeError as error:

@@ -16,7 +16,7 @@ from watchfiles import awatch
 from registry.membership.spec import Trouble, Unusable
 from registry.sources.kubernetes.credentials import surroundings
 from registry.sources.kubernetes.kubeconfig import Kubeconfig, KubeconfigError, Surroundings, read_kubeconfig
-from registry.sources.regular import read_regular
+from registry.sources.regular import YAML_BYTES, read_regular
 from registry.sources.watching import INOTIFY_UNAVAILABLE, LOOK_MS, FolderWatch, Notify
 
 SETTLE_MS = 50
@@ -133,7 +133,7 @@ def _read(path: Path, context: str | None) -> _Read:
             raise
 
     try:
-        content = read_regular(path)
+        content = read_regular(path, YAML_BYTES)
         result: Kubeconfig | Unusable = read_kubeconfig(
             content, context, Surroundings(noted, around.absolute, around.folder)
         )

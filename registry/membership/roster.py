@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from registry.documents.json import repaired
 from registry.membership.absence import AbsencePolicy, Absences
 from registry.membership.spec import MemberSpec, Trouble, Unusable
 from registry.sources.kubernetes.fields import decode_base64
@@ -309,4 +310,7 @@ def _decoded(data: bytes, shape: type[Shape]) -> Shape:
     try:
         return msgspec.json.decode(data, type=shape)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        mended = repaired(data)
+        if mended is not data:
+            return _decoded(mended, shape)
         raise SecretsError(str(error)) from error

@@ -25,13 +25,12 @@ PATIENCE_SECONDS = 30
 BACKOFF_SECONDS = (0.5, 30.0)
 """The first wait after a failure, and the longest; each is twice the one before, less a random part of up to half."""
 
-PAGE_SECRETS = 20
-"""In a page of the list: a Secret has 1 MiB of data at most, and a page is parsed in one piece."""
-
 MAX_SECRETS = 10_000
 """Also of Secrets without data. With more the list is given up; a part of a list would look like removals."""
-PAGE_BYTES = 32 << 20
-"""A page of such Secrets, in base64 and with what managed them."""
+
+PAGE_SECRETS = 8
+PAGE_BYTES = 16 << 20
+"""A page of the list is scanned in one piece. A Secret has 1 MiB of data at most, which is 1.4 MiB of base64."""
 
 Connect = Callable[[], Awaitable[KubernetesClient]]
 

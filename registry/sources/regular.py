@@ -8,7 +8,10 @@ import stat
 from pathlib import Path
 
 MAX_BYTES = 16 << 20
-"""Enough for kubeconfigs, tokens, certificates and bundles of them."""
+"""Enough for tokens, certificates and bundles of them."""
+
+YAML_BYTES = 2 << 20
+"""A kubeconfig or a configuration file. The longest text in it is read in one piece, in some 25 ms."""
 
 
 def read_regular(path: Path, most: int = MAX_BYTES) -> bytes:

@@ -25,7 +25,7 @@ from registry.sources.kubernetes.kubeconfig import Kubeconfig, KubeconfigError, 
 from registry.sources.kubernetes.oidc import OidcTokens
 from registry.sources.kubernetes.plugin import EXEC_SECONDS, PluginCredential, run_plugin
 from registry.sources.kubernetes.urls import Address, UrlError, environment_proxy, proxy_address
-from registry.sources.regular import read_regular
+from registry.sources.regular import YAML_BYTES, read_regular
 from registry.tls import client_contexts
 
 log = logging.getLogger(__name__)
@@ -302,7 +302,7 @@ def load_kubeconfig(path: Path, context: str | None = None) -> Kubeconfig:
         KubeconfigError: it cannot be read, or used.
     """
     try:
-        content = read_regular(path)
+        content = read_regular(path, YAML_BYTES)
     except OSError as error:
         raise KubeconfigError(f"kubeconfig {path}: {error.strerror}; mend the file") from error
     try:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, NamedTuple, TypeVar
 
 import msgspec
 
+from registry.documents.json import repaired
 from registry.model.facts import Fact
 from registry.model.names import Kind, ObjectRef
 from registry.sources.kubernetes.bounds import OBJECT_BYTES, PAGE_OBJECTS
@@ -326,6 +327,9 @@ def _decode(decoder: msgspec.json.Decoder[_Decoded], body: bytes) -> _Decoded:
     try:
         return decoder.decode(body)
     except _UNREADABLE as error:
+        mended = repaired(body)
+        if mended is not body:
+            return _decode(decoder, mended)
         raise DecodeError(str(error)) from error
 
 
