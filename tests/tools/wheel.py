@@ -37,6 +37,8 @@ def main(output: Path) -> None:
         # Made elsewhere, then renamed: what was cut short leaves nothing that looks whole.
         with tempfile.TemporaryDirectory(prefix=".making-", dir=home.parent) as unfinished:
             compile_into(Path(unfinished, "made"))
+            if place() != home:
+                sys.exit("wheel: the sources were changed while they were compiled; run it again")
             shutil.rmtree(home, ignore_errors=True)
             Path(unfinished, "made").rename(home)
         print(f"compiled in {time.monotonic() - began:.0f} s", flush=True)
