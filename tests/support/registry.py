@@ -20,11 +20,14 @@ PROGRAM = (sys.executable, "-P", "-m", "registry.cli")
 class RunningRegistry:
     """``mesh-registry serve`` with ``arguments``, on free ports. Use as an async context."""
 
-    def __init__(self, folder: Path, *arguments: str, name: str = "registry") -> None:
+    def __init__(self, folder: Path, *arguments: str, name: str = "registry", files: int = 0) -> None:
+        """``files``: how many it may have open, where that is not what the tests may."""
         self.grpc = _given("--grpc", arguments) or f"127.0.0.1:{free_port()}"
         self.http = f"127.0.0.1:{free_port()}"
         listen = ("--grpc", self.grpc, "--http", self.http)
-        self.process = Process(name, [*PROGRAM, "serve", *listen, *arguments], folder / f"{name}.log")
+        self.process = Process(
+            name, [*(limited(files) if files else ()), *PROGRAM, "serve", *listen, *arguments], folder / f"{name}.log"
+        )
         self._session: aiohttp.ClientSession | None = None
 
     def begin(self) -> None:
@@ -102,6 +105,12 @@ class RunningRegistry:
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run another ``mesh-registry`` command to its end."""
         return subprocess.run([*PROGRAM, *arguments], capture_output=True, text=True, timeout=60, check=False)
+
+
+def limited(files: int) -> tuple[str, ...]:
+    """What a command is put behind, to have so many open files at most."""
+    become = "import os, resource, sys; n = int(sys.argv[1]); resource.setrlimit(resource.RLIMIT_NOFILE, (n, n)); "
+    return (sys.executable, "-I", "-S", "-c", become + "os.execvp(sys.argv[2], sys.argv[2:])", str(files))
 
 
 def at_once(folder: Path) -> str:
