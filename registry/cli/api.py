@@ -19,7 +19,7 @@ from registry.cli.server import Server
 from registry.errors import RegistryError, ServerUnavailableError
 from registry.model.names import ServiceKey
 
-TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=10)
+TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=30)
 SHOWN_CHARACTERS = 200
 MEND = "start one with `mesh-registry serve`, or name it with --server"
 TRUST = "name the file of the authority that signed it in SSL_CERT_FILE"
@@ -116,7 +116,7 @@ def _reason(error: Exception) -> str:
         case aiohttp.ConnectionTimeoutError():
             text = f"no connection within {TIMEOUT.sock_connect:.0f} s"
         case TimeoutError():
-            text = f"no answer within {TIMEOUT.total:.0f} s"
+            text = f"no answer, or no more of it, within {TIMEOUT.sock_read:.0f} s"
         case aiohttp.ClientPayloadError():
             text = "the answer was cut off"
         case aiohttp.ServerDisconnectedError():

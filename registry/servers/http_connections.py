@@ -112,14 +112,14 @@ class HttpConnection(asyncio.Protocol):
             self._transport.abort()
 
     def overdue(self, now: float) -> Refusal | None:
-        """What the client took too long for; of ``IDLE`` nobody needs to hear."""
+        """What the client took too long for. ``IDLE`` is no fault of its."""
         limits = self._owner.limits
         if self._paused_since is not None and now - self._paused_since >= limits.write_seconds:
             return Refusal.WRITE
         if self._answering:
             return None
-        if self._headers_since is not None and now - self._headers_since >= limits.headers_seconds:
-            return Refusal.HEADERS
+        if self._headers_since is not None:
+            return Refusal.HEADERS if now - self._headers_since >= limits.headers_seconds else None
         return Refusal.IDLE if now - self._idle_since >= limits.idle_seconds else None
 
     def _wake(self) -> None:

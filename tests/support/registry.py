@@ -20,14 +20,18 @@ PROGRAM = (sys.executable, "-P", "-m", "registry.cli")
 class RunningRegistry:
     """``mesh-registry serve`` with ``arguments``, on free ports. Use as an async context.
 
-    ``before``: a command that runs the one that follows it.
+    ``before``: a command that runs the one that follows it. ``files``: how many it may have open, where that is not
+    what the tests may.
     """
 
-    def __init__(self, folder: Path, *arguments: str, name: str = "registry", before: Sequence[str] = ()) -> None:
+    def __init__(
+        self, folder: Path, *arguments: str, name: str = "registry", before: Sequence[str] = (), files: int = 0
+    ) -> None:
         self.grpc = _given("--grpc", arguments) or f"127.0.0.1:{free_port()}"
         self.http = f"127.0.0.1:{free_port()}"
+        command = [*before, *(limited(files) if files else ()), *PROGRAM]
         listen = ("--grpc", self.grpc, "--http", self.http)
-        self.process = Process(name, [*before, *PROGRAM, "serve", *listen, *arguments], folder / f"{name}.log")
+        self.process = Process(name, [*command, "serve", *listen, *arguments], folder / f"{name}.log")
         self._session: aiohttp.ClientSession | None = None
 
     def begin(self) -> None:
@@ -105,6 +109,12 @@ class RunningRegistry:
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run another ``mesh-registry`` command to its end."""
         return subprocess.run([*PROGRAM, *arguments], capture_output=True, text=True, timeout=60, check=False)
+
+
+def limited(files: int) -> tuple[str, ...]:
+    """What a command is put behind, to have so many open files at most."""
+    become = "import os, resource, sys; n = int(sys.argv[1]); resource.setrlimit(resource.RLIMIT_NOFILE, (n, n)); "
+    return (sys.executable, "-I", "-S", "-c", become + "os.execvp(sys.argv[2], sys.argv[2:])", str(files))
 
 
 def at_once(folder: Path) -> str:
