@@ -26,6 +26,7 @@ from registry.membership.members import Members
 from registry.membership.opening import Opener
 from registry.membership.places import absence_policy, places
 from registry.membership.remembered import RememberedMembers
+from registry.membership.spec import Provider
 from registry.memory import Memory
 from registry.model.gateways import Gateways
 from registry.model.names import ClusterId, Kind
@@ -154,18 +155,7 @@ class Registry:
             lambda outcome: self._metrics.reloads.labels(outcome).inc(),
         )
         self._file = ConfigurationFile(*file, absence, self._in_force) if file is not None else None
-        providers = places(config, config.clusters if flags is None else flags, self._file, absence)
-        if config.snapshot.file is not None or config.replicas.addresses:
-            origin = f"snapshot {config.snapshot.file}" if config.snapshot.file else "peers"
-            believed = file is None and config.kubeconfig_folder is None and config.remote_secrets is None
-            remembered = RememberedMembers(
-                origin,
-                self._memory.specs,
-                lambda: self._members.hearing,
-                policy=None if believed else absence,
-                forget=self._memory.forget,
-            )
-            providers.append(remembered)
+        providers = self._places(flags, absence)
         self._members = Members(
             providers,
             self._pipeline,
@@ -338,6 +328,23 @@ class Registry:
         self._whereabouts.listed()
         self._startup.look_soon()
         self._memory.changed_somewhere()
+
+    def _places(self, flags: Sequence[ClusterConfig] | None, absence: AbsencePolicy) -> list[Provider]:
+        """All that name members. The last stands for those that it remembers and no other place has named yet."""
+        config = self._config
+        providers = places(config, config.clusters if flags is None else flags, self._file, absence)
+        if config.snapshot.file is not None or config.replicas.addresses:
+            origin = f"snapshot {config.snapshot.file}" if config.snapshot.file else "peers"
+            believed = self._file is None and config.kubeconfig_folder is None and config.remote_secrets is None
+            remembered = RememberedMembers(
+                origin,
+                self._memory.specs,
+                lambda: self._members.hearing,
+                policy=None if believed else absence,
+                forget=self._memory.forget,
+            )
+            providers.append(remembered)
+        return providers
 
     def _make_memory(self) -> Memory:
         snapshot = self._config.snapshot
