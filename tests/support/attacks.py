@@ -10,11 +10,11 @@ import json
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 
-from support import attacks_grpc, attacks_http
+from support import attacks_grpc, attacks_http, attacks_member
 from support.attackers import Report, Where
 
 Attack = Callable[..., Awaitable[Report]]
-ATTACKS: Mapping[str, Attack] = {**attacks_grpc.ATTACKS, **attacks_http.ATTACKS}
+ATTACKS: Mapping[str, Attack] = {**attacks_grpc.ATTACKS, **attacks_http.ATTACKS, **attacks_member.ATTACKS}
 
 
 def main(name: str, where: str, arguments: str) -> None:

@@ -25,10 +25,11 @@ class Turns:
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[Turn]:
-        """Wait for the turn, and have it until the context ends."""
+        """Wait for the turn, and have it until the context ends. After it the loop has one, whoever waits."""
         async with self._lock:
             self.given += 1
             yield Turn(self._clock)
+        await asyncio.sleep(0)
 
 
 class Turn:
