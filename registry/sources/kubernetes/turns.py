@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from time import perf_counter
 
-TURN_SECONDS = 0.005
+TURN_SECONDS = 0.002
 """How long one follower works before the loop has a turn, and then the next follower that waits."""
 
 
