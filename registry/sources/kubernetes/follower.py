@@ -16,7 +16,7 @@ from registry.sources.kubernetes.conditions import Fault, Reason
 from registry.sources.kubernetes.framing import LineFramer, LineTooLongError
 from registry.sources.kubernetes.listwatch import ListWatch
 from registry.sources.kubernetes.steps import GetPage, GetProof, GetVersion, OpenWatch, Wait
-from registry.sources.kubernetes.turns import Turn, Turns
+from registry.sources.kubernetes.turns import TURN_SECONDS, Turn, Turns
 from registry.sources.kubernetes.watches import QUIET_SECONDS
 
 log = logging.getLogger(__name__)
@@ -254,6 +254,8 @@ class Follower:
                     more = self._lines(step, lines, turn)
                 if self.machine.step is not step:
                     return
+                if more and not self.machine.streaming:  # a flood gets half of the time
+                    await self._around.sleep(TURN_SECONDS)
 
     def _lines(self, step: OpenWatch, lines: Iterator[bytes], turn: Turn) -> bool:
         """Tell what ``lines`` say for as long as the turn lasts; whether some may be left."""

@@ -1,7 +1,7 @@
-"""Bounds what may come before the body of an HTTP answer.
+"""Bounds what may come of an HTTP answer besides its body.
 
 RFC 9110 section 15.2 lets a server send any number of interim answers (1xx). aiohttp reads on as long as they come, and
-each read parses as many as the buffer has.
+each read parses as many as the buffer has. Chunk extensions, trailers and empty blocks of gzip have no end either.
 """
 
 from __future__ import annotations
@@ -18,12 +18,15 @@ INTERIM_ANSWERS = 8
 HEAD_BYTES = 128 << 10
 """Of an answer: the status lines and headers of all interim answers and of the final one."""
 
+BARREN_BYTES = 1 << 20
+"""Bytes in a row that bring nothing of the body."""
+
 PIECE_BYTES = 8 << 10
 """As long as the head is awaited, so much is parsed at once."""
 
 
 class HeadError(ClientConnectionError):
-    """What comes before the body is beyond the bounds."""
+    """What comes besides the body is beyond the bounds."""
 
 
 class BoundedHandler(ResponseHandler):
@@ -32,11 +35,14 @@ class BoundedHandler(ResponseHandler):
     _head_bytes = 0
     _interim = 0
     _awaits_head = False
+    _barren_bytes = 0
+    _body_bytes = -1
 
     def set_response_params(self, **params: Any) -> None:
         """A request is sent; what comes is its answer."""
         self._head_bytes = self._interim = 0
         self._awaits_head = True
+        self._barren_bytes, self._body_bytes = 0, -1
         super().set_response_params(**params)
 
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
@@ -66,12 +72,25 @@ class BoundedHandler(ResponseHandler):
             if not data or not self.is_connected():
                 return
         super().data_received(data)
+        self._barren_bytes += len(data)
+        if self._barren_bytes > BARREN_BYTES:
+            self._check_progress()
+
+    def _check_progress(self) -> None:
+        """Look whether the last ``BARREN_BYTES`` brought something of the body."""
+        body = self._payload.total_bytes if self._payload is not None else -1
+        if body == self._body_bytes:
+            self._give_up(f"more than {BARREN_BYTES} bytes that bring nothing of the body")
+        self._barren_bytes, self._body_bytes = 0, body
 
     def _in_head(self) -> bool:
         return self._awaits_head
 
     def _give_up(self, why: str) -> None:
         self._awaits_head = False
-        self.set_exception(HeadError(why))
+        error = HeadError(why)
+        self.set_exception(error)
+        if self._payload is not None:
+            self._payload.set_exception(error)
         if self.transport is not None:
             self.transport.abort()

@@ -6,22 +6,25 @@ Sources: OpenID Connect Core 1.0 section 12 (refresh tokens), OpenID Connect Dis
 
 from __future__ import annotations
 
+import asyncio
 import json
 import ssl
 from base64 import urlsafe_b64decode
 from collections.abc import Callable, Mapping
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import msgspec
 
+from registry.sources.kubernetes.conditions import named
 from registry.sources.kubernetes.dialing import Way, connector, through
 from registry.sources.kubernetes.fields import decode_base64
 from registry.sources.kubernetes.urls import environment_proxy, shown
 from registry.sources.regular import read_regular
-from registry.tls import client_context
+from registry.tls import TlsError, client_context
 
 ANSWER_BYTES = 1 << 20
 
@@ -85,13 +88,15 @@ class OidcTokens:
         try:
             tls, proxy = self._tls(), environment_proxy(issuer, self._environment)
             async with aiohttp.ClientSession(
-                connector=connector(proxy, ssl=tls), cookie_jar=aiohttp.DummyCookieJar()
+                connector=connector(proxy, ssl=tls),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers={"Accept-Encoding": "identity"},
             ) as session:
                 asking = partial(_ask, session, through(proxy))
                 found = await asking("GET", f"{issuer}/.well-known/openid-configuration")
                 answer = await asking("POST", str(found.get("token_endpoint", "")), self._form())
-        except (aiohttp.ClientError, OSError, ValueError, RecursionError) as error:
-            raise OidcError(f"oidc: {shown(issuer)}: {str(error) or type(error).__name__}") from error
+        except (OidcError, aiohttp.ClientError, OSError, ValueError, RecursionError) as error:
+            raise OidcError(f"oidc: {shown(issuer)}: {_said(error)}") from error
         token = answer.get("id_token")
         if not isinstance(token, str) or not token:
             raise OidcError(f"oidc: {shown(issuer)}: the answer has no id_token; ask for the scope openid")
@@ -125,15 +130,29 @@ async def _ask(
     """The JSON object of the answer.
 
     Raises:
-        ValueError: the answer is an error, or no JSON object.
+        OidcError, ValueError: the answer is an error, or no JSON object.
     """
     async with session.request(method, url, data=form, allow_redirects=False, **way) as response:
         body = b""
         async for chunk in response.content.iter_any():
             body += chunk
             if len(body) > ANSWER_BYTES:
-                raise ValueError(f"{method} {url}: an answer of more than {ANSWER_BYTES} bytes")
-        if response.status >= 400:
-            said = " ".join(body[:200].decode(errors="replace").split())
-            raise ValueError(f"{method} {url}: {response.status} {said}")
+                raise OidcError(f"an answer of more than {ANSWER_BYTES} bytes")
+            await asyncio.sleep(0)
+        if response.status != HTTPStatus.OK:
+            raise OidcError(f"{method}: {named(response.status)}")
         return msgspec.json.decode(body, type=dict[str, Any])
+
+
+def _said(error: Exception) -> str:
+    """What went wrong, without what the provider answered or where it sent us: both may contain secrets."""
+    if isinstance(error, OidcError | TlsError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror and not isinstance(error, ssl.SSLError):
+        return error.strerror
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        why = error.certificate_error
+        return f"CERTIFICATE_VERIFY_FAILED: {getattr(why, 'verify_message', '') or type(why).__name__}"
+    if isinstance(error, msgspec.MsgspecError):
+        return "the answer is no JSON object"
+    return type(error).__name__

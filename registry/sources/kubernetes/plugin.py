@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import json
 import os
+import resource
 import signal
 import tempfile
 from collections.abc import Mapping
@@ -26,7 +27,7 @@ EXEC_SECONDS = 30.0
 """How long a plugin or an identity provider may take for a token, unless configured."""
 
 MAX_OUTPUT_BYTES = 1 << 20
-MAX_SAID = 500
+"""Of what it prints. It may contain secrets, so none of it is shown, nor of what it says on standard error."""
 
 
 class PluginError(Exception):
@@ -71,11 +72,10 @@ async def run_plugin(config: ExecConfig, cluster: Mapping[str, Any], folder: str
     command = config.command or ""
     if "/" in command:
         command = str(Path(folder, command))
-    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
-        code = await _run([command, *(config.args or ())], environment, output, errors, config, seconds)
+    with tempfile.TemporaryFile() as output:
+        code = await _run([command, *(config.args or ())], environment, output, config, seconds)
         if code != 0:
-            said = " ".join(_content(errors, MAX_SAID).decode(errors="replace").split())
-            raise PluginError(f"exec: {config.command} ended with {code}" + (f": {said}" if said else ""))
+            raise PluginError(f"exec: {config.command} ended with {code}; run it by hand to see what it says")
         return _credential(_content(output, MAX_OUTPUT_BYTES + 1), config)
 
 
@@ -83,23 +83,24 @@ async def _run(
     command: list[str],
     environment: Mapping[str, str],
     output: IO[bytes],
-    errors: IO[bytes],
     config: ExecConfig,
     seconds: float,
 ) -> int:
-    """Its exit code. It writes to files, not to pipes: what it leaves running in the background cannot hold us up."""
+    """Its exit code. It writes to a file, not to a pipe: what it leaves running in the background cannot hold us up."""
     try:
         process = await asyncio.create_subprocess_exec(
             *command,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,
-            stderr=errors,
+            stderr=asyncio.subprocess.DEVNULL,
             env=environment,
             start_new_session=True,
         )
     except OSError as error:
         hint = f"; {' '.join(config.install_hint.split())}" if config.install_hint else ""
         raise PluginError(f"exec: {config.command}: {error.strerror}{hint}") from error
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (2 * MAX_OUTPUT_BYTES, 2 * MAX_OUTPUT_BYTES))
     try:
         async with asyncio.timeout(seconds):
             return await process.wait()
@@ -122,9 +123,11 @@ def _credential(printed: bytes, config: ExecConfig) -> PluginCredential:
     try:
         answer = msgspec.json.decode(printed, type=_Printed)
     except (ValueError, RecursionError) as error:
-        raise PluginError(f"exec: {config.command} printed no ExecCredential: {error}") from error
+        raise PluginError(f"exec: {config.command} printed no ExecCredential") from error
     if (answer.kind, answer.api_version) != ("ExecCredential", config.api_version):
-        raise PluginError(f"exec: {config.command} printed {answer.kind} of {answer.api_version}, not ExecCredential")
+        raise PluginError(
+            f"exec: {config.command} printed something that is not ExecCredential of {config.api_version}"
+        )
     status = answer.status
     if bool(status.client_certificate_data) != bool(status.client_key_data):
         raise PluginError(f"exec: {config.command} printed a certificate without its key, or a key without one")
@@ -133,5 +136,5 @@ def _credential(printed: bytes, config: ExecConfig) -> PluginCredential:
     try:
         datetime.fromisoformat(status.expiration_timestamp or "9999-12-31")
     except ValueError as error:
-        raise PluginError(f"exec: {config.command} printed no RFC 3339 time as expirationTimestamp: {error}") from error
+        raise PluginError(f"exec: {config.command} printed no RFC 3339 time as expirationTimestamp") from error
     return status

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from time import perf_counter
 
-TURN_SECONDS = 0.005
+TURN_SECONDS = 0.002
 """How long one follower works before the loop has a turn, and then the next follower that waits."""
 
 
@@ -25,10 +25,11 @@ class Turns:
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[Turn]:
-        """Wait for the turn, and have it until the context ends."""
+        """Wait for the turn, and have it until the context ends. After it the loop has one, whoever waits."""
         async with self._lock:
             self.given += 1
             yield Turn(self._clock)
+        await asyncio.sleep(0)
 
 
 class Turn:

@@ -36,8 +36,10 @@ class Address:
 
 
 def shown(text: str) -> str:
-    """The text of a URL without what may be credentials."""
-    return re.sub(r"^([A-Za-z][A-Za-z0-9+.-]*://)?.*@", r"\1...@", text, flags=re.DOTALL)
+    """The text of a URL without what may be credentials: user and password, what stands for a port, and the query."""
+    text = re.sub(r"^([A-Za-z][A-Za-z0-9+.-]*://)?.*@", r"\1...@", text, flags=re.DOTALL)
+    text = re.sub(r"[?#].*", "?...", text, flags=re.DOTALL)
+    return re.sub(r"(?<!:):(?!//)(?![0-9]+(/|$))(?![^\[]*\]).*", ":...", text, count=1, flags=re.DOTALL)
 
 
 def is_server_name(text: str) -> bool:
