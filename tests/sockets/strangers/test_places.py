@@ -8,8 +8,8 @@ from support.strangers import Siege, Stronghold, besieged
 
 TEXT = "x" * 100_000
 BOMBS = {
-    "alias": f"a: &a '{TEXT}'\nb: [{', '.join(['*a'] * 300_000)}]\n",
-    "merge": f"a: &a {{{', '.join(f'k{n}: 1' for n in range(9_000))}}}\n"
+    "line 2: aliases": f"a: &a '{TEXT}'\nb: [{', '.join(['*a'] * 300_000)}]\n",
+    "line 29: aliases": f"a: &a {{{', '.join(f'k{n}: 1' for n in range(9_000))}}}\n"
     + "".join(f"b{n}: {{<<: *a}}\n" for n in range(90_000)),
     "name": f"current-context: &t '{TEXT}'\ncontexts: [{{name: *t, context: {{cluster: *t, user: *t"
     + "".join(f", n{n}: 1" for n in range(9_000))
@@ -20,7 +20,7 @@ BOMBS = {
     "nested": "[" * 1_900_000,
     "current-context": f"a: {'x y ' * 490_000}\n",
 }
-"""By a word of the error that each comes to."""
+"""By words of the error that each comes to."""
 
 
 async def test_kubeconfigs_that_are_bombs_disturb_nobody(stronghold: Stronghold) -> None:
@@ -28,7 +28,7 @@ async def test_kubeconfigs_that_are_bombs_disturb_nobody(stronghold: Stronghold)
     async with besieged(stronghold) as siege:
         for word, text in BOMBS.items():
             path.write_text(text)
-            await until(lambda word=word: _refused(siege, word), f"a file of too many {word} is refused", timeout=20)
+            await until(lambda word=word: _refused(siege, word), f"{word}: it is refused", timeout=20)
         path.unlink()
         await until(lambda: _is_gone(siege), "the member is gone")
     siege.assert_unharmed()
