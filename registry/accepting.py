@@ -22,8 +22,9 @@ log = logging.getLogger(__name__)
 
 BACKLOG = 4096
 UNIX = "unix:"
-ACCEPTS_PER_TURN = 16
-"""How many connections are accepted before the loop does something else. One costs up to 0.2 ms."""
+ADMITTED_PER_TURN, REFUSED_PER_TURN = 4, 64
+"""How many connections are accepted before the loop does something else. One that is admitted costs 0.3 ms, one that is
+refused 0.02 ms. A request on a new connection takes several turns, so they are short."""
 PAUSE_SECONDS = 0.5
 """How long accepting pauses when files are short: those who wait are in the backlog meanwhile."""
 LOG_SECONDS = 30.0
@@ -102,7 +103,10 @@ class Acceptor:
             self._loop.add_reader(listener.fileno(), self._accept, listener)
 
     def _accept(self, listener: socket.socket) -> None:
-        for _ in range(ACCEPTS_PER_TURN):
+        admitted = 0
+        for _ in range(REFUSED_PER_TURN):
+            if admitted == ADMITTED_PER_TURN:
+                break
             try:
                 client, address = listener.accept()
             except (BlockingIOError, InterruptedError):
@@ -120,6 +124,7 @@ class Acceptor:
             if seat is None:
                 client.close()
                 continue
+            admitted += 1
             client.setblocking(False)
             if not self._tasks.attempt("accept", self._take, client, seat):
                 client.close()

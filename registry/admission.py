@@ -2,13 +2,15 @@
 
 No IO; the time is passed in. Both ports use it: ``registry.accepting`` asks it before anything is made of a connection.
 
-A peer is an IP address, of IPv6 a /64 network, which is what one host is given. Three rules:
+A peer is an IP address, of IPv6 a /64 network, which is what one host is given. Four rules:
 
 1. One peer may have at most a share of what the other peers leave. So no peer can take everything, and each further one
    finds something left.
 2. Where there is no room for a connection, one that is idle makes room: it has no request under way. A busy one never
    has to. A peer that has used up its share makes room for itself.
-3. A connection that is idle for less than ``GRACE_SECONDS`` stays: it may be about to say what it came for.
+3. One peer may bring only so many new connections a second. They wait in one queue of the kernel with those of others,
+   and one that is refused passes ten times as fast as one that is admitted.
+4. A connection that is idle for less than ``GRACE_SECONDS`` stays: it may be about to say what it came for.
 """
 
 from __future__ import annotations
@@ -19,11 +21,16 @@ from enum import StrEnum
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Protocol
 
+from registry.rpc.limits import Allowance
+
 GRACE_SECONDS = 1.0
 LOOKED_AT = 32
 """How many connections are looked at, at most, to find one that is idle. The next search begins behind them, so that an
 idle one is found in the end, however many are busy."""
 FIRST_SECONDS, LOG_SECONDS = 1.0, 10.0
+BURST = 200
+"""So many new connections of one peer are admitted at once, whatever its rate."""
+REMEMBERED = 4096
 IPV6_PREFIX = 64
 LOCAL = "local"
 """The peer of all connections of a unix socket."""
@@ -34,6 +41,7 @@ class Refusal(StrEnum):
 
     FULL = "Full"
     PEER_SHARE = "PeerShare"
+    PEER_RATE = "PeerRate"
     EVICTED = "Evicted"
     MEMORY = "Memory"
     HANDSHAKE = "HandshakeTimeout"
@@ -46,19 +54,22 @@ class Refusal(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """How many connections there may be, and the share of them, of what other peers leave, that one peer may have."""
+    """How many connections there may be, the share of them, of what other peers leave, that one peer may have, and how
+    many it may bring in a second (None: any number)."""
 
     connections: int
     peer_share: float = 0.5
+    peer_rate: float | None = None
 
 
-def rooms(files: int, grpc: int, http: int, peer_share: float) -> tuple[Room, Room]:
+def rooms(files: int, grpc: int, http: int, peer_share: float, peer_rate: float | None = None) -> tuple[Room, Room]:
     """The room of both ports where the process may have so many open files.
 
     A quarter of them is for all else: connections to members, the snapshot, configuration files, child processes.
     """
     for_http = min(http, files // 8)
-    return Room(min(grpc, files - files // 4 - for_http), peer_share), Room(for_http, peer_share)
+    for_grpc = min(grpc, files - files // 4 - for_http)
+    return Room(for_grpc, peer_share, peer_rate), Room(for_http, peer_share, peer_rate)
 
 
 class Guest(Protocol):
@@ -97,6 +108,7 @@ class Admission:
         self.refused = refused
         self._seats: dict[Seat, None] = {}
         self._peers: dict[str, dict[Seat, None]] = {}
+        self._rates: dict[str, Allowance] = {}
 
     @property
     def taken(self) -> int:
@@ -105,6 +117,9 @@ class Admission:
 
     def admit(self, peer: str, now: float) -> Seat | None:
         """A seat for a new connection of ``peer``, or None: close it."""
+        if self._room.peer_rate is not None and not self._rate(peer, self._room.peer_rate, now).spend(now):
+            self.refused(Refusal.PEER_RATE, peer)
+            return None
         own = self._peers.get(peer, {})
         left = self._room.connections - len(self._seats)
         if len(own) + 1 > max(1.0, self._room.peer_share * (left + len(own))):
@@ -130,6 +145,14 @@ class Admission:
         del own[seat]
         if not own:
             del self._peers[seat.peer]
+
+    def _rate(self, peer: str, rate: float, now: float) -> Allowance:
+        """What the peer has left; only so many peers are remembered, those that came last."""
+        found = self._rates.pop(peer, None) or Allowance(rate, BURST, now)
+        self._rates[peer] = found
+        if len(self._rates) > REMEMBERED:
+            del self._rates[next(iter(self._rates))]
+        return found
 
     def _seat(self, peer: str) -> Seat:
         seat = Seat(self, peer)

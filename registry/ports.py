@@ -23,7 +23,7 @@ class Ports:
     def __init__(self, limits: LimitsConfig, files: int, count: Callable[[str, Refusal], None], later: Later) -> None:
         self._count = count
         self._later = later
-        grpc, http = rooms(files, limits.connections, limits.http_connections, limits.peer_share)
+        grpc, http = rooms(files, limits.connections, limits.http_connections, limits.peer_share, limits.peer_rate)
         wanted = limits.connections + limits.http_connections
         if grpc.connections + http.connections < wanted:
             log.warning(

@@ -150,7 +150,8 @@ class LimitsConfig(Section, frozen=True):
     port, as ``http...``, ``registry.http_limits``.
 
     ``peer_share`` is the part of a port's connections that one IP address (of IPv6 a /64 network) may have, of those
-    that the others leave. ``subscriptions`` are the names that one xDS stream may ask for.
+    that the others leave, ``peer_rate`` how many new ones it may bring in a second. ``subscriptions`` are the names
+    that one xDS stream may ask for.
     """
 
     subscriptions: Limit = 200_000
@@ -174,6 +175,7 @@ class LimitsConfig(Section, frozen=True):
     control_frames: Limit = _LIMITS.control_frames
     burst_seconds: Limit = _LIMITS.burst_seconds
     peer_share: Annotated[float, within("a part of one, above 0", above=0, high=1)] = 0.5
+    peer_rate: Annotated[float, within("a number a second, above 0", above=0, high=MAX)] = 500
     http_connections: Limit = _HTTP.connections
     http_headers_seconds: PositiveSeconds = _HTTP.headers_seconds
     http_body_seconds: PositiveSeconds = _HTTP.body_seconds

@@ -36,10 +36,10 @@ LINGER_SECONDS = 1.0
 """How long what a client sends unasked is read and thrown away, before its connection is closed."""
 SPARE_FILES = 16
 """So many connections, such as those of probes, can be accepted when there are no files for others."""
-REQUESTS_PER_TURN = 16
-SLICE_SECONDS, SLICE_BYTES = 0.004, 32 << 10
-"""How much of an answer is made on one turn of the loop."""
-SMALL_SECONDS = 0.001
+REQUESTS_PER_TURN = 8
+SLICE_SECONDS, SLICE_BYTES = 0.001, 32 << 10
+"""How much of an answer is made on one turn of the loop. It is short: a request on a new connection takes several."""
+SMALL_SECONDS = 0.0005
 """The same of those that do not wait for the turn of long answers, before they have to."""
 JSON, EXPOSITION = "application/json; charset=utf-8", "text/plain; version=0.0.4; charset=utf-8"
 

@@ -15,22 +15,31 @@ class PeerTurns:
         self._loop = asyncio.get_running_loop()
         self._waiting: FairQueue[asyncio.Future[None]] = FairQueue()
         self._coming = False
+        self._left = per_turn
+        """Of this turn."""
 
     async def mine(self, peer: str) -> None:
-        """Wait for a turn."""
+        """Wait for a turn; this one, if it has room."""
+        if self._left and not self._waiting:
+            self._left -= 1
+            self._come()
+            return
         future = self._loop.create_future()
         self._waiting.put(peer, future)
+        self._come()
+        await future
+
+    def _come(self) -> None:
         if not self._coming:
             self._coming = True
             self._loop.call_soon(self._turn)
-        await future
 
     def _turn(self) -> None:
-        left = self._per_turn
-        while left and (future := self._waiting.take()) is not None:
+        self._coming = False
+        self._left = self._per_turn
+        while self._left and (future := self._waiting.take()) is not None:
             if not future.done():
                 future.set_result(None)
-                left -= 1
-        self._coming = bool(self._waiting)
-        if self._coming:
-            self._loop.call_soon(self._turn)
+                self._left -= 1
+        if self._left < self._per_turn:
+            self._come()

@@ -56,6 +56,20 @@ def test_many_peers_can_fill_a_port_and_none_of_them_takes_more_than_is_fair() -
     assert {why for why, _ in port.refused} == {Refusal.FULL}
 
 
+def test_a_peer_brings_so_many_a_second_after_a_burst_and_others_as_many() -> None:
+    refused: list[Refusal] = []
+    admission = Admission(Room(100_000, peer_rate=50), lambda why, _peer: refused.append(why))
+
+    def come(peer: str, now: float) -> int:
+        return sum(admission.admit(peer, now) is not None for _ in range(1000))
+
+    assert [come("a", 0.0), come("b", 0.0), come("a", 1.0), come("a", 1.0), come("a", 3.0)] == [200, 200, 50, 0, 100]
+    assert set(refused) == {Refusal.PEER_RATE}
+    for number in range(10_000):
+        admission.admit(f"peer{number}", 4.0)
+    assert come("newcomer", 5.0) > 0
+
+
 def test_a_whole_share_is_all_there_is() -> None:
     assert len(Port(100, share=1.0).come("a", 200)) == 100
 

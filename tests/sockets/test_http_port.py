@@ -101,24 +101,24 @@ async def test_pipelined_requests_have_their_answers_in_order() -> None:
 
 
 async def test_small_requests_do_not_wait_for_lists() -> None:
-    async with http_port(3000, replace(QUICK, connections=100, write_seconds=10)) as port:
-        lists = [asyncio.create_task(fetched(port.address, LIST)) for _ in range(20)]
-        await until(lambda: len(port.reports.asked) > 100, "lists are being made")
+    async with http_port(500, replace(QUICK, connections=100, write_seconds=30)) as port:
+        lists = [asyncio.create_task(fetched(port.address, LIST)) for _ in range(10)]
+        await until(lambda: len(port.reports.asked) > 20, "lists are being made")
         before = port.reports.asked.total()
         for path in ("/healthz", "/readyz", f"{LIST}/shop/service-00001"):
             assert (await fetched(port.address, path))[0] == 200
-        assert port.reports.asked.total() - before < 3000, "less than one of the twenty lists was made meanwhile"
+        assert port.reports.asked.total() - before < 500, "less than one of the ten lists was made meanwhile"
         found = await asyncio.gather(*lists)
-        assert {len(json.loads(body)["services"]) for _, body in found} == {3000}
+        assert {body.count(b'"host"') for _, body in found} == {500}
 
 
 async def test_a_peer_that_asks_for_many_lists_delays_anothers_by_one() -> None:
-    async with http_port(2000, replace(QUICK, connections=100, write_seconds=30)) as port:
+    async with http_port(300, replace(QUICK, connections=100, write_seconds=30)) as port:
         many = [asyncio.create_task(fetched(port.address, LIST, source="127.6.6.6")) for _ in range(20)]
-        await until(lambda: len(port.reports.asked) > 50, "lists are being made")
+        await until(lambda: len(port.reports.asked) > 20, "lists are being made")
         before = port.reports.asked.total()
         assert (await fetched(port.address, LIST))[0] == 200
-        assert port.reports.asked.total() - before < 4 * 2000
+        assert port.reports.asked.total() - before < 4 * 300
         await asyncio.gather(*many)
 
 
