@@ -80,7 +80,8 @@ class RpcServer:
         self.turns = Turns(self._loop.call_soon, stalls)
         self.buffer = memoryview(bytearray(READ_BYTES))
         self._rounds: Rounds[Link] = Rounds()
-        self._round: asyncio.TimerHandle | None = None
+        self._round: asyncio.Handle | None = None
+        self._round_at = 0.0
         self._due: deque[Link] = deque()
         """Links to look after in this round."""
         self._evicting = False
@@ -125,7 +126,7 @@ class RpcServer:
 
     def watch(self, link: Link, at: float) -> None:
         self._rounds.put(link, max(at, self._loop.time()))
-        if self._round is None or self._round.when() > at:
+        if self._round is None or self._round_at > at:
             self._set_round()
 
     def connected(self, link: Link) -> None:
@@ -184,6 +185,7 @@ class RpcServer:
             self._round = None
         at = self._rounds.next()
         if at is not None and not self._stopped:
+            self._round_at = at
             self._round = self._loop.call_at(at, self._look)
 
     def _take(self, client: socket.socket, seat: Seat) -> None:

@@ -26,6 +26,7 @@ from support.processes import until
 from registry.rpc import frames
 from registry.rpc.frames import ErrorCode, Setting
 from registry.rpc.limits import Limits
+from registry.rpc.link import Link
 from registry.rpc.server import ListenError, RpcServer
 from registry.rpc.tls import ServerTls, TlsError
 
@@ -312,6 +313,20 @@ async def test_five_thousand_connections_at_once_are_all_served(many_files: None
                 return client.content(1)
 
         assert await asyncio.gather(*(one() for _ in range(count))) == [message(b"x")] * count
+
+
+def test_link_may_be_watched_for_a_time_that_is_past() -> None:
+    """uvloop's ``call_at`` returns no timer then."""
+
+    async def main() -> None:
+        async with echoing() as server:
+            loop = asyncio.get_running_loop()
+            for _ in range(3):
+                server.watch(Link(server, loop), loop.time())
+            await asyncio.sleep(0.1)
+            assert server._rounds.next() is None
+
+    uvloop.run(main())
 
 
 async def test_idle_connection_is_sent_away_and_quiet_one_is_pinged() -> None:
