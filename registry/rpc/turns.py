@@ -25,7 +25,9 @@ LIGHT_SECONDS: Final = 0.003
 """How long a turn serves addresses that took little, before it serves those that took much, one connection at least."""
 
 TURN_SECONDS: Final = 0.005
-"""How long a turn takes before the loop does something else."""
+"""How long a turn takes before the loop does something else, or as long as that took since the last turn."""
+
+MOST_TURN_SECONDS: Final = 0.03
 
 DEBT: Final = 4.0
 """How many seconds it takes until a second of work is forgotten. So an address may take a quarter of the time."""
@@ -114,6 +116,8 @@ class Turns:
         self._heavy: dict[Share, None] = {}
         """Those with workers in their queues."""
         self._coming = False
+        self._ended = 0.0
+        """When the last turn did, if it left something over."""
         self._iteration = -1.0
         self._now = 0.0
         """When the last worker was done. Good enough to tell who took much."""
@@ -171,7 +175,8 @@ class Turns:
     def _turn(self) -> None:
         now = self._now = self._stalls.begin()
         self._serve(self._light, now + LIGHT_SECONDS)
-        until = now + TURN_SECONDS
+        others = now - self._ended if self._ended else 0.0
+        until = now + min(max(TURN_SECONDS, others), MOST_TURN_SECONDS)
         while self._heavy:
             share = min(self._heavy, key=_free_at)
             end = self._now + SLICE_SECONDS
@@ -180,7 +185,10 @@ class Turns:
                 del self._heavy[share]
             if self._now >= until:
                 break
+        if self._light and self._now < until:
+            self._serve(self._light, until)
         self._coming = bool(self._light or self._heavy)
+        self._ended = self._now if self._coming else 0.0
         if self._coming:
             self._soon(self._turn)
 
