@@ -9,16 +9,20 @@ from typing import Any
 
 import msgspec
 
-from registry.sources.kubernetes.client import ApiResponse, KubernetesClient
+from registry.sources.kubernetes.bounds import PAGE_BYTES
+from registry.sources.kubernetes.client import ApiResponse, KubernetesClient, TransportError
+from registry.sources.kubernetes.conditions import Fault, Reason
 from registry.sources.kubernetes.framing import LineFramer, LineTooLongError
+from registry.sources.kubernetes.lists import SHRINKING
 from registry.sources.kubernetes.steps import PAGE_SIZE, watch_step
 from registry.views.service_entry import API_VERSION, KIND, MANAGED_BY, MANAGED_BY_LABEL
-from registry.writers.answers import failure, list_page, success
+from registry.writers.answers import WriteError, failure, list_page, success
 from registry.writers.owners import with_ports_of_all
 from registry.writers.plan import FIELD_MANAGER, HeldEntry, held_entry
 
 RESOURCE = "serviceentries.networking.istio.io"
 MISSING = f"the API server has no {API_VERSION} ServiceEntry; install Istio's custom resources"
+MOST_ENTRIES = 300_000
 SILENCE_SECONDS = 120.0
 """How long a watch may bring nothing. An API server sends a bookmark about once a minute."""
 
@@ -54,14 +58,28 @@ class EntryApi:
         self._client = client
 
     async def list_ours(self) -> Listed:
-        query = {**_OURS, "limit": str(PAGE_SIZE)}
+        """In pages; where they are larger than pages may be, in smaller ones."""
+        size = PAGE_SIZE
+        while True:
+            try:
+                return await self._list_ours(size)
+            except TransportError as error:
+                if error.reason is not Reason.LIMIT_EXCEEDED or size == 1:
+                    raise
+            size = max(1, size // SHRINKING)
+
+    async def _list_ours(self, size: int) -> Listed:
+        query = {**_OURS, "limit": str(size)}
         entries: list[HeldEntry] = []
         while True:
-            response = await self._client.request("GET", f"{_BASE}/serviceentries", query=query)
+            response = await self._client.request("GET", f"{_BASE}/serviceentries", query=query, most=PAGE_BYTES)
             page = success("list", RESOURCE, response, MISSING, list_page(KIND, held_entry))
             entries += page.items
             if not page.token:
                 return Listed(tuple(entries), page.version)
+            if page.token == query.get("continue") or len(entries) > MOST_ENTRIES:
+                text = f"list {RESOURCE}: the pages do not come to an end after {len(entries)} entries"
+                raise WriteError(Fault(Reason.LIMIT_EXCEEDED, text), HTTPStatus.OK, None, None)
             query["continue"] = page.token
 
     async def watch(self, version: str, random: float) -> AsyncIterator[Heard]:
@@ -89,7 +107,7 @@ class EntryApi:
 
     async def read(self, namespace: str, name: str) -> HeldEntry | None:
         """The entry of that name, whoever's; None when there is none."""
-        response = await self._client.request("GET", _path(namespace, name))
+        response = await self._client.request("GET", _path(namespace, name), most=PAGE_BYTES)
         if response.status == HTTPStatus.NOT_FOUND:
             return None
         return success("get", f"{RESOURCE} {namespace}/{name}", response, MISSING, held_entry)
@@ -105,6 +123,7 @@ class EntryApi:
             query={"fieldManager": FIELD_MANAGER, "force": "true" if uid else "false"},
             body=msgspec.json.encode(body),
             content_type="application/apply-patch+yaml",
+            most=PAGE_BYTES,
         )
         return success("patch", f"{RESOURCE} {namespace}/{name}", response, MISSING, held_entry)
 
@@ -114,7 +133,7 @@ class EntryApi:
         An apply forces its own values; it removes items of a list with keys only where nobody else owns them.
         """
         path, what = _path(held.namespace, held.name), f"{RESOURCE} {held.namespace}/{held.name}"
-        found = success("get", what, await self._client.request("GET", path), MISSING, _metadata)
+        found = success("get", what, await self._client.request("GET", path, most=PAGE_BYTES), MISSING, _metadata)
         if found["uid"] != held.uid:
             return
         managers = with_ports_of_all(found["managedFields"])
@@ -128,6 +147,7 @@ class EntryApi:
             query={"fieldManager": FIELD_MANAGER},
             body=msgspec.json.encode(patch),
             content_type="application/json-patch+json",
+            most=PAGE_BYTES,
         )
         success("patch", what, response, MISSING, bool)
 
@@ -135,7 +155,7 @@ class EntryApi:
         """Delete that very object; no error when it is gone already."""
         options = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": held.uid}}
         response = await self._client.request(
-            "DELETE", _path(held.namespace, held.name), body=msgspec.json.encode(options)
+            "DELETE", _path(held.namespace, held.name), body=msgspec.json.encode(options), most=PAGE_BYTES
         )
         if response.status != HTTPStatus.NOT_FOUND:
             success("delete", f"{RESOURCE} {held.namespace}/{held.name}", response, MISSING, bool)

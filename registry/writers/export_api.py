@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from registry.model.names import Kind, ServiceKey
+from registry.sources.kubernetes.bounds import PAGE_BYTES
 from registry.sources.kubernetes.client import KubernetesClient
 from registry.sources.kubernetes.resources import RESOURCES
 from registry.views.export_status import CONFLICT, READY, ExportCondition
@@ -123,7 +124,7 @@ class ExportApi:
 
     async def read(self, key: ServiceKey) -> HeldExport | None:
         """The one of that name, None when there is none."""
-        response = await self._client.request("GET", self._path_of(key))
+        response = await self._client.request("GET", self._path_of(key), most=PAGE_BYTES)
         if response.status == HTTPStatus.NOT_FOUND:
             return None
         return success("get", f"{EXPORTS.name} {key}", response, MISSING, held_export)
@@ -143,6 +144,7 @@ class ExportApi:
             query={"fieldManager": FIELD_MANAGER, "force": "false"},
             body=msgspec.json.encode(body),
             content_type="application/apply-patch+yaml",
+            most=PAGE_BYTES,
         )
         return success("patch", f"{EXPORTS.name}/status {held.key}", response, MISSING, held_export)
 
@@ -154,7 +156,7 @@ class ExportApi:
         query = {"limit": str(PAGE_SIZE)}
         found: list[HeldExport] = []
         while True:
-            response = await self._client.request("GET", path, query=query)
+            response = await self._client.request("GET", path, query=query, most=PAGE_BYTES)
             if response.status == HTTPStatus.NOT_FOUND:
                 return None
             page = success("list", EXPORTS.name, response, MISSING, list_page(Kind.SERVICE_EXPORT, held_export))

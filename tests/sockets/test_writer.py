@@ -160,7 +160,7 @@ async def test_object_the_server_rejects_is_said_and_holds_up_no_other(world: Wo
         (403, "Forbidden", "grant the registry's user this verb"),
         (404, "NotFound", "install Istio's custom resources"),
         (401, "Unauthorized", "renew the credentials"),
-        (500, "ServerError", "fault 500"),
+        (500, "ServerError", "500 Internal Server Error"),
     ],
 )
 async def test_server_that_refuses_is_named_and_asked_again(world: World, status: int, reason: str, text: str) -> None:

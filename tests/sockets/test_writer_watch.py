@@ -124,7 +124,7 @@ async def test_role_without_the_right_to_watch_is_said_and_entries_are_written_a
     async with world.writing() as writer:
         await until(lambda: ECHO in world.written(), "it is written")
         await until(lambda: writer.status().reason == "NotWatched", "it is said")
-        assert "watch serviceentries.networking.istio.io: 403 cannot watch" in writer.status().message
+        assert "watch serviceentries.networking.istio.io: 403 Forbidden" in writer.status().message
         assert world.said[ConditionType.ENTRIES_WRITTEN].status
         world.tell(writer, a_service("echo", "10.0.0.2"))
         await until(lambda: world.written() == {ECHO: ["10.0.0.2"]}, "changes follow")
