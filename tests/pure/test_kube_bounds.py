@@ -31,9 +31,7 @@ def test_objects_of_all_kinds_count_together_from_the_first_page_on() -> None:
     account = Account(MemberBounds(objects=3), None)
     told(account, Init(Kind.SERVICE), InitApply(a_fact("a")), InitApply(a_fact("b")), InitDone(Kind.SERVICE))
     told(account, Init(Kind.POD), InitApply(Pod("shop", "c")))
-    with pytest.raises(
-        TooMuchError, match=r"4 objects so far, 2 of them of kind Pod, more than 3 \(follow"
-    ):
+    with pytest.raises(TooMuchError, match=r"4 objects so far, 2 of them of kind Pod, more than 3 \(follow"):
         account.count(InitApply(Pod("shop", "d")))
 
 
