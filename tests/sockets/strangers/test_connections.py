@@ -15,11 +15,16 @@ async def refused(stronghold: Stronghold) -> dict[str, float]:
 
 
 async def test_all_connections_taken_by_one_peer(stronghold: Stronghold) -> None:
-    """It has half of them. Its older silent ones make room, and newcomers from elsewhere are served."""
+    """It has half of them at most, and brings so many a second; newcomers from elsewhere are served meanwhile.
+
+    1,000 connections are 8 MB, of which the allocator keeps a part for the next ones: the second siege adds none.
+    """
     before = await refused(stronghold)
+    async with besieged(stronghold, calm_seconds=1) as first:
+        await first.attack("all_connections", connections=2500, seconds=1)
     async with besieged(stronghold) as siege:
-        done = await siege.attack("all_connections", connections=7000, seconds=1)
+        done = await siege.attack("all_connections", connections=4000, seconds=1)
     siege.assert_unharmed()
-    assert done["left"] <= 5000
+    assert done["left"] <= 3000
     assert sum((await refused(stronghold)).values()) - sum(before.values()) >= 1000
     assert "grpc: connections refused or closed: " in siege.registry.process.log.read_text()
