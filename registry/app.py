@@ -140,8 +140,7 @@ class Registry:
             tasks=self._tasks,
         )
         self._networks = Networks(self._pipeline, self._network_appeared)
-        anew = partial(asyncio.get_running_loop().call_soon, self._regroup)
-        self._claims = Claims(self._networks, self._index, anew, self._in_use)
+        self._claims = Claims(self._networks, self._index, self._regroup_soon, self._in_use)
         self._watch = LivenessWatch(config.liveness.rules(), time.monotonic, self._pipeline, self._tasks)
         probe = config.liveness.probe.plan() if config.liveness.probe is not None else None
         self._standings = Standings(self._watch, self._index, lambda: self._members, probe)
@@ -375,6 +374,9 @@ class Registry:
         """A client there looks at endpoints."""
         self._networks.client_of(place.network)
         return self._claims.admit(self._whereabouts.at(place, who), place.node)
+
+    def _regroup_soon(self) -> None:
+        asyncio.get_running_loop().call_soon(self._regroup)
 
     def _network_appeared(self) -> None:
         self._claims.look_again()

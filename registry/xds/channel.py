@@ -45,6 +45,42 @@ def _nobody() -> None:
 class Channel(ABC):
     """What both protocol variants have in common. It is a ``Watcher`` of its partition of the store."""
 
+    __slots__ = (
+        "_abandoned",
+        "_acked",
+        "_acked_at",
+        "_asked",
+        "_error",
+        "_fresh",
+        "_gone",
+        "_held_since",
+        "_kept",
+        "_left_behind",
+        "_nacked",
+        "_nacked_at",
+        "_nonce",
+        "_owed",
+        "_prepared",
+        "_retries",
+        "_sent",
+        "_sent_at",
+        "_stream",
+        "_turn",
+        "_unanswered",
+        "_version",
+        "ack",
+        "deferred",
+        "hurried",
+        "kind",
+        "late",
+        "looked_at",
+        "partition",
+        "subscription",
+        "unprepared",
+        "waiting",
+        "withheld",
+    )
+
     def __init__(self, kind: ResourceType, partition: Partition, stream: Stream, sent: SentVersions) -> None:
         self.kind = kind
         self.subscription = Subscription(kind)
@@ -74,6 +110,8 @@ class Channel(ABC):
         """Nothing is sent: a response is a complete list, and would perhaps lack what the client has."""
         self._prepared = 0
         """So many of the next names are ready to be sent."""
+        self.unprepared = False
+        """``respond`` gave nothing because more has to be prepared first: call it again later."""
         self._left_behind: Partition | None = None
         """The partition from which it is moving."""
         self.looked_at = 0
@@ -131,7 +169,7 @@ class Channel(ABC):
     def respond(self, scope: Scope) -> Response | None:
         """The next response within ``scope``, or None when on a closer look there is nothing to say.
 
-        May be called when nothing waits for an answer.
+        May be called when nothing waits for an answer. What is expensive is prepared first, a part in each call.
         """
 
     def changed(self, name: str, entry: Entry | None) -> None:

@@ -26,6 +26,8 @@ VERSION_CHARACTERS: Final = 64
 class DeltaChannel(Channel):
     """One type on a Delta stream. The version of a response is for people; the client goes by each resource's own."""
 
+    __slots__ = ("_first",)
+
     def __init__(self, kind: ResourceType, partition: Partition, stream: Stream) -> None:
         super().__init__(kind, partition, stream, SentVersions())
         self._first = True
@@ -51,6 +53,9 @@ class DeltaChannel(Channel):
     def respond(self, scope: Scope) -> Response | None:
         if len(self._fresh) == 1 and not (self._asked or self._gone or self._owed or self._retries):
             return self._one(self._fresh.popitem()[0])
+        if not self.prepare(scope):
+            self.unprepared = True
+            return None
         owed = self._owed
         pick = self._pick(scope)
         added, updated = self._record(pick.entries)

@@ -120,6 +120,8 @@ class Session(ABC, Generic[Request, AnyChannel]):
         self._unknown: dict[str, None] = {}
         self._steps: deque[Iterator[None]] = deque()
         """Requests of many names, and moves, that are under way; the first one is being worked on."""
+        self._working = False
+        """There are such, or requests that came meanwhile."""
         self._requests: deque[bytes] = deque()
         """What came meanwhile."""
         self._request_bytes = 0
@@ -135,7 +137,7 @@ class Session(ABC, Generic[Request, AnyChannel]):
             InvalidRequestError: not a discovery request, or of a type that has no business on this stream.
             TooManyNamesError: more names than ``max_names``, or more requests than can be taken in.
         """
-        if self._steps or self._requests:
+        if self._working:
             self._request_bytes += len(data) + REQUEST_BYTES
             if self._request_bytes > WAITING_BYTES:
                 raise TooManyNamesError("requests with many names come faster than they can be taken in")
@@ -152,10 +154,9 @@ class Session(ABC, Generic[Request, AnyChannel]):
 
         Each call does a bounded piece of work. Where that is not enough it wakes the stream, to be called again.
         """
-        self.busy = bool(self._steps or self._requests) and not self._advance()
-        if self.busy:
-            self._stream.wake()
-            return None
+        if self._working and not self._advance():
+            return self._go_on_later()
+        self.busy = False
         looked_at = 0
         while ready(self._channels):
             turn = next_turn(self._channels)
@@ -163,18 +164,24 @@ class Session(ABC, Generic[Request, AnyChannel]):
                 self.held = True
                 return None
             channel, scope = turn
-            if looked_at >= NAMES_PER_CALL or not channel.prepare(scope):
-                self.busy = True
-                self._stream.wake()
-                return None
+            if looked_at >= NAMES_PER_CALL:
+                return self._go_on_later()
             response = channel.respond(scope)
             if response is not None:
                 if channel.kind is CDS:
                     self._warm(response)
                 return response.data
+            if channel.unprepared:
+                channel.unprepared = False
+                return self._go_on_later()
             looked_at += channel.looked_at
         if self.held:
             self._release()
+        return None
+
+    def _go_on_later(self) -> bytes | None:
+        self.busy = True
+        self._stream.wake()
         return None
 
     def _take_in(self, data: bytes) -> None:
@@ -218,6 +225,7 @@ class Session(ABC, Generic[Request, AnyChannel]):
             self._check_names()
             return
         self._steps.append(steps)
+        self._working = True
         if len(self._steps) > 1 or not self._advance():
             self._stream.wake()
 
@@ -234,9 +242,11 @@ class Session(ABC, Generic[Request, AnyChannel]):
             data = self._requests.popleft()
             self._request_bytes -= len(data) + REQUEST_BYTES
             later, self._requests = self._requests, deque()
+            self._working = False
             self.receive(data)
             self._requests = later
-        return not (self._steps or self._requests)
+        self._working = bool(self._steps or self._requests)
+        return not self._working
 
     @property
     def kept(self) -> int:

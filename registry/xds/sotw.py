@@ -27,6 +27,8 @@ from registry.xds.types import ResourceType
 class SotwChannel(Channel):
     """What is common to types sent whole and in parts."""
 
+    __slots__ = ("_brought", "_first", "_state")
+
     def __init__(self, kind: ResourceType, partition: Partition, stream: Stream) -> None:
         self._state = SentState()
         super().__init__(kind, partition, stream, self._state)
@@ -134,7 +136,12 @@ class PartsChannel(SotwChannel):
     A name that does not exist is not answered until it does ("Knowing When a Requested Resource Does Not Exist").
     """
 
+    __slots__ = ()
+
     def respond(self, scope: Scope) -> Response | None:
+        if not self.prepare(scope):
+            self.unprepared = True
+            return None
         pick = self._pick(scope)
         if not pick.entries:
             return None
@@ -170,6 +177,8 @@ class WholeChannel(SotwChannel):
     So that additions can go out before removals, a response that may not remove anything yet holds the resources that
     are gone as the client was last sent them.
     """
+
+    __slots__ = ("_had", "_listing")
 
     def __init__(self, kind: ResourceType, partition: Partition, stream: Stream) -> None:
         super().__init__(kind, partition, stream)
@@ -219,7 +228,10 @@ class WholeChannel(SotwChannel):
         self.withheld = self.withheld and self.partition.coverage.partial
         return iter(())
 
-    def respond(self, scope: Scope) -> Response:
+    def respond(self, scope: Scope) -> Response | None:
+        if not self.prepare(scope):
+            self.unprepared = True
+            return None
         if scope is Scope.BREAK:
             for name in self._gone:
                 self._sent.forget(name)
