@@ -257,6 +257,6 @@ def test_a_member_whose_identity_is_refused_is_said_to_be() -> None:
     condition = Dated(Condition(ConditionType.IDENTITY_CONFIRMED, False, "IdentityRefused", "another cluster"), 0.0)
     members = {A: MemberHealth(None, conditions=[condition])}
     explanation = Explanation(world.index.explain(ECHO), ResolvedPolicy(), {}, members)
-    document: Any = explanation_document(explanation, Names())
+    document: Any = explanation_document(explanation, Names(), explanation.service.endpoints)
     (cluster,) = document["clusters"]
     assert (cluster["reason"], cluster["conditions"][0]["reason"]) == ("ClusterRefused", "IdentityRefused")
