@@ -46,7 +46,8 @@ def test_the_limit_is_the_charts() -> None:
 async def test_all_at_once_end_nobody(tmp_path: Path) -> None:
     """The process lives, and serves its honest client without an error.
 
-    How soon is not held here: some twenty attackers and the registry share the CPUs of whoever runs this.
+    How soon is not held here: some twenty attackers and the registry share the CPUs of whoever runs this. So an answer
+    that does not come in ``PATIENCE_SECONDS`` counts only where the registry had a CPU.
     """
     stronghold = Stronghold(tmp_path, 2000, memory=1 << 30)
     try:
@@ -54,7 +55,8 @@ async def test_all_at_once_end_nobody(tmp_path: Path) -> None:
         async with besieged(stronghold) as siege:
             await asyncio.gather(*(siege.attack(name, **arguments) for name, arguments in ALL.items()))
         assert siege.alive, siege.registry.process.tail()
-        assert list(siege.served.errors) == []
+        late = "TimeoutError()" if siege.starved else "nothing"
+        assert [each for each in siege.served.errors if not each.endswith(late)] == []
         assert "MemoryError" not in siege.registry.process.log.read_text()
         assert siege.memory_is_back, siege.memory
     finally:
