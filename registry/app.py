@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import AsyncExitStack
-from functools import partial
 from pathlib import Path
 
 from registry.claims import ELSEWHERE, Claims
@@ -105,8 +104,7 @@ class Registry:
         self._publisher = Publisher(
             self._store, self._names, parse_address(config.envoy.listener), config.policy_rules(), self._go_by_nodes
         )
-        again = partial(asyncio.get_running_loop().call_soon, self._find_again)
-        self._whereabouts = Whereabouts(self._index, again)
+        self._whereabouts = Whereabouts(self._index, self._find_again_soon)
         self._whereabouts.by_nodes = False
         self._lookup = LookupServer(
             self._index.get, self._names, self._publisher, self._place_of_client, self._turns, self._place_left
@@ -374,6 +372,9 @@ class Registry:
         """A client there looks at endpoints."""
         self._networks.client_of(place.network)
         return self._claims.admit(self._whereabouts.at(place, who), place.node)
+
+    def _find_again_soon(self) -> None:
+        asyncio.get_running_loop().call_soon(self._find_again)
 
     def _regroup_soon(self) -> None:
         asyncio.get_running_loop().call_soon(self._regroup)

@@ -21,6 +21,9 @@ from registry.views.names import Names
 from registry.views.place import Place
 from registry.views.policy import ResolvedPolicy
 
+EMPTIED = 1_000
+"""A dict from which very many names went keeps its size: it is copied when they were most of it."""
+
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["Registry"].full_name
 
 
@@ -62,6 +65,8 @@ class LookupServer:
         self._watches: dict[Watch, None] = {}
         self._views_in_use: Counter[View] = Counter()
         self._watchers: dict[ServiceKey, _Watchers] = {}
+        self._gone = 0
+        """Services of which the last watcher left, since the dict was made."""
         self.is_open = False
         self._partial = False
 
@@ -193,6 +198,10 @@ class LookupServer:
             watchers.watches.discard(watch)
             if not watchers.watches:
                 del self._watchers[key]
+                self._gone += 1
+            if self._gone > EMPTIED and self._gone > 4 * len(self._watchers):
+                self._gone = 0
+                self._watchers = dict(self._watchers)
             if number % TAKEN_IN == TAKEN_IN - 1:
                 yield None
         watch.keys.clear()

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Generic, TypeVar
+from typing import ClassVar, Final, Generic, TypeVar
 
 from envoy.config.core.v3 import base_pb2
 from envoy.service.discovery.v3 import discovery_pb2
@@ -97,10 +97,10 @@ class Session(ABC, Generic[Request, AnyChannel]):
     """
 
     protocol: str
-    _name_fields: tuple[int, ...]
+    _name_fields: ClassVar[tuple[int, ...]]
     """The numbers of the fields of a request that are names, and of its node and its type."""
-    _node_field: int
-    _text_fields: tuple[int, ...]
+    _node_field: ClassVar[int]
+    _text_fields: ClassVar[tuple[int, ...]]
 
     def __init__(
         self,
@@ -415,9 +415,9 @@ class SotwSession(Session[discovery_pb2.DiscoveryRequest, SotwChannel]):
     """A State of the World stream."""
 
     protocol = "SotW"
-    _name_fields = (3,)
-    _node_field = 2
-    _text_fields = (4,)
+    _name_fields: ClassVar[tuple[int, ...]] = (3,)
+    _node_field: ClassVar[int] = 2
+    _text_fields: ClassVar[tuple[int, ...]] = (4,)
 
     def _decode(self, data: bytes) -> discovery_pb2.DiscoveryRequest:
         return discovery_pb2.DiscoveryRequest.FromString(data)
@@ -439,9 +439,9 @@ class DeltaSession(Session[discovery_pb2.DeltaDiscoveryRequest, DeltaChannel]):
     """An incremental stream."""
 
     protocol = "Delta"
-    _name_fields = (3, 4, 5)
-    _node_field = 1
-    _text_fields = (2,)
+    _name_fields: ClassVar[tuple[int, ...]] = (3, 4, 5)
+    _node_field: ClassVar[int] = 1
+    _text_fields: ClassVar[tuple[int, ...]] = (2,)
 
     def _decode(self, data: bytes) -> discovery_pb2.DeltaDiscoveryRequest:
         return discovery_pb2.DeltaDiscoveryRequest.FromString(data)

@@ -21,6 +21,9 @@ Finder = Callable[[str, Hashable, str], Resource | None]
 Forgetter = Callable[[Hashable, str], None]
 
 
+EMPTIED = 1_000
+"""A dict from which very many names went keeps its size: it is copied after so many, when they were most of it."""
+
 FOUND = 10
 """So much work is it to find a resource."""
 
@@ -83,12 +86,13 @@ class Demand:
     all its names share one set (``alone``): a name that somebody makes up should take little.
     """
 
-    __slots__ = ("find", "forget", "viewers")
+    __slots__ = ("_gone", "find", "forget", "viewers")
 
     def __init__(self, find: Finder, forget: Forgetter | None) -> None:
         self.find = find
         self.forget = forget
         self.viewers: dict[str, frozenset[Hashable]] = {}
+        self._gone = 0
 
     def looks(self, name: str, alone: frozenset[Hashable]) -> None:
         """The first one of the group that is in ``alone`` subscribes to the name."""
@@ -102,6 +106,10 @@ class Demand:
             self.viewers[name] = groups
         else:
             del self.viewers[name]
+            self._gone += 1
+            if self._gone > EMPTIED and self._gone > 4 * len(self.viewers):
+                self._gone = 0
+                self.viewers = dict(self.viewers)
         if self.forget is not None:
             self.forget(group, name)
 
@@ -124,6 +132,7 @@ class Partition:
         self.users = 0
         self.work = 0
         """What it has cost to find and encode resources, in units of some 25 microseconds: see ``Entry.prepare``."""
+        self._gone = 0
         self._alone = frozenset((group,))
         self._type_url = type_url
         self._entries: dict[str, Entry] = {}
@@ -190,6 +199,10 @@ class Partition:
         elif watchers is not watcher:
             return
         del self._by_name[name]
+        self._gone += 1
+        if self._gone > EMPTIED and self._gone > 4 * len(self._by_name):
+            self._gone = 0
+            self._by_name = dict(self._by_name)
         if self.demand is not None:
             self.demand.leaves(name, self.group, self._alone)
             entry = self._entries.get(name)

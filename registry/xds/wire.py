@@ -87,6 +87,20 @@ def fields(message: bytes, most: int) -> dict[int, tuple[int, int]]:
     found: dict[int, tuple[int, int]] = {}
     at, end, left = 0, len(message), most + 1
     while at < end and left:
+        key = message[at]
+        if key < 0x80 and key & 7 == _LENGTH_DELIMITED:
+            # Names, one after the other: this is done for each of very many.
+            begin, count, longest = at, 0, 0
+            while at + 1 < end and message[at] == key and (size := message[at + 1]) < 0x80 and left:
+                at += 2 + size
+                left -= 1
+                count += 1
+                if size > longest:  # noqa: PLR1730 - a call costs more
+                    longest = size
+            if at > begin:
+                before = found.get(key >> 3, (0, 0))
+                found[key >> 3] = (before[0] + count, max(before[1], longest))
+                continue
         left -= 1
         key, at = _number(message, at)
         size, kind = 0, key & 7

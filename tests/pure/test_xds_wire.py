@@ -72,3 +72,15 @@ def test_a_resource_is_encoded_once_for_both_variants() -> None:
     assert entry.delta is entry.delta
     assert entry.version == Resource(lambda: b"body").version
     assert len(calls) == 1
+
+
+@given(st.lists(st.tuples(st.sampled_from([1, 2, 3, 15, 16, 99]), st.binary(max_size=300)), max_size=20))
+def test_fields_are_counted_and_measured_as_they_are(said: list[tuple[int, bytes]]) -> None:
+    found = wire.fields(b"".join(wire.field(number, value) for number, value in said), most=20)
+    sizes = {number: [len(value) for each, value in said if each == number] for number, _ in said}
+    assert found == {number: (len(each), max(each)) for number, each in sizes.items()}
+
+
+@given(st.binary(max_size=200))
+def test_fields_of_what_is_no_protobuf_are_counted_without_an_error(message: bytes) -> None:
+    assert sum(count for count, _ in wire.fields(message, most=10).values()) <= 11
