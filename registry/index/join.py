@@ -192,7 +192,7 @@ def _ports(service: Service, before: Contribution | None) -> tuple[ServicePort, 
     """The Service's ports that count: those of ``before`` where they are the same."""
     if before is not None and before.service.ports == service.ports:
         return before.ports
-    return distinct_ports(service.ports)[:MAX_PORTS]
+    return distinct_ports(service.ports, MAX_PORTS)
 
 
 def _manned(parts: Iterable[SlicePart]) -> frozenset[tuple[int, Protocol]]:

@@ -11,10 +11,10 @@ NAMED = 5
 """How many ports a text names."""
 
 
-def distinct_ports(ports: Iterable[ServicePort]) -> tuple[ServicePort, ...]:
-    """The ports ordered by number, TCP first, without those that repeat a name or a number and protocol.
+def distinct_ports(ports: Iterable[ServicePort], most: int) -> tuple[ServicePort, ...]:
+    """The first ports by number, TCP first, without those that repeat a name or a number and protocol.
 
-    The API server lets none of them be; a manifest may have them.
+    There are ``most`` of them at most. The API server lets none be that repeat; a manifest may have them.
     """
     found: list[ServicePort] = []
     names: set[str] = set()
@@ -25,6 +25,8 @@ def distinct_ports(ports: Iterable[ServicePort]) -> tuple[ServicePort, ...]:
             names.add(port.name)
             numbers.add(number)
             found.append(port)
+            if len(found) == most:
+                break
     return tuple(found)
 
 

@@ -18,15 +18,16 @@ from registry.model.reasons import Reason
 from registry.model.services import Endpoint, Health
 from registry.model.trace import Trace
 
-MAX_PORTS = 1024
-"""Of one cluster's Service. Kubernetes has no bound but the size of an object, some 20,000 ports."""
+MAX_PORTS = 512
+"""Of one cluster's Service. Kubernetes has no bound but the size of an object, some 20,000 ports. A commit that changes
+so many, and marks who is to receive them, takes some 25 ms."""
 MAX_ENDPOINTS = 10_000
 """Of one Service in one cluster: a change of one of so many is joined in some 10 ms."""
 MAX_SLICES = 2_000
 """Of one Service in one cluster: twenty times what Kubernetes' controller makes of ``MAX_ENDPOINTS``."""
 MAX_OFFERS = 100_000
 """Ports times endpoints, of one Service in one cluster: so many entries its assignments have together. A Service of 100
-ports may have 1,000 endpoints, one of ``MAX_PORTS`` some 100."""
+ports may have 1,000 endpoints, one of ``MAX_PORTS`` some 200."""
 
 
 class Refusal(NamedTuple):

@@ -231,7 +231,7 @@ def test_ports_beyond_the_bound_are_refused_and_the_first_are_served() -> None:
     (endpoint,) = merged(index).endpoints
     assert [endpoint.target(each) for each in (1, MAX_PORTS, MAX_PORTS + 1)] == [9, 9, None]
     (told,) = index.refused()
-    assert (told.reason, told.message.startswith("it has 8000 ports, of which the first 1024")) == (
+    assert (told.reason, told.message.startswith("it has 8000 ports, of which the first 512")) == (
         "TooManyPorts",
         True,
     )
@@ -261,7 +261,7 @@ def many_slices(number: int, each_has: int) -> list[EndpointSlice]:
         (1, 11, 1000, MAX_ENDPOINTS),
         (1, 21, 1000, MAX_ENDPOINTS),
         (1, MAX_SLICES + 5, 1, MAX_SLICES),
-        (1000, 1, 200, MAX_OFFERS // 1000),
+        (500, 1, 300, MAX_OFFERS // 500),
     ],
 )
 def test_endpoints_beyond_the_bound_are_refused(ports: int, slices: int, each_has: int, served: int) -> None:
@@ -280,11 +280,11 @@ def test_endpoints_beyond_the_bound_are_refused(ports: int, slices: int, each_ha
 
 
 def test_healthy_endpoints_are_served_before_those_that_drain() -> None:
-    own = ports_of(1000)
-    draining = [SliceEndpoint(each, ready=False, terminating=True, serving=True) for each in addresses(60)]
-    index = indexed(a_service("echo", *own), behind(own, *draining, *addresses(60, 9)))
+    own = ports_of(500)
+    draining = [SliceEndpoint(each, ready=False, terminating=True, serving=True) for each in addresses(120)]
+    index = indexed(a_service("echo", *own), behind(own, *draining, *addresses(120, 9)))
     there = merged(index).endpoints
-    assert (len(there), sum(each.address.startswith("10.9.") for each in there)) == (100, 60)
+    assert (len(there), sum(each.address.startswith("10.9.") for each in there)) == (200, 120)
     assert list(there) == sorted(there)
 
 
