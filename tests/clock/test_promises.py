@@ -575,7 +575,7 @@ PromisesMachine.TestCase.settings = settings(
     print_blob=False,
     report_multiple_bugs=False,
 )
-TestPromises = PromisesMachine.TestCase
+TestPromises = pytest.mark.timeout(300)(PromisesMachine.TestCase)  # half a minute of CPU
 
 
 def played(*steps: Callable[[PromisesMachine], None]) -> None:

@@ -7,6 +7,7 @@ ignore responses of types that they left, as grpc-java does. A plain oracle then
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
@@ -169,4 +170,4 @@ class Convergence(RuleBasedStateMachine):
 
 
 Convergence.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
-TestConvergence = Convergence.TestCase
+TestConvergence = pytest.mark.timeout(300)(Convergence.TestCase)  # ten seconds of CPU

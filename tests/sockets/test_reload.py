@@ -163,7 +163,7 @@ async def test_sighup_puts_each_section_in_force_at_once(rig: Rig) -> None:
 async def test_the_file_alone_does_too_once_it_is_not_written_to_any_more(rig: Rig) -> None:
     rig.write(SAME_ZONE + GATEWAY, atomic=False)
     await rig.until(["10.0.0.2"], ["10.0.0.1", "203.0.113.1"])
-    assert "took effect: networks, traffic" in rig.log
+    await until(lambda: "took effect: networks, traffic" in rig.log, "it is said")
 
 
 async def test_a_reload_that_changes_nothing_sends_nothing(rig: Rig) -> None:

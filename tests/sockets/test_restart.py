@@ -161,7 +161,7 @@ async def test_cluster_that_is_silent_after_a_restart_is_served_and_holds_up_nob
             await it.servers["a"].put(Kind.ENDPOINT_SLICE, a_slice(1, 6))
             await it.start()
             await client.until(lambda: client.addresses() == ALL | addresses(1, 6), "what came meanwhile")
-            assert await it.verified("a")
+            await until(lambda: it.verified("a"), "every kind of a is listed")
             assert not await it.verified("b")
             assert len(client.responses) == told + 1
             assert client.wrong == []

@@ -167,8 +167,8 @@ async def install_crds(api: KubeApi, folder: Path, names: tuple[str, ...]) -> No
 async def remove_namespace(api: KubeApi, namespace: str) -> None:
     """Delete a namespace, and wait until nothing is in it that a registry could see.
 
-    The namespace controller lets it stay empty for 5 seconds more, which need not be waited for. There are no kubelets
-    to end the pods: they are removed at once.
+    The namespace controller begins after 5 seconds, which need not be waited for: slices that a test wrote are deleted
+    here. There are no kubelets to end the pods: they are removed at once.
     """
     inside = f"namespaces/{namespace}"
     pods, slices = f"{CORE}/{inside}/pods", f"{DISCOVERY}/{inside}/endpointslices"
@@ -178,7 +178,8 @@ async def remove_namespace(api: KubeApi, namespace: str) -> None:
     await api.delete(f"{CORE}/{inside}")
 
     async def empty() -> bool:
-        await api.delete(pods, grace_seconds=0)
+        for path in (pods, slices):
+            await api.delete(path, grace_seconds=0)
         return not await api.items(pods) and not await api.items(slices)
 
     await until(empty, f"namespace {namespace} is empty")
