@@ -58,6 +58,9 @@ LOOPBACK_ANNOTATION, LOOPBACK_ALLOWED = "loopback", "allowed"
 """On a Service of a folder of manifests: loopback addresses of its endpoints are meant, as where Pods are processes of
 this machine. Of a cluster with an API server it means nothing."""
 
+READ_ANNOTATIONS = CARRIED_ANNOTATIONS | {"traffic-distribution", "failover", "fallback", LOOPBACK_ANNOTATION}
+"""Annotations as ``Service`` has them that mean something here."""
+
 ANNOTATION_PREFIX = "mesh-registry.io/"
 """Annotations of a Service that begin so are the registry's. Beside them only those that Istio reads are kept."""
 

@@ -37,6 +37,7 @@ from registry.model.services import MergedService
 from registry.model.standing import Standing
 from registry.sources.kubernetes.decode import DecodeError, decode_object
 from registry.sources.kubernetes.sharing import MAX_LABELS
+from registry.sources.kubernetes.structs import MAX_ANNOTATIONS
 from registry.views.eds import ServiceAssignments
 from registry.views.entry_carried import MAX_NAMES, export_to
 from registry.views.export_status import TOLD, export_conditions
@@ -367,6 +368,13 @@ def test_an_object_has_so_many_labels() -> None:
     fact = decode_object(Kind.POD, {"metadata": {"name": "p", "namespace": "shop", "labels": labels}})
     assert isinstance(fact, Pod)
     assert fact.labels == tuple(sorted(labels.items()))[:MAX_LABELS]
+
+
+def test_a_service_has_so_many_annotations_and_those_that_are_read() -> None:
+    said = {f"mesh-registry.io/a-{each:05}": "x" for each in range(5000)} | {"mesh-registry.io/failover": "[]"}
+    fact = decode_object(Kind.SERVICE, {"metadata": {"name": "s", "namespace": "shop", "annotations": said}})
+    assert isinstance(fact, Service)
+    assert fact.annotations == (*((f"a-{each:05}", "x") for each in range(MAX_ANNOTATIONS - 1)), ("failover", "[]"))
 
 
 def test_one_service_of_another_family_is_bounded_in_both() -> None:

@@ -16,6 +16,7 @@ from registry.model.facts import (
     ANNOTATION_PREFIX,
     CARRIED_ANNOTATIONS,
     NETWORK_LABEL,
+    READ_ANNOTATIONS,
     AddressType,
     EndpointSlice,
     Labels,
@@ -35,6 +36,8 @@ from registry.sources.kubernetes.sharing import shared, shared_labels
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 REGION_LABEL = "topology.kubernetes.io/region"
 ZONE_LABEL = "topology.kubernetes.io/zone"
+MAX_ANNOTATIONS = 64
+"""Of one Service, with the registry's prefix: clusters' are compared one by one."""
 DEFAULT_AFFINITY_SECONDS = 10800
 """``sessionAffinityConfig.clientIP.timeoutSeconds`` where nobody says it (``v1.ClientIPConfig``)."""
 
@@ -354,11 +357,16 @@ def struct_of(kind: Kind) -> type[Object]:
 
 
 def _own_annotations(annotations: Mapping[str, str | None] | None) -> Labels:
-    """The registry's own, without their prefix, and those of Istio that ServiceEntries carry."""
-    return tuple(
-        sorted(
-            (key.removeprefix(ANNOTATION_PREFIX), value or "")
-            for key, value in (annotations or {}).items()
-            if key.startswith(ANNOTATION_PREFIX) or key in CARRIED_ANNOTATIONS
-        )
+    """The registry's own, without their prefix, and those of Istio that ServiceEntries carry.
+
+    Of more than ``MAX_ANNOTATIONS`` those that are read, and of the others the first by name.
+    """
+    found = sorted(
+        (key.removeprefix(ANNOTATION_PREFIX), value or "")
+        for key, value in (annotations or {}).items()
+        if key.startswith(ANNOTATION_PREFIX) or key in CARRIED_ANNOTATIONS
     )
+    if len(found) > MAX_ANNOTATIONS:
+        found.sort(key=lambda each: each[0] not in READ_ANNOTATIONS)
+        found = sorted(found[:MAX_ANNOTATIONS])
+    return tuple(found)
