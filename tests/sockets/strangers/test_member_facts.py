@@ -87,17 +87,19 @@ async def test_member_with_huge_services_costs_its_own_alone(stronghold: Strongh
     async with FakeApiServer() as api:
         api.uid = "uid-hostile"
         api.betray(Kind.NAMESPACE, {"metadata": {"name": "shop"}})
-        api.betray(Kind.SERVICE, a_service("many-ports", 0, PORTS))
-        api.betray(Kind.ENDPOINT_SLICE, a_slice("many-ports", [LISTED, *SPECIAL], PORTS))
-        api.betray(Kind.ENDPOINT_SLICE, a_slice("many-selectors", [LISTED], 1))
-        async with besieged(stronghold) as siege:
-            with a_member(stronghold, api):
+        with a_member(stronghold, api):
+            await until(lambda: _in_state(stronghold, "Synced"), "the member is followed")
+            async with besieged(stronghold) as siege:
+                await api.put(Kind.ENDPOINT_SLICE, a_slice("many-ports", [LISTED, *SPECIAL], PORTS))
+                await api.put(Kind.ENDPOINT_SLICE, a_slice("many-selectors", [LISTED], 1))
                 await turns(api)
                 found = await explained(siege, "many-ports")
                 clusters = json.loads(await siege.registry.text("/api/v1/clusters"))["clusters"]
                 service = json.loads(await siege.registry.text("/api/v1/services/shop/service-0"))
                 metrics = await siege.registry.text("/metrics")
-            await until(lambda: _gone(siege), "the member has left")
+                for name in ("many-ports", "many-selectors", "service-0"):
+                    await api.delete(Kind.SERVICE, name)
+        await until(lambda: _in_state(stronghold, None), "the member has left")
     siege.assert_unharmed()
     assert found == {LISTED: "Ready"} | dict.fromkeys(SPECIAL, "SpecialAddress")
     assert service["internalTrafficPolicy"] == "Cluster"
@@ -109,6 +111,8 @@ async def test_member_with_huge_services_costs_its_own_alone(stronghold: Strongh
         assert f'mesh_registry_refused_exports{{cluster="hostile",reason="{reason}"}} 1.0' in metrics
 
 
-async def _gone(siege: Siege) -> bool:
-    clusters = json.loads(await siege.registry.text("/api/v1/clusters"))["clusters"]
-    return all(each["name"] != "hostile" for each in clusters)
+async def _in_state(stronghold: Stronghold, state: str | None) -> bool:
+    """Whether the hostile member is; None: it is no member."""
+    registry = await stronghold.held()
+    clusters = json.loads(await registry.text("/api/v1/clusters"))["clusters"]
+    return next((each["state"] for each in clusters if each["name"] == "hostile"), None) == state
