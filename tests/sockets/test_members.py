@@ -394,7 +394,7 @@ async def test_a_member_that_is_refused_is_explained_as_such(folder: Path, a: Fa
         (folder / "again").write_text(config_of(a, "other"))
         await on.members_are(a="Synced", again="Failing IdentityRefused")
         told = on.registry.reports.explain(next(each.key for each in on.registry.reports.services()), None)
-        document: Any = explanation_document(told, Names())
+        document: Any = explanation_document(told, Names(), told.service.endpoints)
         reasons = {each["name"]: each["reason"] for each in document["clusters"]}
         assert reasons == {"a": None, "again": "ClusterRefused"}
         assert "the member a already" in document["clusters"][1]["message"]
