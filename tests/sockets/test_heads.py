@@ -21,7 +21,11 @@ MOST_BYTES = 8 << 20
 
 @asynccontextmanager
 async def served(first: bytes, then: bytes) -> AsyncIterator[KubernetesClient]:
+    ended: list[asyncio.Event] = []
+
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        ended.append(asyncio.Event())
+        mine = ended[-1]
         with suppress(ConnectionError, asyncio.IncompleteReadError):
             await reader.readuntil(b"\r\n\r\n")
             writer.write(first)
@@ -32,6 +36,9 @@ async def served(first: bytes, then: bytes) -> AsyncIterator[KubernetesClient]:
                 await writer.drain()
             await reader.read()
         writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+        mine.set()
 
     server = await asyncio.start_server(handle, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
@@ -42,6 +49,8 @@ async def served(first: bytes, then: bytes) -> AsyncIterator[KubernetesClient]:
     finally:
         await client.close()
         server.close()
+        for each in ended:
+            await each.wait()
 
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
