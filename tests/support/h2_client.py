@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from types import TracebackType
 
 from hpack import Decoder, Encoder
-from support.processes import until
 
 from registry.rpc import frames
 from registry.rpc.frames import Frame, FrameReader
 
+PATIENCE_SECONDS = 30.0
 HELLO = frames.PREFACE + frames.settings({})
 REQUEST = [
     (":method", "POST"),
@@ -35,7 +36,10 @@ def message(body: bytes) -> bytes:
 
 
 class RawClient:
-    """A connection on which a test sends whatever it likes. Reads everything that comes, into ``frames``."""
+    """A connection on which a test sends whatever it likes. Reads everything that comes, into ``frames``.
+
+    It waits without polling: thousands of them in one process leave the server its CPU.
+    """
 
     def __init__(self, address: str) -> None:
         self._address = address
@@ -43,6 +47,7 @@ class RawClient:
         self.closed = False
         self._decoder = Decoder()
         self._reading: asyncio.Task[None] | None = None
+        self._came = asyncio.Event()
 
     async def __aenter__(self) -> RawClient:
         host, _, port = self._address.rpartition(":")
@@ -66,9 +71,11 @@ class RawClient:
         try:
             while data := await self._reader.read(1 << 16):
                 self.frames += reader.feed(data)
+                self._came.set()
         except ConnectionError:
             pass
         self.closed = True
+        self._came.set()
 
     def of_kind(self, kind: int) -> list[Frame]:
         return [frame for frame in self.frames if frame[0] == kind]
@@ -85,7 +92,7 @@ class RawClient:
         return found
 
     async def until_ended(self, stream_id: int) -> None:
-        await until(
+        await self._until(
             lambda: any(
                 at == stream_id and kind in (frames.DATA, frames.HEADERS) and flags & frames.END_STREAM
                 for kind, flags, at, _ in self.frames
@@ -95,11 +102,20 @@ class RawClient:
 
     async def until_goaway(self) -> int:
         """The error code of the GOAWAY that ends the connection."""
-        await until(lambda: self.closed and self.of_kind(frames.GOAWAY), "the server says GOAWAY and closes")
+        await self._until(lambda: self.closed and self.of_kind(frames.GOAWAY), "the server says GOAWAY and closes")
         return frames.word(self.of_kind(frames.GOAWAY)[-1][3][4:])
 
     async def until_pong(self) -> None:
         """The server answers a ping sent now, and with it everything sent before."""
         before = len(self.of_kind(frames.PING))
         self.send(frames.ping(b"testping"))
-        await until(lambda: len(self.of_kind(frames.PING)) > before, "the server answers a ping")
+        await self._until(lambda: len(self.of_kind(frames.PING)) > before, "the server answers a ping")
+
+    async def _until(self, condition: Callable[[], object], what: str) -> None:
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while not condition():
+                    self._came.clear()
+                    await self._came.wait()
+        except TimeoutError:
+            raise AssertionError(f"after {PATIENCE_SECONDS:.0f} s still not: {what}") from None
