@@ -32,6 +32,9 @@ _KEY_IDENTIFIER, _NO_IDENTIFIER = bytes.fromhex("0603551d0e04"), bytes.fromhex("
 _CERT_SIGNATURE_FAILURE = 7
 """``X509_V_ERR_CERT_SIGNATURE_FAILURE`` of OpenSSL."""
 
+MAX_BUNDLE, MAX_ANCHORS = 1 << 20, 500
+"""Bytes and certificates of one bundle. A system's own has some 150 in 250 KB; 500 take a second to load."""
+
 MAX_NAMESAKES = 8
 """Authorities of one name that are tried in turn."""
 
@@ -44,17 +47,21 @@ def anchors(bundle: bytes) -> list[bytes]:
     """The certificates of a PEM bundle in DER, each once, without what cannot be read.
 
     Raises:
-        TlsError: there is none.
+        TlsError: there is none, or too many.
     """
+    if len(bundle) > MAX_BUNDLE:
+        raise TlsError(f"has {len(bundle)} bytes, more than {MAX_BUNDLE}; keep the authorities that are needed")
     scratch = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     found: dict[bytes, None] = {}
-    for block in _BLOCK.findall(bundle):
+    for block in _BLOCK.finditer(bundle):
         try:
-            certificate = b64decode(b"".join(block.split()), validate=True)
+            certificate = b64decode(b"".join(block[1].split()), validate=True)
             scratch.load_verify_locations(cadata=certificate)
         except (binascii.Error, ssl.SSLError, ValueError):
             continue
         found[certificate] = None
+        if len(found) > MAX_ANCHORS:
+            raise TlsError(f"has more than {MAX_ANCHORS} certificates; keep the authorities that are needed")
     if not found:
         raise TlsError("has no certificate in PEM")
     return list(found)
@@ -74,13 +81,14 @@ def client_contexts(
 ) -> tuple[ssl.SSLContext, ...]:
     """Contexts of a client that trusts ``authority`` (PEM; empty: the system's) and may show a certificate itself.
 
+    It takes some 0.1 s for 50 authorities: call it in a thread.
     There is one, unless authorities have one name, as after a rotation: where certificates have no key identifiers,
     OpenSSL takes the first of them for the issuer and looks no further. Go tries each, so a client tries each context.
 
     Raises:
         TlsError: what is given is not in PEM, or the key is not that of the certificate.
     """
-    trusted = [b""]
+    trusted: list[list[bytes]] = [[]]
     if verify and authority:
         try:
             trusted = [_trusted(each) for each in _arrangements(anchors(authority))]
@@ -107,7 +115,7 @@ def client_context(authority: bytes = b"") -> ssl.SSLContext:
     return client_contexts(authority)[0]
 
 
-def _client_context(trusted: bytes, verify: bool) -> ssl.SSLContext:
+def _client_context(trusted: list[bytes], verify: bool) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.hostname_checks_common_name = False
@@ -116,20 +124,26 @@ def _client_context(trusted: bytes, verify: bool) -> ssl.SSLContext:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     elif trusted:
-        context.load_verify_locations(cadata=trusted)
+        _trust(context, trusted)
     else:
         context.load_default_certs()
     return context
 
 
-def _trusted(certificates: list[bytes]) -> bytes:
+def _trust(context: ssl.SSLContext, certificates: list[bytes]) -> None:
+    """One at a time: Python has no other thread run meanwhile."""
+    for each in certificates:
+        context.load_verify_locations(cadata=each)
+
+
+def _trusted(certificates: list[bytes]) -> list[bytes]:
     """What OpenSSL is given to trust ``certificates``: each as it is, and each without its key identifier.
 
     OpenSSL passes over an issuer whose identifier is not the one that the issued certificate names, as after an
     authority was made anew with its old key. Go goes by name and key. A trusted certificate's signature is not checked.
     """
     nameless = {each.replace(_KEY_IDENTIFIER, _NO_IDENTIFIER, 1): None for each in certificates}
-    return b"".join(dict.fromkeys([*certificates, *nameless]))
+    return list(dict.fromkeys([*certificates, *nameless]))
 
 
 def _arrangements(certificates: list[bytes]) -> list[list[bytes]]:
@@ -137,7 +151,7 @@ def _arrangements(certificates: list[bytes]) -> list[list[bytes]]:
     if len(certificates) == 1:
         return [certificates]
     scratch = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    scratch.load_verify_locations(cadata=b"".join(certificates))
+    _trust(scratch, certificates)
     named: dict[object, list[bytes]] = {}
     for about, certificate in zip(scratch.get_ca_certs(), scratch.get_ca_certs(binary_form=True), strict=True):
         named.setdefault(about["subject"], []).append(certificate)
@@ -166,7 +180,7 @@ def require_certificate(context: ssl.SSLContext, authority: bytes) -> None:
     Raises:
         TlsError: that is no authority.
     """
-    context.load_verify_locations(cadata=_trusted(anchors(authority)))
+    _trust(context, _trusted(anchors(authority)))
     context.verify_flags = _FLAGS
     context.verify_mode = ssl.CERT_REQUIRED
 

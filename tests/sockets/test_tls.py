@@ -19,7 +19,7 @@ from registry.liveness.probes import ask_grpc
 from registry.liveness.sample import Target
 from registry.rpc.tls import ServerTls
 from registry.sources.kubernetes.client import KubernetesClient, TransportError
-from registry.tls import client_context, client_contexts
+from registry.tls import MAX_ANCHORS, MAX_BUNDLE, TlsError, client_context, client_contexts
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,3 +299,20 @@ async def test_probe_accepts_what_the_client_accepts(name: str, tmp_path: Path) 
             assert await ask_grpc(Target("127.0.0.1", port), 5, tls) == ""
     finally:
         await server.stop(None)
+
+
+def many(pem: bytes, count: int) -> bytes:
+    """So many certificates that differ in a byte of their key identifiers or keys; nobody checks their signatures."""
+    der = ssl.PEM_cert_to_DER_cert(pem.decode())
+    at = len(der) - 8
+    made = (der[:at] + number.to_bytes(4) + der[at + 4 :] for number in range(count))
+    return "".join(map(ssl.DER_cert_to_PEM_cert, made)).encode()
+
+
+def test_bundle_of_very_many_authorities_is_refused() -> None:
+    pem = authority().pem
+    assert len(client_contexts(many(pem, 20))[0].get_ca_certs()) == 20
+    with pytest.raises(TlsError, match=f"more than {MAX_ANCHORS} certificates"):
+        client_contexts(many(pem, MAX_ANCHORS + 1))
+    with pytest.raises(TlsError, match=f"more than {MAX_BUNDLE}"):
+        client_contexts(pem + b"\n" * MAX_BUNDLE)

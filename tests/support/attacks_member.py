@@ -1,196 +1,242 @@
 """What a member's API server, or who writes its kubeconfig, can do to the registry that follows it.
 
-Each puts a kubeconfig into the folder of members, and takes it out at the end. The server says who it is as it should,
-and answers every list as the attack does.
+Each attack puts a kubeconfig into the folder of members, and takes it out at the end. The member's name is the
+attack's, with dashes. Its API server has a good UID and is empty; its Services are served as the attack does.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import json
-import os
-import time
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from support.attackers import Report, Where
+from support.fake_apiserver import kubeconfig
+from support.kube_wire import a_page, a_service, an_event
 
-Send = Callable[[asyncio.StreamWriter, bytes], Awaitable[None]]
-Answer = Callable[[asyncio.StreamWriter, str], Awaitable[None]]
+from registry.model.names import Kind
+from registry.sources.kubernetes.resources import RESOURCES
+
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
-LIST = b'{"kind":"ServiceList","apiVersion":"v1","metadata":{"resourceVersion":"10"%s},"items":['
-SERVICE = (
-    b'{"metadata":{"name":"stranger-%d","namespace":"stranger","resourceVersion":"1","uid":"%d"},'
-    b'"spec":{"ports":[{"name":"http","port":80}]}},'
-)
-NAME = f"stranger-{os.getpid()}"
-BOMB_PIECE = b" " * (1 << 20)
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+OPENING = b'{"kind":"ServiceList","apiVersion":"v1","metadata":{"resourceVersion":"10"},"items":['
+BATCH = 500
+MIB = 1 << 20
+Writer = asyncio.StreamWriter
+Serve = Callable[[Writer, str, "itertools.count[int]"], Awaitable[None]]
+"""Answers a list or a watch of Services: the connection, the path, and numbers for objects."""
 
 
-class Member:
-    """An API server. ``sent`` counts the bytes of answers to lists, ``lists`` the requests for one."""
-
-    def __init__(self, make: Callable[[Send], Answer]) -> None:
-        self._answer = make(self.send)
-        self.lists = 0
-        self.sent = 0
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-            while True:
-                request = (await reader.readuntil(b"\r\n\r\n")).split()[1].decode()
-                if "fieldSelector" in request:
-                    body = json.dumps(
-                        {
-                            "kind": "NamespaceList",
-                            "apiVersion": "v1",
-                            "metadata": {"resourceVersion": "10"},
-                            "items": [{"metadata": {"name": "kube-system", "uid": NAME}}],
-                        }
-                    ).encode()
-                    await self.send(writer, HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body)
-                else:
-                    self.lists += 1
-                    await self._answer(writer, request)
-        writer.close()
-
-    async def send(self, writer: asyncio.StreamWriter, data: bytes) -> None:
-        writer.write(data)
-        await writer.drain()
-        self.sent += len(data)
-
-
-@asynccontextmanager
-async def member(where: Where, make: Callable[[Send], Answer]) -> AsyncIterator[Member]:
-    """The server, with a name in the folder of members while the context lasts."""
-    it = Member(make)
-    server = await asyncio.start_server(it.serve, "127.0.0.1", 0, limit=1 << 20)
-    address = "http://{}:{}".format(*server.sockets[0].getsockname())
-    path = Path(where.members) / NAME
-    path.write_text(json.dumps(kubeconfig(address)))
-    try:
-        async with server:
-            yield it
-    finally:
-        path.unlink()
-
-
-def kubeconfig(address: str) -> dict[str, object]:
-    return {
-        "current-context": "it",
-        "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
-        "clusters": [{"name": "it", "cluster": {"server": address}}],
-        "users": [{"name": "it", "user": {"token": "it"}}],
-    }
-
-
-def a_chunk(data: bytes) -> bytes:
-    return b"%x\r\n%s\r\n" % (len(data), data)
-
-
-def a_service(number: int) -> bytes:
-    """An item of a list, with a comma."""
-    return SERVICE % (number, number)
+def member_of(attack: str) -> str:
+    """The name of the member that does it."""
+    return attack.replace("_", "-")
 
 
 async def endless_list(where: Where, seconds: float = 30) -> Report:
     """A list whose items do not end."""
 
-    def make(send: Send) -> Answer:
-        async def answer(writer: asyncio.StreamWriter, _request: str) -> None:
-            await send(writer, HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + a_chunk(LIST % b""))
-            for number in itertools.count():
-                await send(writer, a_chunk(b"".join(a_service(number * 200 + each) for each in range(200))))
+    async def serve(writer: Writer, _path: str, numbers: itertools.count[int]) -> None:
+        writer.write(CHUNKED)
+        await _chunk(writer, OPENING)
+        while True:
+            await _chunk(writer, b"".join(json.dumps(each).encode() + b"," for each in _services(numbers)))
 
-        return answer
-
-    return await _run(where, make, seconds)
+    return await _attack("endless_list", where, seconds, serve)
 
 
 async def endless_pages(where: Where, seconds: float = 30, pause: float = 0) -> Report:
-    """A list in pages, each of which says that there is another; ``pause`` seconds before each."""
-    numbers = itertools.count()
+    """A list in pages of 500 new Services, each of which says that there is another; ``pause`` seconds before each."""
 
-    def make(send: Send) -> Answer:
-        async def answer(writer: asyncio.StreamWriter, _request: str) -> None:
-            await asyncio.sleep(pause)
-            number = next(numbers)
-            items = b"".join(a_service(number * 500 + each) for each in range(1 if pause else 500))
-            body = LIST % (b',"continue":"%d"' % number) + items[:-1] + b"]}"
-            await send(writer, HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+    async def serve(writer: Writer, _path: str, numbers: itertools.count[int]) -> None:
+        await asyncio.sleep(pause)
+        await _answer(writer, a_page(list(_services(numbers)), token=str(next(numbers))))
 
-        return answer
+    return await _attack("endless_pages", where, seconds, serve)
 
-    return await _run(where, make, seconds)
+
+async def endless_stream(where: Where, seconds: float = 10) -> Report:
+    """A streaming list without an end."""
+
+    async def serve(writer: Writer, _path: str, numbers: itertools.count[int]) -> None:
+        writer.write(CHUNKED)
+        while True:
+            await _chunk(writer, b"".join(an_event("ADDED", each) + b"\n" for each in _services(numbers)))
+
+    return await _attack("endless_stream", where, seconds, serve, streams=True)
+
+
+async def flood(where: Where, seconds: float = 10) -> Report:
+    """A watch that changes one object as often as it can."""
+
+    async def serve(writer: Writer, path: str, numbers: itertools.count[int]) -> None:
+        if "watch=true" not in path:
+            await _answer(writer, a_page([a_service("one")]))
+            return
+        writer.write(CHUNKED)
+        while True:
+            changes = (a_service("one", 1 + port, str(next(numbers) + 11)) for port in range(BATCH))
+            await _chunk(writer, b"".join(an_event("MODIFIED", each) + b"\n" for each in changes))
+
+    return await _attack("flood", where, seconds, serve)
 
 
 async def gzip_bomb(where: Where, mib: int = 575, seconds: float = 10) -> Report:
     """A list that is small on the wire and large when it is unpacked."""
     packer = zlib.compressobj(9, wbits=31)
-    pieces = [packer.compress(LIST % b""), *(packer.compress(BOMB_PIECE) for _ in range(mib))]
-    body = b"".join([*pieces, packer.compress(b"]}"), packer.flush()])
+    pieces = [packer.compress(OPENING), *(packer.compress(b" " * MIB) for _ in range(mib))]
+    bomb = b"".join([*pieces, packer.compress(b"]}"), packer.flush()])
+    return await _attack("gzip_bomb", where, seconds, _always(bomb, b"Content-Encoding: gzip\r\n"))
 
-    def make(send: Send) -> Answer:
-        async def answer(writer: asyncio.StreamWriter, _request: str) -> None:
-            await send(writer, HEAD + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
 
-        return answer
-
-    return await _run(where, make, seconds)
+async def tiny_objects(where: Where, seconds: float = 10) -> Report:
+    """A page of five million objects."""
+    return await _attack("tiny_objects", where, seconds, _always(OPENING + b"{}," * 5_000_000 + b"{}]}"))
 
 
 async def endless_continue(where: Where, seconds: float = 10) -> Report:
     """``100 Continue``, again and again, and never an answer (RFC 9110 section 15.2.1)."""
+    return await _attack("endless_continue", where, seconds, _repeating(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 1000))
 
-    def make(send: Send) -> Answer:
-        async def answer(writer: asyncio.StreamWriter, _request: str) -> None:
-            while True:
-                await send(writer, b"HTTP/1.1 100 Continue\r\n\r\n" * 1000)
 
-        return answer
+async def header_lines(where: Where, seconds: float = 10) -> Report:
+    """A head without an end."""
+    return await _attack("header_lines", where, seconds, _repeating(HEAD, b"X-More: " + b"a" * 1000 + b"\r\n"))
 
-    return await _run(where, make, seconds)
+
+async def chunk_extension(where: Where, seconds: float = 10) -> Report:
+    """A chunk whose extension does not end."""
+    return await _attack("chunk_extension", where, seconds, _repeating(CHUNKED + b"5;", b"a" * 65536))
 
 
 async def endless_line(where: Where, seconds: float = 10) -> Report:
     """An object whose one text does not end."""
+    first = CHUNKED + _chunked(OPENING + b'{"metadata":{"name":"')
+    return await _attack("endless_line", where, seconds, _repeating(first, _chunked(b"x" * 65536)))
 
-    def make(send: Send) -> Answer:
-        async def answer(writer: asyncio.StreamWriter, _request: str) -> None:
-            opening = LIST % b"" + b'{"metadata":{"name":"'
-            await send(writer, HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + a_chunk(opening))
-            while True:
-                await send(writer, a_chunk(b"x" * (1 << 16)))
 
-        return answer
-
-    return await _run(where, make, seconds)
+async def unasked_answers(where: Where, seconds: float = 10) -> Report:
+    """A good answer, and then others that nobody asked for."""
+    page = a_page([a_service("one")])
+    good = HEAD + b"Content-Length: %d\r\n\r\n" % len(page) + page
+    return await _attack("unasked_answers", where, seconds, _repeating(good, HEAD + b"Content-Length: 0\r\n\r\n"))
 
 
 async def aliases(where: Where, text: int = 100_000, count: int = 12_000, seconds: float = 10) -> Report:
     """A kubeconfig in YAML that repeats one text by aliases (YAML 1.2 section 3.2.2.2)."""
-    path = Path(where.members) / NAME
     contexts = ", ".join(["{name: *t}"] * count)
     document = f"x: &t '{'x' * text}'\ncurrent-context: it\ncontexts: [{contexts}]\nusers: []\nclusters: []\n"
-    path.write_text(document)
-    try:
+    with _named("aliases", where, document):
         await asyncio.sleep(seconds)
-    finally:
-        path.unlink()
     return {"bytes": len(document), "unpacked": text * count}
 
 
-async def _run(where: Where, make: Callable[[Send], Answer], seconds: float) -> Report:
-    began = time.monotonic()
-    async with member(where, make) as it:
+def _services(numbers: itertools.count[int]) -> Iterator[dict[str, Any]]:
+    return (a_service(f"s{next(numbers)}") for _ in range(BATCH))
+
+
+def _always(body: bytes, headers: bytes = b"") -> Serve:
+    async def serve(writer: Writer, _path: str, _numbers: itertools.count[int]) -> None:
+        await _answer(writer, body, headers)
+
+    return serve
+
+
+def _repeating(first: bytes, then: bytes) -> Serve:
+    async def serve(writer: Writer, _path: str, _numbers: itertools.count[int]) -> None:
+        writer.write(first)
+        while True:
+            writer.write(then)
+            await writer.drain()
+
+    return serve
+
+
+@contextmanager
+def _named(attack: str, where: Where, text: str) -> Iterator[None]:
+    """The kubeconfig is in the folder of members."""
+    path = Path(where.members, member_of(attack))
+    path.write_text(text)
+    try:
+        yield
+    finally:
+        path.unlink()
+
+
+async def _attack(attack: str, where: Where, seconds: float, serve: Serve, *, streams: bool = False) -> Report:
+    """Be a member for so long. ``streams``: ``serve`` is asked for streaming lists too."""
+    numbers = itertools.count()
+    asked = 0
+
+    async def handle(reader: asyncio.StreamReader, writer: Writer) -> None:
+        nonlocal asked
+        with suppress(OSError, asyncio.IncompleteReadError):
+            while True:
+                path = (await reader.readuntil(b"\r\n\r\n")).split(b" ")[1].decode()
+                asked += 1
+                await _serve(writer, path, serve, numbers, uid=attack, streams=streams)
+        writer.close()
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    with _named(attack, where, kubeconfig(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")):
         await asyncio.sleep(seconds)
-        return {"lists": it.lists, "sent": it.sent, "seconds": time.monotonic() - began}
+    server.close()
+    return {"requests": asked, "objects": next(numbers)}
+
+
+async def _serve(
+    writer: Writer, path: str, serve: Serve, numbers: itertools.count[int], *, uid: str, streams: bool
+) -> None:
+    base = path.partition("?")[0]
+    kind = next((each for each in Kind if base in RESOURCES[each].paths), None)
+    if kind is None:
+        await _answer(writer, b"", status=b"404 Not Found")
+    elif "fieldSelector" in path:
+        system = {"metadata": {"name": "kube-system", "uid": uid}}
+        await _answer(writer, a_page([system], kind=kind))
+    elif "sendInitialEvents" in path and not (streams and kind is Kind.SERVICE):
+        await _answer(writer, b"{}", status=b"422 Unprocessable Entity")
+    elif kind is Kind.SERVICE:
+        await serve(writer, path, numbers)
+    elif "watch=true" in path:
+        writer.write(CHUNKED)
+        await asyncio.Event().wait()
+    else:
+        await _answer(writer, a_page(kind=kind))
+
+
+async def _answer(writer: Writer, body: bytes, headers: bytes = b"", status: bytes = b"200 OK") -> None:
+    writer.write(b"HTTP/1.1 %s\r\n%sContent-Length: %d\r\n\r\n" % (status, headers, len(body)) + body)
+    await writer.drain()
+
+
+async def _chunk(writer: Writer, data: bytes) -> None:
+    writer.write(_chunked(data))
+    await writer.drain()
+
+
+def _chunked(data: bytes) -> bytes:
+    return b"%x\r\n%s\r\n" % (len(data), data)
 
 
 ATTACKS = {
-    each.__name__: each for each in (endless_list, endless_pages, gzip_bomb, endless_continue, endless_line, aliases)
+    each.__name__: each
+    for each in (
+        endless_list,
+        endless_pages,
+        endless_stream,
+        flood,
+        gzip_bomb,
+        tiny_objects,
+        endless_continue,
+        header_lines,
+        chunk_extension,
+        endless_line,
+        unasked_answers,
+        aliases,
+    )
 }

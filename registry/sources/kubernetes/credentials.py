@@ -109,12 +109,13 @@ class KubeconfigCredentials:
         try:
             async with self._asking:
                 authorization, certificate, key = await self._proof()
+                tls = await self._tls.contexts(kubeconfig.ca, certificate, key, kubeconfig.verify)
             if authorization and not authorization.isprintable():
                 raise ValueError("the token has a line end or another control character in it")  # noqa: TRY301
             proxy = self._proxy()
             return Access(
                 server=kubeconfig.server,
-                tls=self._tls.contexts(kubeconfig.ca, certificate, key, kubeconfig.verify),
+                tls=tls,
                 authorization=authorization,
                 proxy=proxy,
                 server_name=kubeconfig.server_name and kubeconfig.server_name.rstrip("."),
@@ -228,7 +229,7 @@ class InClusterCredentials:
             token, authority = await asyncio.to_thread(self._read)
             return Access(
                 server=server,
-                tls=self._tls.contexts(authority, b"", b"", verify=True),
+                tls=await self._tls.contexts(authority, b"", b"", verify=True),
                 authorization=f"Bearer {token}",
                 proxy=environment_proxy(server, self._environment),
             )
@@ -259,12 +260,15 @@ class _Tls:
         self._made_from: tuple[object, ...] = ()
         self._contexts: tuple[ssl.SSLContext, ...] = ()
 
-    def contexts(self, authority: bytes, certificate: bytes, key: bytes, verify: bool) -> tuple[ssl.SSLContext, ...]:
+    async def contexts(
+        self, authority: bytes, certificate: bytes, key: bytes, verify: bool
+    ) -> tuple[ssl.SSLContext, ...]:
         made_from = (authority, certificate, key, verify)
-        if not self._contexts or made_from != self._made_from:
-            self._contexts = client_contexts(authority, certificate, key, verify=verify)
-            self._made_from = made_from
-        return self._contexts
+        found = self._contexts
+        if not found or made_from != self._made_from:
+            found = await asyncio.to_thread(client_contexts, authority, certificate, key, verify=verify)
+            self._contexts, self._made_from = found, made_from
+        return found
 
 
 def _token_of(file: Path) -> str:

@@ -86,7 +86,8 @@ class OidcTokens:
             raise OidcError(f"oidc: the id-token is no good any more, and without {missing[0]} there is no other")
         issuer = self._settings["idp-issuer-url"].rstrip("/")
         try:
-            tls, proxy = self._tls(), environment_proxy(issuer, self._environment)
+            tls = await asyncio.to_thread(self._tls)
+            proxy = environment_proxy(issuer, self._environment)
             async with aiohttp.ClientSession(
                 connector=connector(proxy, ssl=tls),
                 cookie_jar=aiohttp.DummyCookieJar(),
