@@ -256,7 +256,6 @@ class Connection:
             self.out.set(setting, value)
         self.out.settle()
         self.greeted = True
-        self.out.put(frames.SETTINGS_ACK)
 
     def _on_push_promise(self, _flags: int, _stream_id: int, _payload: bytes, _now: float) -> None:
         raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, "a client cannot push")

@@ -116,7 +116,7 @@ class FrameReader:
 
     def put(self, data: bytes) -> None:
         """Bytes came."""
-        if self._at < len(self._buffer):
+        if self._later or self._at < len(self._buffer):
             self._later.append(data)
             self._later_bytes += len(data)
         else:

@@ -156,9 +156,11 @@ class Outbox:
             self._table_size_told = False
 
     def settle(self) -> None:
-        """All values of a SETTINGS frame are set: apply the last INITIAL_WINDOW_SIZE to the streams, once."""
+        """All values of a SETTINGS frame are set: apply the last INITIAL_WINDOW_SIZE to the streams, once, and then
+        acknowledge them; only what follows may depend on them (section 6.5.3)."""
         change = self._next_window - self.stream_window
         if not change:
+            self.put(frames.SETTINGS_ACK)
             return
         self.stream_window = self._next_window
         for stream in self._open.values():
@@ -167,6 +169,7 @@ class Outbox:
                 raise ConnectionFaultError(ErrorCode.FLOW_CONTROL_ERROR, "INITIAL_WINDOW_SIZE overflows a window")
             if stream.waiting is not None and stream.window > 0:
                 self._streams.blocked[stream.id] = stream
+        self.put(frames.SETTINGS_ACK)
         self.push()
 
     def widen(self, increment: int) -> None:

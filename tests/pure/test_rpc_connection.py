@@ -177,7 +177,7 @@ def test_windows_hold_back_what_does_not_fit_and_say_when_it_is_through() -> Non
     assert [frame[3] for frame in rig.sent()] == [b"ab"]
     assert ("sent", 1) not in rig.told
     rig.feed(frames.settings({Setting.INITIAL_WINDOW_SIZE: 14}))
-    assert b"cdef" in [frame[3] for frame in rig.sent()]
+    assert [(frame[0], frame[3]) for frame in rig.sent()] == [(frames.SETTINGS, b""), (frames.DATA, b"cdef")]
     assert rig.told[-1] == ("sent", 1)
 
 

@@ -32,6 +32,20 @@ def test_frames_cut_anywhere_are_the_same_frames(wanted: list[frames.Frame], dat
     assert found == wanted
 
 
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), max_size=20))
+def test_pieces_that_come_while_frames_are_left_wait_behind_them(steps: list[tuple[int, int]]) -> None:
+    """Each step puts a piece of so many frames, and takes so many."""
+    reader, found, put = FrameReader(), list[int](), 0
+    for came, most in [*steps, (0, 4 * len(steps))]:
+        reader.put(b"".join(frames.data(put + number, b"x") for number in range(1, came + 1)))
+        put += came
+        for _ in range(most):
+            frame = reader.next()
+            found += [frame[2]] if frame is not None else []
+    assert found == list(range(1, put + 1))
+    assert reader.waiting == 0
+
+
 def test_every_byte_position_of_one_frame_is_a_place_to_cut() -> None:
     whole = frames.data(1, b"hello", end_stream=True)
     for cut in range(len(whole) + 1):
