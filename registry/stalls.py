@@ -57,6 +57,8 @@ class Stalls:
         self._counted_until = 0.0
         self._log_again = 0.0
         self._unlogged = 0
+        self.used = 0.0
+        """Seconds for which the last slice used a CPU. For a short one it is all its time: no clock is read for it."""
 
     def begin(self) -> float:
         """The time, for ``end``."""
@@ -69,14 +71,18 @@ class Stalls:
     def end(self, began: float, work: str, who: object) -> float:
         """The slice that began then is over; ``str(who)`` says who caused it. Returns the time: the next may begin."""
         now = self._clock()
-        if now - began > LONGEST_SECONDS:
-            self._long(began, now, work, who)
+        self.used = now - began
+        if self.used > FRESH_SECONDS:
+            self._slow(began, now, work, who)
         return now
 
-    def _long(self, began: float, now: float, work: str, who: object) -> None:
+    def _slow(self, began: float, now: float, work: str, who: object) -> None:
         """CPU before the slice, since the clock was read, is taken off as if the thread had never waited for a CPU."""
         cpu_now = self._cpu_clock()
         cpu = cpu_now - self._read - max(began - self._read_at, 0.0)
+        self.used = min(max(cpu, FRESH_SECONDS), self.used)
+        if now - began <= LONGEST_SECONDS:
+            return
         self._read_at, self._read = now, cpu_now
         began = max(began, self._counted_until)
         wall = now - began

@@ -13,8 +13,8 @@ class Limits:
     streams: int = 250
     """Open streams of one connection."""
     header_list_bytes: int = 16_384
-    received_message_bytes: int = 4 << 20
-    """A delta request of 40,000 names with their initial versions fits in."""
+    received_message_bytes: int = 16 << 20
+    """An xDS request of 200,000 names fits in, or of 100,000 with their initial versions."""
     sent_message_bytes: int = 256 << 20
     connection_bytes: int = 32 << 20
     """How much is kept for one connection: its unfinished messages, what it does not read, what handlers charge."""

@@ -77,9 +77,9 @@ class Share:
         """When what they took is forgotten."""
         self.queue: deque[Worker] = deque()
 
-    def took(self, began: float, now: float) -> None:
-        """One of them worked."""
-        free_at = (max(began, self.free_at)) + (now - began) * DEBT
+    def took(self, seconds: float, now: float) -> None:
+        """One of them used a CPU so long. How long it waited for one is the machine's doing."""
+        free_at = max(now - seconds, self.free_at) + seconds * DEBT
         self.free_at = min(now + MOST_DEBT_SECONDS, free_at)
 
 
@@ -164,7 +164,7 @@ class Turns:
         self.slice.begin(began)
         more = worker.work()
         self._now = self._stalls.end(began, "connection", worker)
-        share.took(began, self._now)
+        share.took(self._stalls.used, self._now)
         if more:
             self.ready(worker)
 
@@ -208,7 +208,7 @@ class Turns:
                 more = False
                 worker.broke()
             now = self._now = self._stalls.end(began, "connection", worker)
-            worker.share.took(began, now)
+            worker.share.took(self._stalls.used, now)
             if more and not worker.queued:
                 worker.queued = True
                 self._put_off(worker)

@@ -66,7 +66,8 @@ def _measure(message: bytes, names: int, most: int) -> None:
     """Refuse what would be large in memory before it is there: names without end, and a client of many claims."""
     if len(message) <= SMALL_BYTES:
         return
-    found = wire.fields(message, most + _OTHER_FIELDS)
+    found: dict[int, tuple[int, int]] = {}
+    wire.count_fields(message, 0, most + _OTHER_FIELDS + 1, found)
     count, longest = found.get(names, (0, 0))
     if count > most > 1:
         raise _wrong_count(count)

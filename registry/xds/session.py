@@ -41,6 +41,9 @@ NODE_BYTES = 1 << 20
 SMALL_BYTES = 8 << 10
 """A request of this size takes little memory, whatever is in it."""
 
+FIELDS_PER_STEP: Final = 2_000
+"""So many fields of a request are counted before others have their turn: 5 ms at most."""
+
 OTHER_FIELDS = 64
 """Fields of a request that are no names."""
 
@@ -125,6 +128,8 @@ class Session(ABC, Generic[Request, AnyChannel]):
         self._requests: deque[bytes] = deque()
         """What came meanwhile."""
         self._request_bytes = 0
+        self._measured_bytes = 0
+        """Of the request whose fields are being counted."""
         self.held = False
         """Something is to be sent later though no request and no change comes: call ``hold``."""
         self.busy = False
@@ -185,9 +190,41 @@ class Session(ABC, Generic[Request, AnyChannel]):
         return None
 
     def _take_in(self, data: bytes) -> None:
-        """One request, or its first steps."""
+        """One request, or its first steps. What would be large in memory is refused before it is there."""
         if len(data) > SMALL_BYTES:
-            self._measure(data)
+            found: dict[int, tuple[int, int]] = {}
+            at = wire.count_fields(data, 0, FIELDS_PER_STEP, found)
+            self._check_size(found)
+            if at < len(data):
+                self._begin(self._measuring(data, at, found))
+                return
+        self._read(data)
+
+    def _measuring(self, data: bytes, at: int, found: dict[int, tuple[int, int]]) -> Iterator[None]:
+        """Count the fields of a request with many, from ``at`` on, and read it."""
+        self._measured_bytes = len(data)
+        while at < len(data):
+            yield
+            at = wire.count_fields(data, at, FIELDS_PER_STEP, found)
+            self._check_size(found)
+        self._measured_bytes = 0
+        self._read(data)
+
+    def _check_size(self, found: dict[int, tuple[int, int]]) -> None:
+        """Refuse a request for the number or the length of the fields that were found."""
+        most = self._options.max_names
+        if sum(count for count, _ in found.values()) > len(self._name_fields) * most + OTHER_FIELDS:
+            raise self._too_many()
+        for number, (count, longest) in found.items():
+            named = number in self._name_fields
+            if named and count > most:
+                raise self._too_many()
+            if longest > (NAME_BYTES if named else NODE_BYTES) and number not in self._text_fields:
+                what = "name" if named else "node" if number == self._node_field else f"field {number}"
+                limit = NAME_BYTES if named else NODE_BYTES
+                raise InvalidRequestError(f"a {what} of {longest} bytes; at most {limit} are read")
+
+    def _read(self, data: bytes) -> None:
         try:
             request = self._decode(data)
         except DecodeError as error:
@@ -203,21 +240,6 @@ class Session(ABC, Generic[Request, AnyChannel]):
         if self._names(request) > self._options.max_names:
             raise self._too_many()
         self._begin(self._hand_over(request, self._channel(kind.url) or self._open(kind)))
-
-    def _measure(self, data: bytes) -> None:
-        """Refuse a request that would be large in memory, before it is there."""
-        most = self._options.max_names
-        found = wire.fields(data, len(self._name_fields) * most + OTHER_FIELDS)
-        if sum(count for count, _ in found.values()) > len(self._name_fields) * most + OTHER_FIELDS:
-            raise self._too_many()
-        for number, (count, longest) in found.items():
-            named = number in self._name_fields
-            if named and count > most:
-                raise self._too_many()
-            if longest > (NAME_BYTES if named else NODE_BYTES) and number not in self._text_fields:
-                what = "name" if named else "node" if number == self._node_field else f"field {number}"
-                limit = NAME_BYTES if named else NODE_BYTES
-                raise InvalidRequestError(f"a {what} of {longest} bytes; at most {limit} are read")
 
     def _begin(self, steps: Iterator[None]) -> None:
         """Do the first of these steps, and the others when responses are asked for."""
@@ -255,7 +277,7 @@ class Session(ABC, Generic[Request, AnyChannel]):
         for channel in self._channels:
             subscription = channel.subscription
             names += SUBSCRIBED_BYTES * (len(subscription.names) + len(channel.deferred)) + subscription.characters
-        return names + self._request_bytes + self._node_characters
+        return names + self._request_bytes + self._measured_bytes + self._node_characters
 
     def _check_names(self) -> None:
         names = [max(len(each.subscription.names), len(each.deferred)) for each in self._channels]

@@ -20,7 +20,7 @@ from registry.xds.channel import NOTHING, WORK_AT_ONCE, Channel
 from registry.xds.resources import Entry, SentState, content_version
 from registry.xds.response import Response, Scope, Stream
 from registry.xds.store import Partition
-from registry.xds.subscription import SubscriptionChange
+from registry.xds.subscription import NAMES_AT_ONCE, SubscriptionChange
 from registry.xds.types import ResourceType
 
 
@@ -108,13 +108,13 @@ class SotwChannel(Channel):
             self._take_up(change.asked)
             yield from self.reconsidering()
         else:
-            self._ask(change)
+            yield from self._asking(change)
         if restarted:
             self._kept.clear()
             self._ask_again()
 
-    def _ask(self, change: SubscriptionChange) -> None:
-        """Note what a new list of names calls for."""
+    def _asking(self, change: SubscriptionChange) -> Iterator[None]:
+        """Note what a new list of names calls for, in steps."""
         raise NotImplementedError
 
     def _ask_again(self) -> None:
@@ -157,8 +157,11 @@ class PartsChannel(SotwChannel):
                 self._sent.record(entry)
             self._kept.clear()
 
-    def _ask(self, change: SubscriptionChange) -> None:
-        self._asked.update(dict.fromkeys(change.asked))
+    def _asking(self, change: SubscriptionChange) -> Iterator[None]:
+        for number, name in enumerate(change.asked, 1):
+            self._asked[name] = None
+            if not number % NAMES_AT_ONCE:
+                yield None
 
     def _ask_again(self) -> None:
         self._asked.update(self.subscription.names)
@@ -244,10 +247,11 @@ class WholeChannel(SotwChannel):
         self._had = entries
         return Response(self._share(entries), added, updated)
 
-    def _ask(self, change: SubscriptionChange) -> None:
+    def _asking(self, change: SubscriptionChange) -> Iterator[None]:
         if change.asked or change.wildcard_asked:
             self._owed = True
             self._reconsider()
+        return iter(())
 
     def _take_up(self, names: Sequence[str]) -> None:  # noqa: ARG002
         self._owed = True

@@ -84,8 +84,9 @@ class Subscription:
         if len(before) + len(added) != len(wanted):
             dropped = yield from _chosen(before, wanted, among=False)
         had, self.wildcard = self.wildcard, wildcard
+        more, less = (yield from _characters(added)), (yield from _characters(dropped))
         self.names = wanted
-        self.characters += sum(map(len, added)) - sum(map(len, dropped))
+        self.characters += more - less
         asked = tuple(added)
         return SubscriptionChange(
             asked=asked,
@@ -126,8 +127,13 @@ class Subscription:
                 yield None
             for name in part:
                 del self.names[name]
-        self.names.update(dict.fromkeys(added))
-        self.characters += sum(map(len, added)) - sum(map(len, dropped))
+                self.characters -= len(name)
+        for number, part in enumerate(_parts(added)):
+            if number:
+                yield None
+            for name in part:
+                self.names[name] = None
+                self.characters += len(name)
         return SubscriptionChange(
             asked=tuple(asked),
             added=tuple(added),
@@ -165,6 +171,16 @@ def _chosen(names: Iterable[str], held: Collection[str], *, among: bool) -> Gene
         if number:
             yield None
         found += [name for name in part if (name in held) is among]
+    return found
+
+
+def _characters(names: Iterable[str]) -> Generator[None, None, int]:
+    """Of all of them together; in steps."""
+    found = 0
+    for number, part in enumerate(_parts(names)):
+        if number:
+            yield None
+        found += sum(map(len, part))
     return found
 
 

@@ -78,14 +78,14 @@ def delta_ack(type_url: str, nonce: str) -> bytes:
     return text(2, type_url) + text(6, nonce)
 
 
-def fields(message: bytes, most: int) -> dict[int, tuple[int, int]]:
-    """How often each field is in a message, and how many bytes the longest of it has.
+def count_fields(message: bytes, at: int, most: int, found: dict[int, tuple[int, int]]) -> int:
+    """Look at ``most`` fields of a message from ``at`` on, and add to ``found`` how often each field is there, and how
+    many bytes the longest of it has. Returns where to go on: the message's end also where the bytes are no protobuf,
+    since a parser says what is wrong.
 
-    It looks at no more than ``most`` + 1 fields, and stops where the bytes are no protobuf: a parser says what is
-    wrong. A message of nothing but empty fields takes thirty times its size once it is parsed; this tells first.
+    A message of nothing but empty fields takes thirty times its size once it is parsed; this tells first.
     """
-    found: dict[int, tuple[int, int]] = {}
-    at, end, left = 0, len(message), most + 1
+    end, left = len(message), most
     while at < end and left:
         key = message[at]
         if key < 0x80 and key & 7 == _LENGTH_DELIMITED:
@@ -112,10 +112,10 @@ def fields(message: bytes, most: int) -> dict[int, tuple[int, int]]:
         elif kind in (1, 5):
             at += 8 if kind == 1 else 4
         else:
-            break
+            at = end
         count, longest = found.get(key >> 3, (0, 0))
         found[key >> 3] = (count + 1, max(longest, size))
-    return found
+    return at
 
 
 def _number(message: bytes, at: int) -> tuple[int, int]:

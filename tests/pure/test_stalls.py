@@ -109,6 +109,19 @@ def test_end_of_one_is_the_begin_of_the_next(machine: Machine) -> None:
     assert machine.counted == [("connection", 0.06, 0.06)]
 
 
+def test_what_a_slice_used_is_less_than_its_time_where_it_waited(machine: Machine) -> None:
+    stalls = machine.stalls()
+    used: list[float] = []
+    for worked, waited in ((0.002, 0.002), (0.01, 0), (0.006, 0.02), (0, 0.02), (0.03, 1)):
+        machine.work(1)
+        began = stalls.begin()
+        machine.work(worked)
+        machine.wait(waited)
+        stalls.end(began, "connection", "it")
+        used.append(round(stalls.used, 6))
+    assert used == [0.004, 0.01, 0.006, 0.005, 0.03]
+
+
 def test_log_names_who_and_how_many_it_left_out(machine: Machine, caplog: pytest.LogCaptureFixture) -> None:
     stalls = machine.stalls()
     with caplog.at_level(logging.WARNING, "registry.stalls"):

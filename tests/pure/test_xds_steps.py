@@ -14,7 +14,15 @@ from registry.xds import wire
 from registry.xds.channel import RESPONSE_NAMES, WORK_AT_ONCE
 from registry.xds.errors import InvalidRequestError, TooManyNamesError
 from registry.xds.resources import Resource
-from registry.xds.session import NODE_BYTES, REQUEST_BYTES, WAITING_BYTES, DeltaSession, SessionOptions, SotwSession
+from registry.xds.session import (
+    FIELDS_PER_STEP,
+    NODE_BYTES,
+    REQUEST_BYTES,
+    WAITING_BYTES,
+    DeltaSession,
+    SessionOptions,
+    SotwSession,
+)
 from registry.xds.store import FOUND, ResourceStore
 from registry.xds.subscription import NAMES_AT_ONCE
 from registry.xds.types import CDS, EDS, MAKE_ORDER
@@ -229,3 +237,24 @@ def test_what_is_kept_for_a_client_is_said_and_goes_with_its_names(delta: bool) 
     world.settle()
     world.ask(unsubscribe=names(1_000)[1:])
     assert world.session.kept < kept / 100
+
+
+@both_variants
+@pytest.mark.parametrize(
+    "pair", [b"\x12\0\x1a\0", b"\x08\1\x10\1", b"\x92\0\0\x9a\0\0"], ids=["texts", "numbers", "long"]
+)
+def test_fields_of_a_request_are_counted_in_pieces(delta: bool, pair: bytes) -> None:
+    """Two kinds of them in turn, which is what counting takes longest for; 600,000 took 0.7 s in one piece."""
+    world = World(delta)
+    world.session.receive(pair * 200_000)
+    steps = 0
+
+    def go_on() -> None:
+        nonlocal steps
+        while True:
+            world.session.next_response()
+            steps += 1
+
+    with pytest.raises((TooManyNamesError, InvalidRequestError)):
+        go_on()
+    assert steps >= 200_000 // FIELDS_PER_STEP - 2

@@ -74,13 +74,26 @@ def test_a_resource_is_encoded_once_for_both_variants() -> None:
     assert len(calls) == 1
 
 
-@given(st.lists(st.tuples(st.sampled_from([1, 2, 3, 15, 16, 99]), st.binary(max_size=300)), max_size=20))
-def test_fields_are_counted_and_measured_as_they_are(said: list[tuple[int, bytes]]) -> None:
-    found = wire.fields(b"".join(wire.field(number, value) for number, value in said), most=20)
+@given(
+    st.lists(st.tuples(st.sampled_from([1, 2, 3, 15, 16, 99]), st.binary(max_size=300)), max_size=20),
+    st.integers(1, 20),
+)
+def test_fields_are_counted_and_measured_as_they_are(said: list[tuple[int, bytes]], most: int) -> None:
+    message = b"".join(wire.field(number, value) for number, value in said)
+    found: dict[int, tuple[int, int]] = {}
+    at = pieces = 0
+    while at < len(message):
+        at = wire.count_fields(message, at, most, found)
+        pieces += 1
     sizes = {number: [len(value) for each, value in said if each == number] for number, _ in said}
     assert found == {number: (len(each), max(each)) for number, each in sizes.items()}
+    assert pieces == -(-len(said) // most)
 
 
 @given(st.binary(max_size=200))
 def test_fields_of_what_is_no_protobuf_are_counted_without_an_error(message: bytes) -> None:
-    assert sum(count for count, _ in wire.fields(message, most=10).values()) <= 11
+    found: dict[int, tuple[int, int]] = {}
+    at = 0
+    while at < len(message):
+        at = wire.count_fields(message, at, 10, found)
+    assert sum(count for count, _ in found.values()) <= len(message)

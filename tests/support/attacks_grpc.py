@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import ssl
 import time
 from collections.abc import Iterable, Iterator
 
@@ -39,6 +40,8 @@ ASSIGNMENT = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment
 EVERYTHING = GREEDY + frames.window_update(0, frames.MAX_WINDOW - frames.DEFAULT_WINDOW)
 NOTHING = frames.PREFACE + frames.settings({Setting.INITIAL_WINDOW_SIZE: 0})
 ROUND_TRIP_SECONDS = 0.05
+HALF_A_CLIENT_HELLO = b"\x16\3\1\2\0\1\0\1\xfc\3\3"
+"""RFC 8446 sections 5.1 and 4.1.2."""
 
 
 def a_watch(first: int, count: int, *, reasons: bool = False, zone: str = "") -> bytes:
@@ -57,6 +60,11 @@ def a_node(addresses: int = 0) -> base_pb2.Node:
         said = (".".join(str(each)) for each in range(1000, 1000 + addresses))
         node.metadata.update({"INSTANCE_IPS": ",".join(said)})
     return node
+
+
+def clusters_by_name(count: int) -> bytes:
+    names = [f"outbound|80||nobody-{each}.shop.svc.clusterset.local" for each in range(count)]
+    return discovery_pb2.DiscoveryRequest(node=a_node(), type_url=CLUSTER, resource_names=names).SerializeToString()
 
 
 def all_clusters() -> bytes:
@@ -188,6 +196,16 @@ async def many_names(where: Where, names: int = 200_000, connections: int = 1, s
     return await _messages(where, DELTA, map(asked, range(connections)), seconds)
 
 
+async def many_clusters(where: Where, names: int = 200_000, connections: int = 1, seconds: float = 10) -> Report:
+    """xDS subscriptions to clusters that nobody has, one by one: a response looks at all that are named."""
+    return await _messages(where, SOTW, [clusters_by_name(names)] * connections, seconds)
+
+
+async def fields_in_turn(where: Where, fields: int = 600_000, connections: int = 4, seconds: float = 5) -> Report:
+    """xDS requests of numbers and texts in turn: cheap to send, and no two of a kind beside each other to count."""
+    return await _messages(where, DELTA, [b"\x08\1\x1a\0" * (fields // 2)] * connections, seconds)
+
+
 async def unread_reflection(
     where: Where, streams: int = 250, questions: int = 100, connections: int = 4, seconds: float = 5
 ) -> Report:
@@ -224,6 +242,33 @@ async def all_connections(where: Where, connections: int = 10_000, seconds: floa
     """Connections that greet, from one address, and stay."""
     async with strangers(where.grpc, where.source, connections, HELLO) as found:
         return await for_a_while(seconds, *found)
+
+
+async def tls_handshakes(where: Where, at_once: int = 100, silent: int = 300, seconds: float = 5) -> Report:
+    """Clients that shake hands and leave, and others that stop in the middle of their ClientHello."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols(["h2"])
+    deadline = time.monotonic() + seconds
+    done = 0
+
+    async def shake_hands() -> None:
+        nonlocal done
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError, TimeoutError):
+                _, writer = await asyncio.wait_for(
+                    asyncio.open_connection(
+                        *where.grpc.rsplit(":", 1), ssl=context, server_hostname="it", local_addr=(where.source, 0)
+                    ),
+                    deadline - time.monotonic(),
+                )
+                writer.transport.abort()
+                done += 1
+            await asyncio.sleep(0)
+
+    async with strangers(where.grpc, where.source, silent, HALF_A_CLIENT_HELLO) as found:
+        await asyncio.gather(*(shake_hands() for _ in range(at_once)))
+        return await for_a_while(0, *found) | {"handshakes": done}
 
 
 async def slow_takers(where: Where, connections: int = 50, seconds: float = 10) -> Report:
@@ -271,10 +316,13 @@ ATTACKS = {
         many_addresses,
         empty_names,
         many_names,
+        many_clusters,
+        fields_in_turn,
         unread_reflection,
         zero_windows,
         unfinished_messages,
         all_connections,
+        tls_handshakes,
         slow_takers,
     )
 }

@@ -1,4 +1,6 @@
-"""A well-behaved client, in a process of its own, that measures how it is served. Run as a program: GRPC HTTP CONTROL.
+"""A well-behaved client, in a process of its own, that measures how it is served.
+
+Run as a program: GRPC HTTP CONTROL CA. With the file ``CA`` the gRPC port is asked over TLS; without it, it is empty.
 
 At a steady pace it looks up services over one gRPC connection, asks for ``/healthz`` and greets the gRPC port over
 connections that are new each time, and pings the control (``steady_member``); and it follows ``shop/beat`` over an xDS
@@ -14,10 +16,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import ssl
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import grpc.aio
 from envoy.config.core.v3 import base_pb2
@@ -94,11 +98,18 @@ class Measures:
 
 
 class Client:
-    def __init__(self, grpc_address: str, http: str, control: str) -> None:
+    def __init__(self, grpc_address: str, http: str, control: str, ca: str) -> None:
         self._grpc = grpc_address
         self._http = http
         self._control_address = control
-        self._channel = grpc.aio.insecure_channel(grpc_address)
+        self._tls: ssl.SSLContext | None = None
+        if ca:
+            self._tls = ssl.create_default_context(cafile=ca)
+            self._tls.set_alpn_protocols(["h2"])
+            trust = grpc.ssl_channel_credentials(Path(ca).read_bytes())
+            self._channel = grpc.aio.secure_channel(grpc_address, trust)
+        else:
+            self._channel = grpc.aio.insecure_channel(grpc_address)
         self._lookup_call = self._channel.unary_unary(LOOKUP)
         self._number = 0
         self.measures = Measures()
@@ -138,7 +149,7 @@ class Client:
 
     async def _greet(self) -> None:
         """A new client of the gRPC port: greeting for greeting (RFC 9113 section 3.4)."""
-        reader, writer = await _connection(self._grpc)
+        reader, writer = await _connection(self._grpc, self._tls)
         try:
             writer.write(frames.PREFACE + frames.settings({}))
             head = await reader.readexactly(9)
@@ -178,9 +189,11 @@ class Client:
         raise ConnectionError("the registry ended the stream")
 
 
-async def _connection(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def _connection(
+    address: str, tls: ssl.SSLContext | None = None
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     host, _, port = address.rpartition(":")
-    return await asyncio.open_connection(host, int(port))
+    return await asyncio.open_connection(host, int(port), ssl=tls)
 
 
 async def main() -> None:

@@ -41,6 +41,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+from support.authorities import Pair
 from support.companions import Account, Companion, Registry, Watcher
 from support.memory_limit import memory_limit
 from support.processes import until
@@ -77,17 +78,26 @@ class Stronghold:
 
     A registry that a siege ended is started anew for the next one. ``arguments`` are more of ``mesh-registry serve``;
     kubeconfigs in the folder ``members`` are followed from when they are put there. ``tree`` has the ``registry`` that
-    is to run, by default the tests' own. It may have at most ``memory`` bytes.
+    is to run, by default the tests' own. It may have at most ``memory`` bytes. With ``tls``, a pair for 127.0.0.1 that
+    signs itself, the gRPC port is asked over TLS.
     """
 
     def __init__(
-        self, folder: Path, services: int, *arguments: str, tree: Path | None = None, memory: int | None = None
+        self,
+        folder: Path,
+        services: int,
+        *arguments: str,
+        tree: Path | None = None,
+        memory: int | None = None,
+        tls: Pair | None = None,
     ) -> None:
         self.folder = folder
         self.members = folder / "members"
         self._services = services
         self._memory = memory
         self._arguments = arguments
+        self._tls = tls
+        self._ca = ""
         self._environment = None if tree is None else {**os.environ, "PYTHONPATH": str(tree)}
         self._member: Companion | None = None
         self._client: Companion | None = None
@@ -107,6 +117,12 @@ class Stronghold:
             "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
         }
         (self.members / "steady").write_text(json.dumps(config))
+        if self._tls is not None:
+            certificate, key = map(str, self._tls.write(self.folder, "served"))
+            listen = {"listen": {"tls": {"certificate": certificate, "key": key}}}
+            configuration = self.folder / "registry.yaml"
+            configuration.write_text(json.dumps(listen))
+            self._arguments, self._ca = (*self._arguments, f"--config={configuration}"), certificate
         await self._start_registry()
 
     async def held(self) -> Registry:
@@ -146,7 +162,7 @@ class Stronghold:
         registry = self.registry = Registry(self.folder, arguments, self._environment, limit)
         registry.process.start()
         await until(registry.ready, "the registry is ready", timeout=READY_SECONDS)
-        self._client = Companion(self.folder, "honest_client", registry.grpc, registry.http, self._control)
+        self._client = Companion(self.folder, "honest_client", registry.grpc, registry.http, self._control, self._ca)
         await asyncio.to_thread(self._client.ask)
         await registry.text("/metrics")
         await asyncio.sleep(1)

@@ -16,8 +16,10 @@ SECONDS = 2.5
         ("many_watches", {"watches": 50, "names": 2000}),
         ("one_watch", {"names": 2000}),
         ("many_addresses", {"streams": 100}),
-        ("many_names", {"names": 50_000, "connections": 3}),
-        ("empty_names", {"size": (4 << 20) - 16, "connections": 8}),
+        ("many_names", {"names": 200_000}),
+        ("many_clusters", {"names": 100_000}),
+        ("fields_in_turn", {}),
+        ("empty_names", {"size": (16 << 20) - 16, "connections": 4}),
         ("unread_reflection", {"streams": 100, "connections": 2}),
     ],
 )

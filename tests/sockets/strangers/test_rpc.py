@@ -14,7 +14,7 @@ from support.strangers import Stronghold, besieged
         ("cheap_requests", {"seconds": 3}),
         ("one_byte_at_a_time", {"seconds": 3}),
         ("zero_windows", {"connections": 8, "seconds": 3}),
-        ("unfinished_messages", {"connections": 30, "size": (4 << 20) - 64, "seconds": 3}),
+        ("unfinished_messages", {"connections": 20, "size": (16 << 20) - 64, "seconds": 3}),
         ("slow_takers", {"connections": 20, "seconds": 3}),
     ],
 )
