@@ -240,7 +240,7 @@ class FollowConfig(Section, frozen=True):
     """How API servers are followed: see ``registry.sources.kubernetes.reflector.SourceOptions``.
 
     ``max_objects`` and ``max_bytes`` (an estimate of memory) are of one cluster, ``max_object_bytes`` is of one object,
-    ``list_seconds`` of one list.
+    ``list_seconds`` of one list, ``max_total_bytes`` of all clusters.
     """
 
     quiet_seconds: PositiveSeconds = _FOLLOW.quiet_seconds
@@ -250,9 +250,12 @@ class FollowConfig(Section, frozen=True):
     max_bytes: Limit = _FOLLOW.bounds.bytes
     max_object_bytes: Limit = _FOLLOW.bounds.object_bytes
     list_seconds: PositiveSeconds = _FOLLOW.bounds.list_seconds
+    max_total_bytes: Limit = _FOLLOW.bounds.total_bytes
 
     def options(self) -> SourceOptions:
-        bounds = MemberBounds(self.max_objects, self.max_bytes, self.max_object_bytes, self.list_seconds)
+        bounds = MemberBounds(
+            self.max_objects, self.max_bytes, self.max_object_bytes, self.list_seconds, self.max_total_bytes
+        )
         return SourceOptions(self.quiet_seconds, self.audit_seconds, self.stream_lists, bounds)
 
 

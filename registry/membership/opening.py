@@ -9,6 +9,7 @@ from pathlib import Path
 from registry.membership.following import Admit, Held, Opened
 from registry.membership.spec import Connection, Manifests
 from registry.model.names import ClusterId, Kind
+from registry.sources.kubernetes.bounds import Total
 from registry.sources.kubernetes.client import connector
 from registry.sources.kubernetes.kubeconfig import Kubeconfig
 from registry.sources.kubernetes.reflector import KubernetesSource, SourceOptions
@@ -24,6 +25,7 @@ class Opener:
         self._exec_seconds = exec_seconds
         self._options = options
         self._turns = Turns()
+        self._total = Total(options.bounds.total_bytes)
 
     def __call__(self, cluster: ClusterId, origin: str, connection: Connection, admit: Admit, held: Held) -> Opened:
         """What follows a member that is reached so."""
@@ -41,5 +43,6 @@ class Opener:
             held=held,
             options=self._options,
             turns=self._turns,
+            total=self._total,
         )
         return Opened(source, connect)

@@ -9,7 +9,7 @@ from registry.model.events import Apply, Delete, Init, InitApply, InitDone, Sour
 from registry.model.facts import EndpointSlice, Fact, Pod, Service, SliceEndpoint
 from registry.model.names import Kind, ObjectRef
 from registry.sources.kubernetes.api import retry_after
-from registry.sources.kubernetes.bounds import EMPTY_PAGES, Account, MemberBounds, TooMuchError, weight
+from registry.sources.kubernetes.bounds import EMPTY_PAGES, Account, MemberBounds, TooMuchError, Total, weight
 from registry.sources.kubernetes.conditions import Fault, Reason, refused
 from registry.sources.kubernetes.listwatch import TOO_MUCH_SECONDS, ListWatch
 from registry.sources.kubernetes.steps import GetPage, Wait
@@ -57,6 +57,33 @@ def test_changes_count_by_what_they_add_to_what_is_held() -> None:
         account.count(Apply(a_fact("a")))
         held[a_fact("a").ref] = a_fact("a")
         account.count(Delete(a_fact("a").ref))
+
+
+def test_largest_new_member_gives_way_to_others_and_synced_ones_never_do() -> None:
+    total, broken = Total(45_000), list[str]()
+
+    def account(name: str) -> Account:
+        def give_way(fault: Fault) -> bool:
+            assert "follow.maxTotalBytes" in fault.message
+            broken.append(name)
+            told(made[name], Init(Kind.SERVICE))
+            return True
+
+        return Account(MemberBounds(), None, total, give_way)
+
+    made = {name: account(name) for name in ("synced", "large", "small")}
+    large = InitApply(a_fact("a", created="x" * 20_000))
+    told(made["synced"], Init(Kind.SERVICE), large, InitDone(Kind.SERVICE))
+    made["synced"].complete()
+    told(made["large"], Init(Kind.SERVICE), InitApply(a_fact("a", created="x" * 15_000)))
+    told(made["small"], Init(Kind.SERVICE), InitApply(a_fact("a")))
+    assert (broken, made["large"].size) == (["large"], 0)
+    told(made["synced"], Init(Kind.POD), large, large)
+    with pytest.raises(TooMuchError, match="this one is the largest of those that are new"):
+        made["small"].count(InitApply(a_fact("b")))
+    made["synced"].close()
+    told(made["small"], InitApply(a_fact("c")))
+    assert broken == ["large"]
 
 
 def test_weight_grows_with_texts_and_endpoints() -> None:

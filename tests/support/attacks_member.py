@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import json
 import zlib
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -25,7 +24,12 @@ from registry.sources.kubernetes.resources import RESOURCES
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 OPENING = b'{"kind":"ServiceList","apiVersion":"v1","metadata":{"resourceVersion":"10"},"items":['
+SERVICE = (
+    b'{"metadata":{"name":"s%d","namespace":"shop","resourceVersion":"1","uid":"%d"},'
+    b'"spec":{"ports":[{"name":"http","port":80}]}},'
+)
 BATCH = 500
+ENDLESS = 1 << 40
 MIB = 1 << 20
 Writer = asyncio.StreamWriter
 Serve = Callable[[Writer, str, "itertools.count[int]"], Awaitable[None]]
@@ -44,28 +48,32 @@ async def endless_list(where: Where, seconds: float = 30) -> Report:
         writer.write(CHUNKED)
         await _chunk(writer, OPENING)
         while True:
-            await _chunk(writer, b"".join(json.dumps(each).encode() + b"," for each in _services(numbers)))
+            await _chunk(writer, b"".join(SERVICE % (number, number) for number in itertools.islice(numbers, BATCH)))
 
     return await _attack("endless_list", where, seconds, serve)
 
 
-async def endless_pages(where: Where, seconds: float = 30, pause: float = 0) -> Report:
-    """A list in pages of 500 new Services, each of which says that there is another; ``pause`` seconds before each."""
+async def endless_pages(where: Where, seconds: float = 30, pause: float = 0, objects: int = ENDLESS) -> Report:
+    """A list in pages of 500 new Services, each of which says that there is another; ``pause`` seconds before each.
+
+    After so many ``objects`` the next page does not come.
+    """
 
     async def serve(writer: Writer, _path: str, numbers: itertools.count[int]) -> None:
         await asyncio.sleep(pause)
-        await _answer(writer, a_page(list(_services(numbers)), token=str(next(numbers))))
+        await _answer(writer, a_page(await _services(numbers, objects), token=str(next(numbers))))
 
     return await _attack("endless_pages", where, seconds, serve)
 
 
-async def endless_stream(where: Where, seconds: float = 10) -> Report:
-    """A streaming list without an end."""
+async def endless_stream(where: Where, seconds: float = 10, objects: int = ENDLESS) -> Report:
+    """A streaming list without an end; after so many ``objects`` nothing comes."""
 
     async def serve(writer: Writer, _path: str, numbers: itertools.count[int]) -> None:
         writer.write(CHUNKED)
         while True:
-            await _chunk(writer, b"".join(an_event("ADDED", each) + b"\n" for each in _services(numbers)))
+            found = await _services(numbers, objects)
+            await _chunk(writer, b"".join(an_event("ADDED", each) + b"\n" for each in found))
 
     return await _attack("endless_stream", where, seconds, serve, streams=True)
 
@@ -135,8 +143,12 @@ async def aliases(where: Where, text: int = 100_000, count: int = 12_000, second
     return {"bytes": len(document), "unpacked": text * count}
 
 
-def _services(numbers: itertools.count[int]) -> Iterator[dict[str, Any]]:
-    return (a_service(f"s{next(numbers)}") for _ in range(BATCH))
+async def _services(numbers: itertools.count[int], most: int) -> list[dict[str, Any]]:
+    """The next of them; for ever after so many."""
+    found = [a_service(f"s{next(numbers)}") for _ in range(BATCH)]
+    if next(numbers) > most:
+        await asyncio.Event().wait()
+    return found
 
 
 def _always(body: bytes, headers: bytes = b"") -> Serve:

@@ -40,12 +40,13 @@ Held = Callable[[Kind], Mapping[ObjectRef, Fact]]
 @dataclass(frozen=True, slots=True)
 class MemberBounds:
     """``objects`` and ``bytes`` (an estimate of memory) of all kinds, ``object_bytes`` of one object's JSON, and the
-    ``list_seconds`` that one list may take."""
+    ``list_seconds`` that one list may take. ``total_bytes`` are of all members."""
 
     objects: int = 300_000
     bytes: int = 256 << 20
     object_bytes: int = OBJECT_BYTES
     list_seconds: float = 600.0
+    total_bytes: int = 512 << 20
 
 
 class TooMuchError(Exception):
@@ -56,12 +57,59 @@ class TooMuchError(Exception):
         return Fault(Reason.LIMIT_EXCEEDED, str(self))
 
 
-class Account:
-    """What one member has told. ``held`` is what the listener holds of a kind; without it changes are not counted."""
+class Total:
+    """The estimated bytes of all members. Beyond ``most``, lists of members that are not complete yet give way."""
 
-    def __init__(self, bounds: MemberBounds, held: Held | None) -> None:
+    def __init__(self, most: int = MemberBounds().total_bytes) -> None:
+        self._most = most
+        self._bytes = 0
+        self.newcomers: set[Account] = set()
+        """The members that have never listed everything."""
+
+    def grow(self, size: int) -> None:
+        self._bytes += size
+
+    def make_room(self, account: Account) -> None:
+        """Have the largest lists in progress of newcomers broken off, where ``account`` is beyond the bound.
+
+        Raises:
+            TooMuchError: that is ``account``'s own.
+        """
+        if self._bytes <= self._most or account not in self.newcomers:
+            return
+        text = f"all clusters together have some {self._bytes >> 20} MiB, more than {self._most >> 20} MiB"
+        error = TooMuchError(f"{text} (follow.maxTotalBytes), and this one is the largest of those that are new")
+        for each in sorted(self.newcomers, key=lambda each: each.size, reverse=True):
+            if each is account:
+                raise error
+            if each.give_way(error.fault):
+                return
+
+
+def _cannot(_fault: Fault) -> bool:
+    return False
+
+
+class Account:
+    """What one member has told. ``held`` is what the listener holds of a kind; without it changes are not counted.
+
+    ``give_way`` breaks off the member's lists in progress; False where there is none. ``close`` it when it is over.
+    """
+
+    def __init__(
+        self,
+        bounds: MemberBounds,
+        held: Held | None,
+        total: Total | None = None,
+        give_way: Callable[[Fault], bool] = _cannot,
+    ) -> None:
         self._bounds = bounds
         self._held = held
+        self.give_way = give_way
+        self.size = 0
+        """Estimated bytes of all kinds."""
+        self._total = total or Total(bounds.total_bytes)
+        self._total.newcomers.add(self)
         self._totals: dict[Kind, list[int]] = {}
         """Objects and bytes of each kind, of the list in progress where there is one."""
 
@@ -73,6 +121,7 @@ class Account:
         """
         match event:
             case Init(kind):
+                self._resize(-self._totals.get(kind, [0, 0])[1])
                 self._totals[kind] = [0, 0]
             case InitApply(fact):
                 self._add(fact.ref.kind, 1, weight(fact))
@@ -88,6 +137,20 @@ class Account:
             case InitDone() | Apply() | Delete():
                 return
 
+    def complete(self) -> None:
+        """The member has listed everything."""
+        self._total.newcomers.discard(self)
+
+    def close(self) -> None:
+        """The member is not followed any more."""
+        self.complete()
+        self._resize(-self.size)
+        self.give_way = _cannot  # what it knows keeps this account
+
+    def _resize(self, size: int) -> None:
+        self.size += size
+        self._total.grow(size)
+
     def _find(self, ref: ObjectRef) -> Fact | None:
         return self._held(ref.kind).get(ref) if self._held is not None else None
 
@@ -95,18 +158,19 @@ class Account:
         total = self._totals.setdefault(kind, [0, 0])
         total[0] += objects
         total[1] += size
+        self._resize(size)
         if objects <= 0 and size <= 0:
             return
-        all_objects = all_bytes = 0
-        for counted, its_bytes in self._totals.values():
+        all_objects, all_bytes = 0, self.size
+        for counted, _ in self._totals.values():
             all_objects += counted
-            all_bytes += its_bytes
         bounds = self._bounds
         if all_objects > bounds.objects:
             raise TooMuchError(self._said(kind, f"{all_objects} objects", f"{bounds.objects} (follow.maxObjects)"))
         if all_bytes > bounds.bytes:
             text = f"objects of some {all_bytes >> 20} MiB", f"{bounds.bytes >> 20} MiB (follow.maxBytes)"
             raise TooMuchError(self._said(kind, *text))
+        self._total.make_room(self)
 
     def _said(self, kind: Kind, found: str, bound: str) -> str:
         of_kind = self._totals[kind][0]

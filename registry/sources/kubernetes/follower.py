@@ -105,6 +105,15 @@ class Follower:
         if self.machine.relist(rewound=rewound) and self._limit is not None:
             self._limit.reschedule(asyncio.get_running_loop().time())
 
+    def give_way(self, fault: Fault) -> bool:
+        """Break off a list in progress, as ``fault`` says; whether there is one."""
+        if not self.machine.listing:
+            return False
+        self._emit_all(self.machine.too_much(fault))
+        if self._limit is not None:
+            self._limit.reschedule(asyncio.get_running_loop().time())
+        return True
+
     async def run(self) -> None:
         """A bug is told and the kind begun anew; the other kinds never notice."""
         while True:

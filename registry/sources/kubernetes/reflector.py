@@ -14,7 +14,7 @@ from registry.model.names import BASE_KINDS, ClusterId, Kind
 from registry.model.status import Sink, SourceState, SourceStatus
 from registry.sources.kubernetes.api import Api, Surroundings
 from registry.sources.kubernetes.auditor import AUDIT_SECONDS, Auditor, Held
-from registry.sources.kubernetes.bounds import Account, MemberBounds
+from registry.sources.kubernetes.bounds import Account, MemberBounds, Total
 from registry.sources.kubernetes.client import KubernetesClient, TransportError
 from registry.sources.kubernetes.conditions import Fault, Reason
 from registry.sources.kubernetes.follower import Follower
@@ -53,7 +53,8 @@ class KubernetesSource:
     """The facts of one cluster. ``connect`` makes its client; ``random`` gives numbers in [0, 1).
 
     ``admit`` is asked before anything is read whether the cluster is the one that is meant. ``held`` is what the
-    listener holds of a kind, as it was told here; without it nothing is audited. ``turns`` are shared by all sources.
+    listener holds of a kind, as it was told here; without it nothing is audited. ``turns`` and ``total`` are shared by
+    all sources.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class KubernetesSource:
         held: Held | None = None,
         options: SourceOptions | None = None,
         turns: Turns | None = None,
+        total: Total | None = None,
     ) -> None:
         self.cluster = cluster
         self._origin = origin
@@ -81,6 +83,8 @@ class KubernetesSource:
         self._held = held
         self._options = options or SourceOptions()
         self._turns = turns or Turns()
+        self._total = total or Total(self._options.bounds.total_bytes)
+        self._account: Account | None = None
         self._began = clock()
         self._followers: dict[Kind, Follower] = {}
         self._identity: Identity | None = None
@@ -120,6 +124,9 @@ class KubernetesSource:
                 tasks.create_task(until_cancelled(self._await_first_lists(sink)), name=f"{self.cluster} first lists")
         finally:
             self._followers, self._identity, self._auditor = {}, None, None  # they know this source
+            if self._account is not None:
+                self._account.close()
+                self._account = None
             await client.close()
 
     async def _connected(self, sink: Sink) -> Api:
@@ -152,13 +159,15 @@ class KubernetesSource:
         def emit(event: SourceEvent) -> None:
             sink.event(self.cluster, event)
             if isinstance(event, InitDone):
+                if all(each.machine.listed for each in self._followers.values()):
+                    account.complete()
                 if self._auditor is not None:
                     self._auditor.listed(event.kind)
                 if event.rewound:
                     self._went_back(event.kind)
 
         self._began = self._around.clock()
-        account = Account(self._options.bounds, self._held)
+        account = self._account = Account(self._options.bounds, self._held, self._total, self._give_way)
         identity = self._identity = Identity(client, self._admit, self._around, changed=report, say=say)
         self._followers = {
             kind: Follower(
@@ -187,6 +196,11 @@ class KubernetesSource:
                 seconds=self._options.audit_seconds,
                 most_objects=self._options.bounds.objects,
             )
+
+    def _give_way(self, fault: Fault) -> bool:
+        """Break off the lists in progress; whether there is one."""
+        given = [each.give_way(fault) for each in self._followers.values()]
+        return any(given)
 
     def _went_back(self, kind: Kind) -> None:
         """The history of ``kind`` went back, and so did that of all kinds, though no version tells it where the server

@@ -11,6 +11,8 @@ from support.attacks_member import member_of
 from support.strangers import Siege, Stronghold, besieged
 
 SECONDS = 3
+OBJECTS = 15_000
+"""Of a list without an end: what comes in ``SECONDS`` also where others use the CPUs."""
 
 
 async def reason(siege: Siege, attack: str) -> str:
@@ -20,44 +22,37 @@ async def reason(siege: Siege, attack: str) -> str:
     return str(member.get("reason", ""))
 
 
-async def until_failing(siege: Siege, attack: str, *reasons: str) -> None:
-    while await reason(siege, attack) not in reasons:
+async def until_failing(siege: Siege, attack: str, expected: str) -> None:
+    while await reason(siege, attack) != expected:
         await asyncio.sleep(0.1)
 
 
 @pytest.mark.parametrize(
-    ("attack", "reasons"),
+    ("attack", "expected"),
     [
-        ("endless_list", ("LimitExceeded",)),
-        ("endless_line", ("LimitExceeded",)),
-        ("gzip_bomb", ("LimitExceeded",)),
-        ("tiny_objects", ("LimitExceeded", "BadResponse")),
-        ("endless_continue", ("BadResponse",)),
-        ("header_lines", ("BadResponse", "Unreachable")),
-        ("chunk_extension", ("BadResponse",)),
-        ("aliases", ("KubeconfigInvalid",)),
+        ("endless_list", "LimitExceeded"),
+        ("endless_line", "LimitExceeded"),
+        ("gzip_bomb", "LimitExceeded"),
+        ("tiny_objects", "BadResponse"),
+        ("endless_continue", "BadResponse"),
+        ("header_lines", "BadResponse"),
+        ("chunk_extension", "BadResponse"),
+        ("aliases", "KubeconfigInvalid"),
     ],
 )
 async def test_answer_that_is_no_answer_is_that_members_fault(
-    stronghold: Stronghold, attack: str, reasons: tuple[str, ...]
+    stronghold: Stronghold, attack: str, expected: str
 ) -> None:
     async with besieged(stronghold) as siege:
         attacking = asyncio.create_task(siege.attack(attack, seconds=SECONDS))
         async with asyncio.timeout(2 * SECONDS):
-            await until_failing(siege, attack, *reasons)
+            await until_failing(siege, attack, expected)
         await attacking
     siege.assert_unharmed()
 
 
 @pytest.mark.parametrize(
-    ("attack", "arguments"),
-    [
-        ("endless_pages", {}),
-        ("endless_pages", {"pause": 2}),
-        ("endless_stream", {}),
-        ("flood", {}),
-        ("unasked_answers", {}),
-    ],
+    ("attack", "arguments"), [("endless_pages", {"pause": 2}), ("flood", {}), ("unasked_answers", {})]
 )
 async def test_member_without_an_end_holds_nobody_up(
     stronghold: Stronghold, attack: str, arguments: dict[str, Any]
@@ -65,3 +60,14 @@ async def test_member_without_an_end_holds_nobody_up(
     async with besieged(stronghold) as siege:
         await siege.attack(attack, seconds=SECONDS, **arguments)
     siege.assert_unharmed()
+
+
+@pytest.mark.parametrize("attack", ["endless_pages", "endless_stream"])
+async def test_list_without_an_end_holds_nobody_up(stronghold: Stronghold, attack: str) -> None:
+    """Its objects come in small pieces of memory, which the allocator keeps for the next ones: the second adds none."""
+    async with besieged(stronghold, calm_seconds=1) as first:
+        await first.attack(attack, seconds=SECONDS, objects=OBJECTS)
+    async with besieged(stronghold) as siege:
+        await siege.attack(attack, seconds=SECONDS, objects=OBJECTS)
+    siege.assert_unharmed()
+    assert not first.stalls, first.stall_log
