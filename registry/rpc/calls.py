@@ -188,11 +188,11 @@ class Call:
         if handler is None:
             return
         try:
-            for at, message in enumerate(messages, 1):
-                handler.received(message)
+            for at in range(len(messages)):  # compiled, an index costs less than ``enumerate``
+                handler.received(messages[at])
                 time.left -= COSTLY
-                if time.left <= 0 and at < len(messages) and time.over():
-                    self._messages = messages[at:]
+                if time.left <= 0 and at + 1 < len(messages) and time.over():
+                    self._messages = messages[at + 1 :]
                     self._wire.undigested(self)
                     return
             self._messages = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator, Mapping
 from enum import IntEnum
 from struct import Struct
@@ -105,7 +104,7 @@ class FrameReader:
         self._buffer = b""
         self._at = 0
         """Where in the buffer the next frame begins."""
-        self._later: deque[bytes] = deque()
+        self._later: list[bytes] = []
         """What came while the buffer had frames in it still."""
         self._later_bytes = 0
 
@@ -147,8 +146,13 @@ class FrameReader:
                 )
             after = begin + HEADER_BYTES + length
             if after <= len(self._buffer):
-                self._at = after
-                return kind, flags, stream_id & MAX_STREAM_ID, self._buffer[begin + HEADER_BYTES : after]
+                payload = self._buffer[begin + HEADER_BYTES : after]
+                if after < len(self._buffer):
+                    self._at = after
+                else:
+                    self._buffer = b""
+                    self._at = 0
+                return kind, flags, stream_id & MAX_STREAM_ID, payload
         more = bool(self._later)
         self._join()
         return self.next() if more else None

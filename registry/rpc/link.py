@@ -55,7 +55,7 @@ class Link(Carrier):
         self._unread = 0
         """Bytes of input that wait for their turn, as far as the account has them."""
         self._progress = -1
-        """That of the connection when the frame of which it has a part began to come."""
+        """That of the connection when the frame began to come of which it has a part, having had its turn."""
         self._unwritten = 0
         """Bytes in the socket's buffer, as far as the account has them."""
         self._leaving = False
@@ -180,7 +180,7 @@ class Link(Carrier):
         self._unread = unread
         if not unread:
             self._vigil.whole()
-        elif self._connection.progress != self._progress:
+        elif not self.queued and self._connection.progress != self._progress:
             self._progress = self._connection.progress
             self._vigil.begun(self._vigil.heard_at)
             self._site.watch(self, self._vigil.next_check())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from abc import abstractmethod
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
@@ -97,8 +97,9 @@ class OpenCalls(Wire):
         self._vigil = vigil
         self._clock = offer.clock
         self._calls: dict[int, Call] = {}
-        self._awake: deque[Call] = deque()
-        self._undigested: deque[Call] = deque()
+        self._awake: list[Call] = []
+        self._undigested: list[Call] = []
+        """In order, as the awake ones are. Mostly empty, and never longer than a client may have streams."""
         self._watched: dict[Call, float] = {}
         """When to check calls with a message that waits for its client."""
         self._closing: list[Call] = []
@@ -311,7 +312,7 @@ class OpenCalls(Wire):
     def _digest(self) -> bool:
         """Give the calls the messages they were not given; whether none is left."""
         while self._undigested:
-            self._undigested.popleft().digest()
+            self._undigested.pop(0).digest()
             if self.time.left <= 0 and self._undigested and self.time.over():
                 return False
         return True
@@ -323,7 +324,7 @@ class OpenCalls(Wire):
         while self._awake and not self.paused:
             if self.account.waiting > self.account.limit:
                 return self._out.choked
-            call = self._awake.popleft()
+            call = self._awake.pop(0)
             call.queued = False
             call.pull()
             time.left -= COSTLY // 2

@@ -151,6 +151,8 @@ class Turns:
     def at_once(self, worker: Worker, now: float) -> None:
         """Let ``worker`` work now, if this iteration of the loop has time for it, else soon.
 
+        Those whose address took much have one slice of it, while nobody waits for a turn.
+
         ``now`` is the time of the loop; uvloop's is the same for a whole iteration.
         """
         began = self._now = self._stalls.begin()
@@ -158,7 +160,10 @@ class Turns:
             self._iteration = now
             self._direct_until = began + DIRECT_SECONDS
         share = worker.share
-        if worker.queued or began >= self._direct_until or share.free_at > began + MUCH_SECONDS:
+        until = self._direct_until
+        if share.free_at > began + MUCH_SECONDS:
+            until = 0.0 if self._coming else until - (DIRECT_SECONDS - SLICE_SECONDS)
+        if worker.queued or began >= until:
             self.ready(worker)
             return
         self.slice.begin(began)

@@ -198,8 +198,8 @@ class _XdsStream:
 
     def received(self, message: bytes) -> None:
         try:
-            self.session.receive(message)
-            self._charge()
+            if self.session.receive(message):
+                self._charge()
         except (InvalidRequestError, TooManyNamesError) as error:
             raise _refusal(error) from error
 

@@ -182,11 +182,12 @@ class Channel(ABC):
             if name in self._sent:
                 self._removed(name)
             return
-        self._gone.pop(name, None)
-        if self._sent.get(name) == entry.version:
-            self._fresh.pop(name, None)
-        else:
+        if self._gone:
+            self._gone.pop(name, None)
+        if self._sent.get(name) != entry.version:
             self._fresh[name] = None
+        elif self._fresh:
+            self._fresh.pop(name, None)
 
     def wake(self) -> None:
         if not self.waiting:

@@ -121,12 +121,12 @@ class Session(ABC, Generic[Request, AnyChannel]):
         self._channels: tuple[AnyChannel, ...] = ()
         """In the order of what is made first."""
         self._unknown: dict[str, None] = {}
-        self._steps: deque[Iterator[None]] = deque()
+        self._steps: list[Iterator[None]] = []
         """Requests of many names, and moves, that are under way; the first one is being worked on."""
         self._working = False
         """There are such, or requests that came meanwhile."""
-        self._requests: deque[bytes] = deque()
-        """What came meanwhile."""
+        self._requests: deque[bytes] | None = None
+        """What came meanwhile: hardly ever anything, and a deque takes more than all else here."""
         self._request_bytes = 0
         self._measured_bytes = 0
         """Of the request whose fields are being counted."""
@@ -135,8 +135,11 @@ class Session(ABC, Generic[Request, AnyChannel]):
         self.busy = False
         """The last ``next_response`` left work for the next one."""
 
-    def receive(self, data: bytes) -> None:
+    def receive(self, data: bytes) -> bool:
         """A request of the client. What is long of it is done later, in ``next_response``.
+
+        Returns:
+            Whether it may have changed what is ``kept``; a plain ACK, which most requests are, does not.
 
         Raises:
             InvalidRequestError: not a discovery request, or of a type that has no business on this stream.
@@ -146,13 +149,16 @@ class Session(ABC, Generic[Request, AnyChannel]):
             self._request_bytes += len(data) + REQUEST_BYTES
             if self._request_bytes > WAITING_BYTES:
                 raise TooManyNamesError("requests with many names come faster than they can be taken in")
+            if self._requests is None:
+                self._requests = deque()
             self._requests.append(data)
-            return
+            return True
         for channel in self._channels:
             if data and channel.ack == data:
                 channel.acked()
-                return
+                return False
         self._take_in(data)
+        return True
 
     def next_response(self) -> bytes | None:
         """The next response, or None: nothing more until the next request or wake.
@@ -257,16 +263,16 @@ class Session(ABC, Generic[Request, AnyChannel]):
             try:
                 next(self._steps[0])
             except StopIteration:
-                self._steps.popleft()
+                self._steps.pop(0)
                 if not self._steps:
                     self._check_names()
         elif self._requests:
             data = self._requests.popleft()
             self._request_bytes -= len(data) + REQUEST_BYTES
-            later, self._requests = self._requests, deque()
+            later, self._requests = self._requests, None
             self._working = False
             self.receive(data)
-            self._requests = later
+            self._requests = later or None
         self._working = bool(self._steps or self._requests)
         return not self._working
 
@@ -335,7 +341,7 @@ class Session(ABC, Generic[Request, AnyChannel]):
     def closing(self) -> Iterator[None]:
         """The same in steps: from the first on nothing is said to the stream."""
         self._steps.clear()
-        self._requests.clear()
+        self._requests = None
         channels, self._channels = self._channels, ()
         for channel in channels:
             yield from channel.closing()

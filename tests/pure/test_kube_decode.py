@@ -341,6 +341,12 @@ def test_object_of_too_many_bytes_is_not_read_and_keeps_its_name() -> None:
     assert decode_event(Kind.SERVICE, event("DELETED", large), 500).error == ""
 
 
+def test_page_of_very_many_values_that_are_no_objects_is_refused_before_they_are_made() -> None:
+    body = b'{"kind":"ServiceList","metadata":{"resourceVersion":"1"},"items":[' + b"0," * 300_000 + b"0]}"
+    with pytest.raises(DecodeError, match="Expected `object`"):
+        decode_page(Kind.SERVICE, body)
+
+
 @pytest.mark.parametrize("item", [b"{}", b'{"metadata":{"name":"a"}}'])
 def test_page_of_too_many_objects_is_refused_before_they_are_made(item: bytes) -> None:
     body = b'{"kind":"ServiceList","metadata":{"resourceVersion":"1"},"items":[' + b",".join([item] * 300_000) + b"]}"

@@ -84,15 +84,27 @@ def test_address_that_takes_little_is_served_in_the_next_iteration_whatever_othe
         assert modest.steps == 0
 
 
-def test_input_of_a_greedy_address_waits_for_its_turn_and_of_others_does_not() -> None:
+def test_input_of_a_greedy_address_waits_after_a_slice_and_of_others_does_not() -> None:
     loop = Loop()
     greedy = Busy(loop, "greedy", steps=2, seconds=MUCH_SECONDS)
     loop.turns.at_once(greedy, 1.0)
     assert greedy.turns == 1
-    another, modest = Busy(loop, "greedy", steps=1, seconds=0), Busy(loop, "modest", steps=1, seconds=0)
-    loop.turns.at_once(another, 2.0)
-    loop.turns.at_once(modest, 2.0)
-    assert (another.turns, modest.turns) == (0, 1)
+    first, second = (Busy(loop, "greedy", steps=1, seconds=SLICE_SECONDS) for _ in range(2))
+    modest = Busy(loop, "modest", steps=1, seconds=0)
+    for each in (first, second, modest):
+        loop.turns.at_once(each, 2.0)
+    assert (first.turns, second.turns, modest.turns) == (1, 0, 1)
+
+
+def test_input_of_a_greedy_address_waits_while_anybody_does() -> None:
+    loop = Loop()
+    loop.turns.at_once(Busy(loop, "greedy", steps=2, seconds=MUCH_SECONDS), 1.0)
+    waiting, greedy = Busy(loop, "modest", steps=1, seconds=0), Busy(loop, "greedy", steps=1, seconds=0)
+    loop.turns.ready(waiting)
+    loop.turns.at_once(greedy, 2.0)
+    assert greedy.turns == 0
+    loop.iterate()
+    assert (waiting.turns, greedy.turns) == (1, 1)
 
 
 def test_address_is_not_charged_for_what_its_work_waited_for_a_cpu() -> None:

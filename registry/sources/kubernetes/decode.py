@@ -112,7 +112,8 @@ def decode_page(kind: Kind, body: bytes, most: int = PAGE_OBJECTS) -> Page:
         DecodeError: the body is no list of this kind with a resourceVersion, or has more than ``most`` objects.
             Anything else that happens to be JSON, say of a proxy's, must not pass for a list of nothing.
     """
-    _count(body, most)
+    if body.count(b",") * COMMON_BYTES > len(body):  # to count takes a sixth of the time that it takes to read them
+        _count(body, most)
     page = _decode(_PAGE, body)
     if page.kind != f"{kind}List":
         raise DecodeError(f"Expected a {kind}List, got something else - at `$.kind`")
@@ -123,6 +124,9 @@ def decode_page(kind: Kind, body: bytes, most: int = PAGE_OBJECTS) -> Page:
 
 UNCOUNTED_BYTES = 1 << 19
 """A page of so few bytes has not so many objects that they need to be counted first."""
+
+COMMON_BYTES = 24
+"""Nor has one with fewer commas than one in so many bytes: objects that say anything have one in 30 or more."""
 
 
 class _Countdown:
@@ -149,15 +153,20 @@ def _count(body: bytes, most: int) -> None:
     """Count the objects before any of them is made: of ``{}`` there are five million in 16 MiB.
 
     Raises:
-        DecodeError: there are more than ``most``.
+        DecodeError: there are more than ``most``, or they cannot be counted, since not all of them are objects.
     """
-    if len(body) > UNCOUNTED_BYTES:
-        _Countdown.left = most
-        try:
-            _COUNT.decode(body)
-        except _UNREADABLE as error:
-            if _Countdown.left < 0:
-                raise DecodeError(f"a page of more than {most} objects") from error
+    if len(body) <= UNCOUNTED_BYTES:
+        return
+    _Countdown.left = most
+    try:
+        _COUNT.decode(body)
+    except _UNREADABLE as error:
+        if _Countdown.left < 0:
+            raise DecodeError(f"a page of more than {most} objects") from error
+        mended = repaired(body)
+        if mended is body:
+            raise DecodeError(str(error)) from error
+        _count(mended, most)
 
 
 class _AnyMetadata(Struct, frozen=True):
