@@ -13,12 +13,14 @@ from registry.sources.kubernetes.bounds import PAGE_BYTES
 from registry.sources.kubernetes.client import ApiResponse, KubernetesClient, TransportError
 from registry.sources.kubernetes.conditions import Fault, Reason
 from registry.sources.kubernetes.framing import LineFramer, LineTooLongError
-from registry.sources.kubernetes.lists import SHRINKING
 from registry.sources.kubernetes.steps import PAGE_SIZE, watch_step
 from registry.views.service_entry import API_VERSION, KIND, MANAGED_BY, MANAGED_BY_LABEL
 from registry.writers.answers import WriteError, failure, list_page, success
 from registry.writers.owners import with_ports_of_all
 from registry.writers.plan import FIELD_MANAGER, HeldEntry, held_entry
+
+SHRINKING = 4
+"""A page that was too large is asked for again with so many times fewer objects."""
 
 RESOURCE = "serviceentries.networking.istio.io"
 MISSING = f"the API server has no {API_VERSION} ServiceEntry; install Istio's custom resources"

@@ -15,10 +15,12 @@ from support.kube_wire import a_page, a_service, an_error, an_event
 
 from registry.model.events import Delete, Init, InitDone, InitKeep
 from registry.model.names import BASE_KINDS, Kind, ObjectRef
+from registry.sources.kubernetes.bounds import MemberBounds
 from registry.sources.kubernetes.client import (
     CREDENTIALS_SECONDS,
     REJECTED_CREDENTIALS_SECONDS,
 )
+from registry.sources.kubernetes.reflector import SourceOptions
 
 SERVICE = Kind.SERVICE
 
@@ -60,6 +62,36 @@ async def test_long_list_comes_in_pages_and_counts_as_one(rig: Rig) -> None:
     assert [page.query.get("continue") for page in pages] == [None, "500", "1000"]
     assert {page.query["limit"] for page in pages} == {"500"}
     assert not any("resourceVersion" in page.query for page in pages)
+
+
+@pytest.mark.parametrize(("objects", "padding"), [(25_000, 0), (9_000, 2000)])
+async def test_server_that_ignores_limit_is_read_all_the_same(rig: Rig, objects: int, padding: int) -> None:
+    """It has more objects than a page may have, or more bytes."""
+    items = [a_service(f"s{number}") | {"status": {"x": "x" * padding}} for number in range(objects)]
+    whole = a_page(items, version=str(rig.server.version))
+    rig.server.script("list", SERVICE, body(whole), body(whole))
+    async with rig.running():
+        await rig.listed()
+        assert len(rig.services) == objects
+        assert rig.lists() == [Init(SERVICE), InitDone(SERVICE)]
+        await rig.server.put(SERVICE, a_service("late"))
+        await rig.sink.until(lambda: "late" in rig.services, "the watch goes on from the list")
+
+
+async def test_objects_without_a_name_in_one_body_count_too(rig: Rig) -> None:
+    rig.server.script("list", SERVICE, *[body(a_page([{}] * 21_000))] * 2)
+    async with rig.running(options=SourceOptions(bounds=MemberBounds(objects=20_000))):
+        await rig.sink.until(lambda: rig.sink.last.reason == "LimitExceeded", "it is refused")
+        assert "objects in one body, more than 20000" in rig.sink.last.message
+
+
+async def test_large_body_that_ends_early_says_nothing_and_is_asked_for_anew(rig: Rig) -> None:
+    whole = a_page([a_service(f"s{number}") for number in range(25_000)])
+    rig.server.script("list", SERVICE, body(whole), body(whole[:-1]), refuse(503, "Busy"), body(whole))
+    async with rig.running():
+        await rig.listed()
+    assert rig.lists() == [Init(SERVICE), Init(SERVICE), Init(SERVICE), InitDone(SERVICE)]
+    assert any("ends early" in each.message for each in rig.sink.statuses)
 
 
 async def test_expired_continue_token_abandons_the_list_and_begins_another(rig: Rig) -> None:

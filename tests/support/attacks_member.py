@@ -41,14 +41,16 @@ def member_of(attack: str) -> str:
     return attack.replace("_", "-")
 
 
-async def endless_list(where: Where, seconds: float = 30) -> Report:
-    """A list whose items do not end."""
+async def endless_list(where: Where, seconds: float = 30, objects: int = ENDLESS) -> Report:
+    """A list in one body whose items do not end; after so many ``objects`` nothing comes."""
 
     async def serve(writer: Writer, _path: str, numbers: itertools.count[int]) -> None:
         writer.write(CHUNKED)
         await _chunk(writer, OPENING)
         while True:
             await _chunk(writer, b"".join(SERVICE % (number, number) for number in itertools.islice(numbers, BATCH)))
+            if next(numbers) > objects:
+                await asyncio.Event().wait()
 
     return await _attack("endless_list", where, seconds, serve)
 
@@ -95,7 +97,7 @@ async def flood(where: Where, seconds: float = 10) -> Report:
 
 async def gzip_bomb(where: Where, mib: int = 575, seconds: float = 10) -> Report:
     """A list that is small on the wire and large when it is unpacked."""
-    packer = zlib.compressobj(9, wbits=31)
+    packer = zlib.compressobj(1, wbits=31)
     pieces = [packer.compress(OPENING), *(packer.compress(b" " * MIB) for _ in range(mib))]
     bomb = b"".join([*pieces, packer.compress(b"]}"), packer.flush()])
     return await _attack("gzip_bomb", where, seconds, _always(bomb, b"Content-Encoding: gzip\r\n"))

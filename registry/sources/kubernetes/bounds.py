@@ -17,7 +17,7 @@ from registry.model.names import Kind, ObjectRef
 from registry.sources.kubernetes.conditions import Fault, Reason
 
 PAGE_BYTES = 16 << 20
-"""The body of one page. It is scanned in one piece, in some 25 ms. A larger one is asked for with fewer objects."""
+"""The body of one page. It is scanned in one piece, in some 25 ms. A larger one is read in pieces (``pieces``)."""
 
 PAGE_OBJECTS = 20_000
 """The objects of one page: 500 are asked for, and a server may ignore that."""

@@ -5,7 +5,7 @@ An object that does not fit its struct raises ``DecodeError`` with the path of t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, NamedTuple, TypeVar
 
 import msgspec
@@ -21,6 +21,10 @@ LIST_END_ANNOTATION = "k8s.io/initial-events-end"
 
 class DecodeError(ValueError):
     """An object that is not what its kind says. The text names the field, as ``$.spec.ports[0].port``."""
+
+
+class TooManyError(DecodeError):
+    """A page has more objects than it may."""
 
 
 _DECODERS = {kind: msgspec.json.Decoder(struct_of(kind)) for kind in Kind}
@@ -85,14 +89,18 @@ class Page:
 
     def objects(self, object_bytes: int = OBJECT_BYTES) -> Iterator[Fact | Broken]:
         """Each in its turn: to read them all takes time. One of more than ``object_bytes`` is not read."""
-        for raw in self._items:
-            body = bytes(raw)
-            try:
-                if len(body) > object_bytes:
-                    raise DecodeError(_too_large(len(body), object_bytes))  # noqa: TRY301
-                yield decode_object(self._kind, body)
-            except DecodeError as error:
-                yield Broken(_ref_of(self._kind, body), str(error))
+        return objects_of(self._kind, map(bytes, self._items), object_bytes)
+
+
+def objects_of(kind: Kind, bodies: Iterable[bytes], object_bytes: int) -> Iterator[Fact | Broken]:
+    """The objects of a list, one after the other; none of more than ``object_bytes`` is read."""
+    for body in bodies:
+        try:
+            if len(body) > object_bytes:
+                raise DecodeError(_too_large(len(body), object_bytes))  # noqa: TRY301
+            yield decode_object(kind, body)
+        except DecodeError as error:
+            yield Broken(_ref_of(kind, body), str(error))
 
 
 class Broken(NamedTuple):
@@ -118,7 +126,7 @@ def decode_page(kind: Kind, body: bytes, most: int = PAGE_OBJECTS) -> Page:
     if page.kind != f"{kind}List":
         raise DecodeError(f"Expected a {kind}List, got something else - at `$.kind`")
     if len(page.items or ()) > most:
-        raise DecodeError(f"a page of more than {most} objects")
+        raise TooManyError(f"a page of more than {most} objects")
     return Page(kind, page)
 
 
@@ -162,7 +170,7 @@ def _count(body: bytes, most: int) -> None:
         _COUNT.decode(body)
     except _UNREADABLE as error:
         if _Countdown.left < 0:
-            raise DecodeError(f"a page of more than {most} objects") from error
+            raise TooManyError(f"a page of more than {most} objects") from error
         mended = repaired(body)
         if mended is body:
             raise DecodeError(str(error)) from error

@@ -13,8 +13,10 @@ from registry.sources.kubernetes.api import Api, Stream, Surroundings, retry_aft
 from registry.sources.kubernetes.bounds import ANSWER_BYTES, PAGE_BYTES, Account, MemberBounds, TooMuchError
 from registry.sources.kubernetes.client import TransportError
 from registry.sources.kubernetes.conditions import Fault, Reason
+from registry.sources.kubernetes.decode import DecodeError
 from registry.sources.kubernetes.framing import LineFramer, LineTooLongError
 from registry.sources.kubernetes.listwatch import ListWatch
+from registry.sources.kubernetes.pieces import ListReader
 from registry.sources.kubernetes.steps import GetPage, GetProof, GetVersion, OpenWatch, Wait
 from registry.sources.kubernetes.turns import TURN_SECONDS, Turn, Turns
 from registry.sources.kubernetes.watches import QUIET_SECONDS
@@ -169,6 +171,9 @@ class Follower:
             text = f"the list is not complete after {self._bounds.list_seconds:g} s (follow.listSeconds)"
             self._emit_all(self.machine.too_much(Fault(Reason.LIMIT_EXCEEDED, text)))
             return
+        if isinstance(step, GetPage) and step.in_pieces:
+            await self._pieces(step)
+            return
         try:
             most = ANSWER_BYTES if isinstance(step, GetProof) else PAGE_BYTES
             answer = await self._api.request("GET", step.path, query=step.query, most=most, began=self._began)
@@ -232,19 +237,59 @@ class Follower:
         self._expect_a_line()
         self._tell()
 
+    async def _pieces(self, step: GetPage) -> None:
+        """Read a page of any size, and tell of each object as it comes."""
+        reader = ListReader()
+        try:
+            async with self._api.stream(step.path, step.query, silence=LIST_QUIET_SECONDS) as stream:
+                self._began()
+                if stream.status != HTTPStatus.OK:
+                    await stream.read()
+                    if self.machine.step is step:
+                        self._refused(stream.status, retry_after(stream.headers))
+                    return
+                async for chunk in stream.chunks():
+                    await self._tell_page(step, self.machine.pieces(reader.feed(chunk)))
+                    if self.machine.step is not step or self._moved():
+                        return
+                    self._bound_list(reader.items)
+            await self._tell_page(step, self.machine.pieces(reader.feed(b"", last=True)))
+            await self._tell_page(step, self.machine.pieces_end(reader.beside, reader.items))
+        except TransportError as error:
+            self.lost_at = self._around.clock()
+            if self.machine.step is step:
+                self._emit_all(self.machine.too_much(Fault(error.reason, str(error))))
+        except TooMuchError as error:
+            self._emit_all(self.machine.too_much(error.fault))
+        except DecodeError as error:
+            self._emit_all(self.machine.too_much(Fault(Reason.BAD_RESPONSE, str(error))))
+
+    def _bound_list(self, objects: int) -> None:
+        """Raises:
+        TooMuchError: the list that is read in pieces has too many objects, or takes too long.
+        """
+        seconds = self._bounds.list_seconds
+        if self._around.clock() - self._list_began > seconds:
+            raise TooMuchError(f"the list is not complete after {seconds:g} s (follow.listSeconds)")
+        if objects > self._bounds.objects:
+            raise TooMuchError(f"{objects} objects in one body, more than {self._bounds.objects} (follow.maxObjects)")
+
     async def _page(self, step: GetPage, body: bytes) -> None:
+        await self._tell_page(step, self.machine.page(body))
+
+    async def _tell_page(self, step: GetPage, events: Iterator[SourceEvent | None]) -> None:
         """Tell what a page has, a little in each turn."""
-        events = self.machine.page(body)
         while self.machine.step is step:
             async with self._turns.turn() as turn:
                 if self._told_all(events, turn):
                     return
 
-    def _told_all(self, events: Iterator[SourceEvent], turn: Turn) -> bool:
+    def _told_all(self, events: Iterator[SourceEvent | None], turn: Turn) -> bool:
         """Tell ``events`` for as long as the turn lasts; whether those were all."""
         try:
             for event in events:
-                self._say((event,))
+                if event is not None:
+                    self._say((event,))
                 if turn.over:
                     return False
         except TooMuchError as error:

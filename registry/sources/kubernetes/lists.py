@@ -8,16 +8,16 @@ from registry.sources.kubernetes.bounds import EMPTY_PAGES
 from registry.sources.kubernetes.resources import Resource
 from registry.sources.kubernetes.steps import GetPage, OpenWatch, page_step, stream_step
 
-SHRINKING = 4
-"""A page that was too large is asked for again with so many times fewer objects."""
-
 
 class EndlessError(ValueError):
     """The pages of a list do not come to an end. The text says why."""
 
 
 class Lists:
-    """``streams``: whether streaming lists are tried at all. ``streaming``: one has begun and is not complete."""
+    """``streams``: whether streaming lists are tried at all. ``streaming``: one has begun and is not complete.
+
+    ``in_pieces``: pages are too large to be read in one go.
+    """
 
     def __init__(self, resource: Resource, random: Callable[[], float], page_size: int, *, streams: bool) -> None:
         self._paths = resource.paths
@@ -30,6 +30,7 @@ class Lists:
         self._token = ""
         self._empty = 0
         self.streaming = False
+        self.in_pieces = False
 
     @property
     def path(self) -> str:
@@ -45,7 +46,7 @@ class Lists:
         """The list from its beginning, on the path that was found."""
         self._token, self._empty = "", 0
         self.streaming = self._streams and not self._broken
-        return stream_step(self.path, self._random()) if self.streaming else page_step(self.path, self._page_size)
+        return stream_step(self.path, self._random()) if self.streaming else self._page()
 
     def elsewhere(self) -> GetPage | OpenWatch | None:
         """The list from its beginning on the next path; None after the last."""
@@ -66,14 +67,10 @@ class Lists:
         if self._empty >= EMPTY_PAGES:
             raise EndlessError(f"{self._empty} pages in a row have no object, and say that there are more")
         self._token = token
-        return page_step(self.path, self._page_size, token)
+        return self._page(token)
 
-    def shrink(self) -> bool:
-        """Ask for fewer objects on a page from now on, since they are large; whether that can be."""
-        if self._page_size == 1:
-            return False
-        self._page_size = max(1, self._page_size // SHRINKING)
-        return True
+    def _page(self, token: str = "") -> GetPage:
+        return page_step(self.path, self._page_size, token, in_pieces=self.in_pieces)
 
     def complete(self) -> None:
         self.streaming = self._broken = False
@@ -93,4 +90,4 @@ class Lists:
     def restart(self) -> None:
         """It is another server."""
         self._streams = self._may_stream
-        self._broken = False
+        self._broken = self.in_pieces = False

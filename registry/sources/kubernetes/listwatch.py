@@ -9,7 +9,7 @@ OpenWatch that lists  a bookmark of another sort, or quiet   the same: the serve
 OpenWatch that lists  its end, an error event, it broke off  Wait, then GetPage: this list in pages
 GetPage               a page with a continue token           GetPage of the next
 GetPage               the last page                          OpenWatch from the list's resourceVersion
-GetPage               a page that is too large               the list from its beginning, in smaller pages
+GetPage               a page that is too large               the list from its beginning, read in pieces
 a list, OpenWatch     more than the member may tell          what was told of the list is forgotten; Wait, then the list
 GetPage of a token    410 or 400: too old, or not its own    the list from its beginning
 a list                404, of a kind that may be missing     the list on its next path; after the last, GetProof;
@@ -48,22 +48,33 @@ in chunks", "Streaming lists"; KEP-956 (bookmarks); KEP-3157 (streaming lists); 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
 
 from registry.model.events import InitDone, SourceEvent
+from registry.model.facts import Fact
 from registry.model.names import Kind, ObjectRef
 from registry.sources.kubernetes.absence import READY, AbsenceProof, UnprovenError
 from registry.sources.kubernetes.backoff import Backoff
 from registry.sources.kubernetes.bounds import OBJECT_BYTES
 from registry.sources.kubernetes.conditions import Fault, Reason, refused
-from registry.sources.kubernetes.decode import DecodeError, WatchEvent, decode_event, decode_page
+from registry.sources.kubernetes.decode import (
+    Broken,
+    DecodeError,
+    Page,
+    TooManyError,
+    WatchEvent,
+    decode_event,
+    decode_page,
+    objects_of,
+)
 from registry.sources.kubernetes.lists import EndlessError, Lists
 from registry.sources.kubernetes.resources import RESOURCES
 from registry.sources.kubernetes.steps import (
     PAGE_SIZE,
     GetPage,
     GetProof,
+    GetVersion,
     OpenWatch,
     Request,
     Step,
@@ -165,19 +176,43 @@ class ListWatch:
         """What to say of them."""
         return self._telling.unreadable.warning
 
-    def page(self, body: bytes) -> Iterator[SourceEvent]:
-        """The page that was asked for. Exhaust the iterator."""
+    def page(self, body: bytes) -> Iterator[SourceEvent | None]:
+        """The page that was asked for. Exhaust the iterator; None: time was taken, and nothing is told."""
         try:
             page = decode_page(self._kind, body)
+        except TooManyError as error:
+            yield from self.too_large(Fault(Reason.LIMIT_EXCEEDED, str(error)))
+            return
         except DecodeError as error:
             self.failed(Fault(Reason.BAD_RESPONSE, f"list {self._resource.name}: {error}"))
             return
+        yield from self._objects(page.objects(self._object_bytes))
+        yield from self._page_ends(page, len(page))
+
+    def pieces(self, bodies: Iterable[bytes]) -> Iterator[SourceEvent | None]:
+        """Objects of the page that was asked for in pieces. Exhaust the iterator."""
+        return self._objects(objects_of(self._kind, bodies, self._object_bytes))
+
+    def pieces_end(self, beside: bytes, objects: int) -> Iterator[SourceEvent | None]:
+        """The page had so many ``objects``, and this ``beside`` them. Exhaust the iterator."""
+        try:
+            page = decode_page(self._kind, beside)
+        except DecodeError as error:
+            yield from self.too_much(Fault(Reason.BAD_RESPONSE, f"list {self._resource.name}: {error}"))
+            return
+        yield from self._objects(())
+        yield from self._page_ends(page, objects)
+
+    def _objects(self, objects: Iterable[Fact | Broken]) -> Iterator[SourceEvent | None]:
+        """The next objects of a list. Exhaust the iterator."""
         self._backoff.succeeded()
         self._failure = None
-        yield from self._telling.page(page, self._object_bytes)
+        return self._telling.objects(objects)
+
+    def _page_ends(self, page: Page, objects: int) -> Iterator[SourceEvent]:
         if page.continue_token:
             try:
-                self.step = self._lists.page(page.continue_token, len(page))
+                self.step = self._lists.page(page.continue_token, objects)
             except EndlessError as error:
                 yield from self.too_much(Fault(Reason.BAD_RESPONSE, f"list {self._resource.name}: {error}"))
             return
@@ -286,8 +321,9 @@ class ListWatch:
             self.step = Wait(self._watches.pause(), self._after(self._watches.silent(lasted)) or self._again())
 
     def too_large(self, fault: Fault) -> tuple[SourceEvent, ...]:
-        """A page was larger than pages may be: the list is asked for anew in smaller ones, as long as that helps."""
-        if isinstance(self.step, GetPage) and self._lists.shrink():
+        """A page was larger than pages may be: lists are read in pieces from now on."""
+        if isinstance(self.step, GetPage | GetVersion) and not self._lists.in_pieces:
+            self._lists.in_pieces = True
             self.step = self._list()
             return ()
         return self.too_much(fault)
@@ -465,11 +501,12 @@ class ListWatch:
         if self.streaming:
             self._telling.begins()
             return self._lists.again()
-        if isinstance(request, GetPage):
+        if isinstance(request, GetPage) and not request.in_pieces:
             return request
-        if isinstance(request, GetProof):
+        if isinstance(request, GetPage | GetProof):
             return self._list()
-        return version_step(self.path) if comparable(self._telling.version) else self._watch()
+        asks = comparable(self._telling.version) and not self._lists.in_pieces
+        return version_step(self.path) if asks else self._watch()
 
     def _list(self) -> GetPage | OpenWatch:
         """A list from its beginning."""

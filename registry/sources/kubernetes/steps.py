@@ -12,10 +12,14 @@ WATCH_SECONDS = (300, 600)
 
 @dataclass(frozen=True, slots=True)
 class GetPage:
-    """GET this; then ``page`` or ``refused`` or ``failed``."""
+    """GET this; then ``page`` or ``refused`` or ``failed``.
+
+    ``in_pieces``: it may be too large to be read in one go; then ``pieces``, and ``pieces_end`` for ``page``.
+    """
 
     path: str
     query: Mapping[str, str]
+    in_pieces: bool = False
 
     @property
     def continues(self) -> bool:
@@ -65,9 +69,9 @@ class Wait:
 Step = Request | Wait
 
 
-def page_step(path: str, size: int, token: str = "") -> GetPage:
+def page_step(path: str, size: int, token: str = "", *, in_pieces: bool = False) -> GetPage:
     """The page that ``token`` continues with, the first without one."""
-    return GetPage(path, {"limit": str(size)} | ({"continue": token} if token else {}))
+    return GetPage(path, {"limit": str(size)} | ({"continue": token} if token else {}), in_pieces)
 
 
 def version_step(path: str) -> GetVersion:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from registry.model.events import Apply, Delete, Init, InitApply, InitDone, InitKeep, SourceEvent
+from registry.model.facts import Fact
 from registry.model.names import Kind
-from registry.sources.kubernetes.decode import Broken, Page, WatchEvent
+from registry.sources.kubernetes.decode import Broken, WatchEvent
 from registry.sources.kubernetes.unreadable import Unreadable
 from registry.sources.kubernetes.versions import older
 
@@ -43,16 +44,15 @@ class Telling:
         self.version = ""
         self._rewound = False
 
-    def page(self, page: Page, object_bytes: int) -> Iterator[SourceEvent]:
-        """The objects of one page of a list."""
+    def objects(self, objects: Iterable[Fact | Broken]) -> Iterator[SourceEvent | None]:
+        """The next objects of a list in pages; None for one that took time and says nothing."""
         yield from self._begin()
-        for each in page.objects(object_bytes):
+        for each in objects:
             if not isinstance(each, Broken):
                 yield InitApply(each)
                 continue
             self.unreadable.note(each.ref, each.reason)
-            if each.ref is not None:
-                yield InitKeep(each.ref)
+            yield InitKeep(each.ref) if each.ref is not None else None
 
     def initial(self, event: WatchEvent) -> Iterator[SourceEvent]:
         """An object of a list that streams. What changes while it is sent comes as a change, and counts for it."""
