@@ -13,15 +13,17 @@ import msgspec
 from registry.model.names import Kind, ServiceKey
 from registry.sources.kubernetes.bounds import PAGE_BYTES
 from registry.sources.kubernetes.client import KubernetesClient
+from registry.sources.kubernetes.conditions import Fault, Reason
 from registry.sources.kubernetes.resources import RESOURCES
 from registry.views.export_status import CONFLICT, READY, ExportCondition
-from registry.writers.answers import list_page, success
+from registry.writers.answers import WriteError, list_page, success
 
 FIELD_MANAGER = "mesh-registry-exports"
 """Apart from that of other objects: what one manager applies is all it owns of an object."""
 
 EXPORTS = RESOURCES[Kind.SERVICE_EXPORT]
 PAGE_SIZE = 500
+MOST_EXPORTS = 300_000
 MISSING = "it is gone, or the API server has no ServiceExports with a status; install the MCS API's custom resources"
 
 
@@ -163,4 +165,7 @@ class ExportApi:
             found += page.items
             if not page.token:
                 return found
+            if page.token == query.get("continue") or len(found) > MOST_EXPORTS:
+                text = f"list {EXPORTS.name}: the pages do not come to an end after {len(found)} exports"
+                raise WriteError(Fault(Reason.LIMIT_EXCEEDED, text), response.status, None, None)
             query["continue"] = page.token

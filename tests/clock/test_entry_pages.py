@@ -1,4 +1,4 @@
-"""The list of our ServiceEntries: in smaller pages where they are large, and never without an end."""
+"""The lists of our ServiceEntries and of ServiceExports: in smaller pages where they are large, and with an end."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from registry.sources.kubernetes.client import ApiResponse, KubernetesClient, Tr
 from registry.sources.kubernetes.conditions import Reason
 from registry.writers.answers import WriteError
 from registry.writers.entry_api import EntryApi
+from registry.writers.export_api import ExportApi
 
 
 class Client:
@@ -25,13 +26,14 @@ class Client:
         self._endless = endless
         self._tokens = itertools.repeat("again") if endless else itertools.repeat("")
 
-    async def request(self, _method: str, _path: str, *, query: Mapping[str, str], most: int) -> ApiResponse:
+    async def request(self, _method: str, path: str, *, query: Mapping[str, str], most: int) -> ApiResponse:
         assert most > 1 << 20
         self.sizes.append(int(query["limit"]))
         if self.sizes[-1] > self._fits:
             raise TransportError(Reason.LIMIT_EXCEEDED, "too large")
         metadata = {"resourceVersion": "7", "continue": next(self._tokens)}
-        document: dict[str, Any] = {"kind": "ServiceEntryList", "metadata": metadata, "items": []}
+        kind = "ServiceExportList" if "serviceexports" in path else "ServiceEntryList"
+        document: dict[str, Any] = {"kind": kind, "metadata": metadata, "items": []}
         return ApiResponse(200, {}, json.dumps(document).encode())
 
 
@@ -54,4 +56,11 @@ def test_pages_that_lead_nowhere_are_an_error() -> None:
     client = Client(fits=500, endless=True)
     with pytest.raises(WriteError, match="do not come to an end"):
         asyncio.run(api(client).list_ours())
+    assert len(client.sizes) == 2
+
+
+def test_pages_of_exports_that_lead_nowhere_are_an_error() -> None:
+    client = Client(fits=500, endless=True)
+    with pytest.raises(WriteError, match="do not come to an end"):
+        asyncio.run(ExportApi(cast(KubernetesClient, client)).list_all())
     assert len(client.sizes) == 2

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from aiohttp import web
-from support.fake_apiserver import FakeApiServer, kubeconfig, silence, stream
+from support.fake_apiserver import FakeApiServer, body, kubeconfig, silence, stream
 from support.kube_rig import A, Rig
-from support.kube_wire import a_bookmark, a_service, an_event
+from support.kube_wire import a_bookmark, a_page_of_names, a_service, an_event
 
 from registry.model.conditions import ConditionType
 from registry.model.events import Delete, Init, InitDone
@@ -167,6 +167,16 @@ async def test_service_exports_are_not_asked_for_where_nobody_needs_them(rig: Ri
     async with rig.running():
         await rig.listed()
     assert not [each for each in rig.server.seen if each.kind is EXPORT]
+
+
+async def test_kind_whose_names_are_too_many_for_a_page_is_said_not_to_be_audited(rig: Rig) -> None:
+    names = a_page_of_names([a_service(f"s{number}") for number in range(21_000)])
+    for _ in range(50):
+        rig.server.script("names", SERVICE, body(names))
+    async with rig.running(audits=True):
+        await rig.sink.until(lambda: any(each.reason == "NotAudited" for each in rig.sink.told), "it is told")
+    (told, *_) = [each for each in rig.sink.told if each.reason == "NotAudited"]
+    assert (told.status, "more than 20000 objects" in told.message) == (True, True)
 
 
 async def test_object_that_no_watch_told_of_is_found_by_the_audit(rig: Rig) -> None:

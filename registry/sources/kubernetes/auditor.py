@@ -16,7 +16,8 @@ from registry.sources.kubernetes.api import Api, Surroundings
 from registry.sources.kubernetes.audit import ACCEPT, Doubts, Listing, drift
 from registry.sources.kubernetes.bounds import PAGE_BYTES, MemberBounds
 from registry.sources.kubernetes.client import TransportError
-from registry.sources.kubernetes.decode import DecodeError
+from registry.sources.kubernetes.conditions import Reason
+from registry.sources.kubernetes.decode import DecodeError, TooManyError
 from registry.sources.kubernetes.follower import Follower
 from registry.sources.kubernetes.resources import RESOURCES
 from registry.sources.kubernetes.steps import page_step
@@ -129,6 +130,8 @@ class Auditor:
                 token = listing.page(answer.body)
             except (TransportError, DecodeError) as error:
                 log.debug("no listing of %s to compare with: %s", RESOURCES[kind].name, error)
+                if isinstance(error, TooManyError) or _is_too_large(error):
+                    self._say(Condition(ConditionType.CONSISTENT, True, "NotAudited", f"{kind}: {error}"))
                 return None
             if not follower.is_settled() or follower.listed_at != listed_at or self._api.server != follower.server:
                 return None
@@ -139,3 +142,7 @@ class Auditor:
 
     def _unreadable(self, kind: Kind) -> Collection[ObjectRef]:
         return self._followers[kind].machine.unreadable
+
+
+def _is_too_large(error: Exception) -> bool:
+    return isinstance(error, TransportError) and error.reason is Reason.LIMIT_EXCEEDED
