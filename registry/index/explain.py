@@ -86,9 +86,9 @@ def explain(
                 trace.left_out(fact, Reason.CLUSTER_NOT_LISTED)
         clusters.append(_cluster(cluster, member, key, standing.get(cluster, Standing.CURRENT)))
     service = merge(key, parts, standing, trace)
-    return ServiceExplanation(
-        key, service, tuple(clusters), tuple(_endpoint(row, members[row.cluster], key) for row in trace.rows)
-    )
+    held = {id(fact) for member in members.values() for fact in member.guard.slices(key)}
+    endpoints = [_endpoint(row, members[row.cluster], key, held=id(row.fact) in held) for row in trace.rows]
+    return ServiceExplanation(key, service, tuple(clusters), tuple(endpoints))
 
 
 def _introduce(member: Member, key: ServiceKey, trace: Trace) -> None:
@@ -118,10 +118,9 @@ def _cluster(cluster: ClusterId, member: Member, key: ServiceKey, standing: Stan
     )
 
 
-def _endpoint(row: Row, member: Member, key: ServiceKey) -> ExplainedEndpoint:
+def _endpoint(row: Row, member: Member, key: ServiceKey, *, held: bool) -> ExplainedEndpoint:
     pod = member.get(ObjectRef(Kind.POD, key.namespace, row.raw.pod)) if row.raw.pod else None
     node = member.get(ObjectRef(Kind.NODE, "", row.raw.node)) if row.raw.node else None
-    held = any(row.fact is each for each in member.guard.slices(key))
     lent = [hold for each in (pod, node) if each is not None and (hold := _hold(member, each.ref)) is not None]
     apart = row.endpoint if row.endpoint is not None and row.endpoint.standing is Standing.EVICTED else None
     endpoint = row.endpoint if apart is None else None
