@@ -21,7 +21,9 @@ from registry.model.facts import AddressType
 OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 CANONICAL_IPV4 = re.compile(rf"{OCTET}(?:\.{OCTET}){{3}}\Z")
 """Nearly every address there is; ``ipaddress`` takes ten times as long to say that it is one."""
-ORDINARY_IPV4 = re.compile(rf"(?!(?:0|127|22[4-9]|23[0-9])\.|169\.254\.|255\.255\.255\.255\Z){CANONICAL_IPV4.pattern}")
+_ORDINARY_OCTET = r"(?:1(?:[013-578][0-9]|2[0-689]|6[0-8]|9[0-9])|2(?:[01][0-9]|2[0-3]|4[0-9]|5[0-4])|[1-9][0-9]?)"
+ORDINARY_IPV4 = re.compile(rf"{_ORDINARY_OCTET}(?:\.{OCTET}){{3}}\Z")
+"""Not in 0/8, 127/8, 169/8, 224/4 or 255/8, where special ones are."""
 LONGEST = len("0000:0000:0000:0000:0000:ffff:255.255.255.255")
 """No text of an address is longer, so none is looked at, nor kept by the caches below."""
 

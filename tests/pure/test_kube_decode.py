@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from random import Random
 from typing import Any
 
 import msgspec
@@ -344,7 +345,7 @@ def test_object_of_too_many_bytes_is_not_read_and_keeps_its_name() -> None:
 def test_page_of_very_many_values_that_are_no_objects_is_refused_before_they_are_made() -> None:
     body = b'{"kind":"ServiceList","metadata":{"resourceVersion":"1"},"items":[' + b"0," * 300_000 + b"0]}"
     with pytest.raises(DecodeError, match="Expected `object`"):
-        decode_page(Kind.SERVICE, body)
+        decode_page(Kind.SERVICE, body, random=Random(1).random)
 
 
 @pytest.mark.parametrize("item", [b"{}", b'{"metadata":{"name":"a"}}'])
@@ -352,6 +353,8 @@ def test_page_of_too_many_objects_is_refused_before_they_are_made(item: bytes) -
     body = b'{"kind":"ServiceList","metadata":{"resourceVersion":"1"},"items":[' + b",".join([item] * 300_000) + b"]}"
     with pytest.raises(DecodeError, match="more than 20000 objects"):
         decode_page(Kind.SERVICE, body)
+    with pytest.raises(DecodeError, match="more than 20000 objects"):
+        decode_page(Kind.SERVICE, body, random=Random(1).random)
     with pytest.raises(DecodeError, match="more than 20000 objects"):
         decode_names(Kind.SERVICE, body.replace(b"ServiceList", b"PartialObjectMetadataList"))
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from registry.model.events import Apply, Delete, Init, InitApply, InitDone, InitKeep, SourceEvent
+from registry.model.events import Apply, Delete, Init, InitApply, InitKeep, SourceEvent
 from registry.model.facts import EndpointSlice, Fact, Service
 from registry.model.names import Kind, ObjectRef
 from registry.sources.kubernetes.conditions import Fault, Reason
@@ -110,6 +110,7 @@ class Account:
         """Estimated bytes of all kinds."""
         self._total = total or Total(bounds.total_bytes)
         self._total.newcomers.add(self)
+        self._objects = 0
         self._totals: dict[Kind, list[int]] = {}
         """Objects and bytes of each kind, of the list in progress where there is one."""
 
@@ -119,12 +120,15 @@ class Account:
         Raises:
             TooMuchError: it must not be.
         """
+        if isinstance(event, InitApply):  # nearly all of a list
+            self._add(event.fact.ref.kind, 1, weight(event.fact))
+            return
         match event:
             case Init(kind):
-                self._resize(-self._totals.get(kind, [0, 0])[1])
+                objects, size = self._totals.get(kind, (0, 0))
+                self._objects -= objects
+                self._resize(-size)
                 self._totals[kind] = [0, 0]
-            case InitApply(fact):
-                self._add(fact.ref.kind, 1, weight(fact))
             case InitKeep(ref):
                 kept = self._find(ref)
                 self._add(ref.kind, 1, weight(kept) if kept is not None else 0)
@@ -134,7 +138,7 @@ class Account:
                 self._add(fact.ref.kind, before is None, more)
             case Delete(ref) if (before := self._find(ref)) is not None:
                 self._add(ref.kind, -1, -weight(before))
-            case InitDone() | Apply() | Delete():
+            case _:
                 return
 
     def complete(self) -> None:
@@ -155,20 +159,20 @@ class Account:
         return self._held(ref.kind).get(ref) if self._held is not None else None
 
     def _add(self, kind: Kind, objects: int, size: int) -> None:
-        total = self._totals.setdefault(kind, [0, 0])
+        total = self._totals.get(kind)
+        if total is None:
+            total = self._totals[kind] = [0, 0]
         total[0] += objects
         total[1] += size
+        self._objects += objects
         self._resize(size)
         if objects <= 0 and size <= 0:
             return
-        all_objects, all_bytes = 0, self.size
-        for counted, _ in self._totals.values():
-            all_objects += counted
         bounds = self._bounds
-        if all_objects > bounds.objects:
-            raise TooMuchError(self._said(kind, f"{all_objects} objects", f"{bounds.objects} (follow.maxObjects)"))
-        if all_bytes > bounds.bytes:
-            text = f"objects of some {all_bytes >> 20} MiB", f"{bounds.bytes >> 20} MiB (follow.maxBytes)"
+        if self._objects > bounds.objects:
+            raise TooMuchError(self._said(kind, f"{self._objects} objects", f"{bounds.objects} (follow.maxObjects)"))
+        if self.size > bounds.bytes:
+            text = f"objects of some {self.size >> 20} MiB", f"{bounds.bytes >> 20} MiB (follow.maxBytes)"
             raise TooMuchError(self._said(kind, *text))
         self._total.make_room(self)
 

@@ -179,7 +179,7 @@ class ListWatch:
     def page(self, body: bytes) -> Iterator[SourceEvent | None]:
         """The page that was asked for. Exhaust the iterator; None: time was taken, and nothing is told."""
         try:
-            page = decode_page(self._kind, body)
+            page = decode_page(self._kind, body, random=self._random)
         except TooManyError as error:
             yield from self.too_large(Fault(Reason.LIMIT_EXCEEDED, str(error)))
             return

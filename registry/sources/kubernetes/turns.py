@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from time import perf_counter
 
 TURN_SECONDS = 0.002
@@ -14,33 +13,47 @@ TURN_SECONDS = 0.002
 class Turns:
     """Shared by the sources of a process. One follower at a time has the turn, in the order in which they asked.
 
-    So in one turn of the loop one ``TURN_SECONDS`` is worked off, however many members flood us.
+    So in one turn of the loop not much more than ``TURN_SECONDS`` is worked off, however many members flood us.
     """
 
     def __init__(self, clock: Callable[[], float] = perf_counter) -> None:
-        self._clock = clock
-        self._lock = asyncio.Lock()
+        self.clock = clock
+        self.lock = asyncio.Lock()
         self.given = 0
         """How many turns there were."""
+        self._used = 0.0
 
-    @asynccontextmanager
-    async def turn(self) -> AsyncIterator[Turn]:
-        """Wait for the turn, and have it until the context ends. After it the loop has one, whoever waits."""
-        async with self._lock:
-            self.given += 1
-            yield Turn(self._clock)
-        await asyncio.sleep(0)
+    def turn(self) -> Turn:
+        """Wait for the turn, and have it until the context ends."""
+        return Turn(self)
+
+    async def used(self, seconds: float) -> None:
+        """Let the loop have a turn after so many seconds of ours: a line now and then need not wait for that."""
+        self._used += seconds
+        if self._used >= TURN_SECONDS:
+            self._used = 0.0
+            await asyncio.sleep(0)
 
 
 class Turn:
-    """The time of one turn."""
+    """The time of one turn. A context of its own: a generator would cost more than all that a line does in it."""
 
-    __slots__ = ("_clock", "_until")
+    __slots__ = ("_began", "_turns")
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._until = clock() + TURN_SECONDS
+    def __init__(self, turns: Turns) -> None:
+        self._turns = turns
+        self._began = 0.0
+
+    async def __aenter__(self) -> Turn:
+        await self._turns.lock.acquire()
+        self._turns.given += 1
+        self._began = self._turns.clock()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._turns.lock.release()
+        await self._turns.used(self._turns.clock() - self._began)
 
     @property
     def over(self) -> bool:
-        return self._clock() >= self._until
+        return self._turns.clock() >= self._began + TURN_SECONDS
