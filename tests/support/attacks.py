@@ -1,6 +1,7 @@
-"""What strangers do, each as a function. Run as a program: NAME WHERE ARGUMENTS, the last two as JSON.
+"""What strangers do, each as a function. Run as a program: WHERE ATTACKS, both as JSON.
 
-``WHERE`` are the fields of ``Where``; the arguments are those of the function. It prints what the attack did, as JSON.
+``WHERE`` are the fields of ``Where``, ``ATTACKS`` the arguments of each function by its name. All attack at once.
+It prints what each did, by name, as JSON.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ Attack = Callable[..., Awaitable[Report]]
 ATTACKS: Mapping[str, Attack] = {**attacks_grpc.ATTACKS, **attacks_http.ATTACKS, **attacks_member.ATTACKS}
 
 
-def main(name: str, where: str, arguments: str) -> None:
-    print(json.dumps(asyncio.run(_run(ATTACKS[name], Where(**json.loads(where)), json.loads(arguments)))), flush=True)
+def main(where: str, attacks: str) -> None:
+    print(json.dumps(asyncio.run(_run(Where(**json.loads(where)), json.loads(attacks)))), flush=True)
 
 
-async def _run(attack: Attack, where: Where, arguments: Mapping[str, object]) -> Report:
-    return await attack(where, **arguments)
+async def _run(where: Where, attacks: Mapping[str, Mapping[str, object]]) -> Mapping[str, Report]:
+    reports = await asyncio.gather(*(ATTACKS[name](where, **arguments) for name, arguments in attacks.items()))
+    return dict(zip(attacks, reports, strict=True))
 
 
 if __name__ == "__main__":

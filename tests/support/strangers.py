@@ -198,11 +198,15 @@ class Siege:
 
     async def attack(self, name: str, **arguments: Any) -> Mapping[str, Any]:
         """Run the attack ``name`` of ``support.attacks`` to its end; what it says."""
+        return (await self.attack_together({name: arguments}))[name]
+
+    async def attack_together(self, attacks: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Mapping[str, Any]]:
+        """Run these attacks at once, in one process; what each says."""
         where = {"grpc": self.registry.grpc, "http": self.registry.http, "members": str(self.stronghold.members)}
-        attacker = Companion(self.stronghold.folder, "attacks", name, json.dumps(where), json.dumps(arguments), nice=19)
+        attacker = Companion(self.stronghold.folder, "attacks", json.dumps(where), json.dumps(attacks), nice=19)
         attacker.bound_memory(ATTACKER_BYTES)
         try:
-            said: Mapping[str, Any] = await asyncio.to_thread(attacker.ask)
+            said: Mapping[str, Mapping[str, Any]] = await asyncio.to_thread(attacker.ask)
         finally:
             attacker.stop()
         return said
