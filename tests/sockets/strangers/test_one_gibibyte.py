@@ -11,7 +11,7 @@ import yaml
 from support.chart import CHART
 from support.strangers import Stronghold, besieged
 
-SECONDS = 8
+SECONDS = 4
 PROCESSES = 4
 ALL: Mapping[str, Mapping[str, Any]] = {
     "connections_come_and_go": {"connections": 2000, "at_once": 50},
