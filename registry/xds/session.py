@@ -44,6 +44,10 @@ SMALL_BYTES = 8 << 10
 FIELDS_PER_STEP: Final = 2_000
 """So many fields of a request are counted before others have their turn: 5 ms at most."""
 
+WHOLE_NAMES: Final = 20_000
+"""So many clusters or listeners a SotW stream may name: each response looks at all of them. Clients ask for all there
+are, by the wildcard, or for the few that they use."""
+
 OTHER_FIELDS = 64
 """Fields of a request that are no names."""
 
@@ -243,8 +247,9 @@ class Session(ABC, Generic[Request, AnyChannel]):
                 self._unknown[request.type_url[:UNKNOWN_TYPE_CHARACTERS]] = None
             return
         # Before they are looked at one by one: a request has room for many more names than may be asked for.
-        if self._names(request) > self._options.max_names:
-            raise self._too_many()
+        most = self._most_names(kind)
+        if self._names(request) > most:
+            raise self._too_many(most)
         self._begin(self._hand_over(request, self._channel(kind.url) or self._open(kind)))
 
     def _begin(self, steps: Iterator[None]) -> None:
@@ -375,8 +380,14 @@ class Session(ABC, Generic[Request, AnyChannel]):
     def _hand_over(self, request: Request, channel: AnyChannel) -> Iterator[None]:
         """What the channel does with it, in steps."""
 
-    def _too_many(self) -> TooManyNamesError:
-        return TooManyNamesError(f"a stream may name {self._options.max_names} resources, and this one names more")
+    @abstractmethod
+    def _most_names(self, kind: ResourceType) -> int:
+        """So many names of this type one request may have."""
+
+    def _too_many(self, most: int = 0) -> TooManyNamesError:
+        return TooManyNamesError(
+            f"a stream may name {most or self._options.max_names} resources, and this one names more"
+        )
 
     def _meet(self, node: base_pb2.Node) -> None:
         if node.ByteSize() > NODE_BYTES:
@@ -453,6 +464,9 @@ class SotwSession(Session[discovery_pb2.DiscoveryRequest, SotwChannel]):
     def _names(self, request: discovery_pb2.DiscoveryRequest) -> int:
         return len(request.resource_names)
 
+    def _most_names(self, kind: ResourceType) -> int:
+        return min(self._options.max_names, WHOLE_NAMES) if kind.whole else self._options.max_names
+
     def _make_channel(self, kind: ResourceType) -> SotwChannel:
         channel = WholeChannel if kind.whole else PartsChannel
         return channel(kind, self._partition(kind), self._stream)
@@ -473,6 +487,9 @@ class DeltaSession(Session[discovery_pb2.DeltaDiscoveryRequest, DeltaChannel]):
 
     def _decode(self, data: bytes) -> discovery_pb2.DeltaDiscoveryRequest:
         return discovery_pb2.DeltaDiscoveryRequest.FromString(data)
+
+    def _most_names(self, kind: ResourceType) -> int:  # noqa: ARG002
+        return self._options.max_names
 
     def _names(self, request: discovery_pb2.DeltaDiscoveryRequest) -> int:
         return max(

@@ -19,6 +19,7 @@ from registry.xds.session import (
     NODE_BYTES,
     REQUEST_BYTES,
     WAITING_BYTES,
+    WHOLE_NAMES,
     DeltaSession,
     SessionOptions,
     SotwSession,
@@ -205,6 +206,16 @@ def test_a_list_of_names_that_says_the_same_again_costs_no_look_at_the_store() -
         world.ask()
         assert world.session.next_response() is None
     assert world.found == before
+
+
+def test_clusters_are_named_in_small_numbers_where_each_response_looks_at_all_of_them() -> None:
+    few, many = (
+        discovery_pb2.DiscoveryRequest(type_url=CDS.url, resource_names=[f"{each}" for each in range(count)])
+        for count in (WHOLE_NAMES, WHOLE_NAMES + 1)
+    )
+    World(False).session.receive(few.SerializeToString())
+    with pytest.raises(TooManyNamesError, match="20000 resources"):
+        World(False).session.receive(many.SerializeToString())
 
 
 @both_variants

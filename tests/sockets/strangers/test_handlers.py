@@ -17,7 +17,7 @@ SECONDS = 2.5
         ("one_watch", {"names": 2000}),
         ("many_addresses", {"streams": 100}),
         ("many_names", {"names": 200_000}),
-        ("many_clusters", {"names": 100_000}),
+        ("many_clusters", {"names": 20_000, "connections": 5}),
         ("fields_in_turn", {}),
         ("empty_names", {"size": (16 << 20) - 16, "connections": 4}),
         ("unread_reflection", {"streams": 100, "connections": 2}),

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 from support.chart import CHART
-from support.strangers import Stronghold, besieged
+from support.strangers import FIRST_SHARE, Stronghold, besieged
 
 SECONDS = 4
 PROCESSES = 4
@@ -58,6 +58,8 @@ async def test_all_at_once_end_nobody(tmp_path: Path) -> None:
     stronghold = Stronghold(tmp_path, 2000, memory=1 << 30)
     try:
         await stronghold.start()
+        first = await stronghold.meet_strangers()
+        assert first.after <= first.before * (1 + FIRST_SHARE), first.memory
         async with besieged(stronghold) as siege:
             await asyncio.gather(*(siege.attack_together(each) for each in shared_out(ALL, PROCESSES)))
         assert siege.alive, siege.registry.process.tail()

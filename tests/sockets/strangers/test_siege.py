@@ -5,7 +5,14 @@ from __future__ import annotations
 import asyncio
 import signal
 
-from support.strangers import SERVED, Stronghold, besieged
+from support.strangers import FIRST_SHARE, SERVED, Stronghold, besieged
+
+
+async def test_first_strangers_leave_little(stronghold: Stronghold) -> None:
+    first = stronghold.first
+    assert first is not None
+    assert first.alive
+    assert first.after <= first.before * (1 + FIRST_SHARE), first.memory
 
 
 async def test_registry_that_nobody_attacks_is_unharmed(stronghold: Stronghold) -> None:
