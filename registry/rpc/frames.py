@@ -106,27 +106,24 @@ class FrameReader:
         """Where in the buffer the next frame begins."""
         self._later: list[bytes] = []
         """What came while the buffer had frames in it still."""
-        self._later_bytes = 0
-
-    @property
-    def waiting(self) -> int:
+        self.waiting = 0
         """Bytes that were put and are not part of a frame that was cut."""
-        return len(self._buffer) - self._at + self._later_bytes
 
     def put(self, data: bytes) -> None:
         """Bytes came."""
-        if self._later or self._at < len(self._buffer):
+        if self.waiting:
             self._later.append(data)
-            self._later_bytes += len(data)
         else:
             self._buffer = data
             self._at = 0
+        self.waiting += len(data)
 
     def take(self, most: int) -> bytes:
         """The next bytes, whatever they are, at most so many."""
         self._join()
         taken = self._buffer[:most]
         self._at = len(taken)
+        self.waiting -= len(taken)
         return taken
 
     def next(self) -> Frame | None:
@@ -147,6 +144,7 @@ class FrameReader:
             after = begin + HEADER_BYTES + length
             if after <= len(self._buffer):
                 payload = self._buffer[begin + HEADER_BYTES : after]
+                self.waiting -= HEADER_BYTES + length
                 if after < len(self._buffer):
                     self._at = after
                 else:
@@ -165,12 +163,11 @@ class FrameReader:
         if self._later:
             self._buffer = b"".join((self._buffer, *self._later))
             self._later.clear()
-            self._later_bytes = 0
 
     def clear(self) -> None:
         """Forget what is not cut yet."""
         self._buffer = b""
-        self._at = self._later_bytes = 0
+        self._at = self.waiting = 0
         self._later.clear()
 
     def feed(self, data: bytes) -> list[Frame]:
