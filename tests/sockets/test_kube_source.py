@@ -89,7 +89,7 @@ async def test_large_body_that_ends_early_says_nothing_and_is_asked_for_anew(rig
     whole = a_page([a_service(f"s{number}") for number in range(25_000)])
     rig.server.script("list", SERVICE, body(whole), body(whole[:-1]), refuse(503, "Busy"), body(whole))
     async with rig.running():
-        await rig.listed()
+        await rig.sink.until(lambda: rig.synced, "every kind is listed, after two failures", timeout=60)
     assert rig.lists() == [Init(SERVICE), Init(SERVICE), Init(SERVICE), InitDone(SERVICE)]
     assert any("ends early" in each.message for each in rig.sink.statuses)
 

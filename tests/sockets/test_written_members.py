@@ -193,6 +193,5 @@ async def test_place_that_does_not_say_who_its_members_are_takes_nothing_out(fol
     config = replace(of_folder(folder), remote_secrets=RemoteSecretsConfig(kubeconfig=str(folder.parent / "home")))
     async with fleet(config) as on:
         await until(lambda: a.has(A1, "10.9.0.1"), "c may be a member")
-        said = condition(on, "a", ConditionType.ENTRIES_COMPLETE)
-        assert said is not None
+        said = await until(lambda: condition(on, "a", ConditionType.ENTRIES_COMPLETE), "it says what is unknown")
         assert "the members of" in said.message
