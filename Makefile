@@ -12,7 +12,7 @@ PROTO := protos/registry/v1/registry.proto protos/registry/v1/peers.proto
 GENERATED := registry/protos
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-compiled check bench bench-index bench-fanout bench-ingest bench-strangers wheel format tools protos chart-schema lock clean
+.PHONY: help demo test test-compiled test-strangers check bench bench-index bench-fanout bench-ingest bench-strangers wheel format tools protos chart-schema lock clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -20,14 +20,14 @@ help:  ## show the targets
 demo: $(VENV)/.runtime $(BIN)/envoy  ## run the demo until Ctrl-C; ONCE=1: its tour, then exit
 	@$(BIN)/mesh-registry demo $(if $(ONCE),--once)
 
-# Tests that measure how long others wait: nothing runs beside them.
+# Tests that measure how long others wait: nothing runs beside them. `make test-strangers` runs them.
 ALONE := $(wildcard tests/sockets/strangers)
 # The others run in two processes, each in a network namespace of its own. Tests that share real control planes stay in
 # one of them (tests/support/parts.py).
 IN_TWO := -n 2 $(ALONE:%=--ignore=%)
 
-# $(call in-two,PYTEST,FOLDERS): all of it, also when something in the first part fails.
-in-two = failed=; $(1) $(IN_TWO) $(2) || failed=1; $(if $(ALONE),$(1) $(ALONE) || failed=1;) test -z "$$failed"
+# $(call in-two,PYTEST,FOLDERS)
+in-two = $(1) $(IN_TWO) $(2)
 
 test: $(VENV)/.development $(BIN)/envoy  ## run the tests; says what is skipped and why; TESTS=... for a part
 	$(if $(TESTS),$(BIN)/python -m pytest $(TESTS),$(call in-two,$(BIN)/python -m pytest,tests))
@@ -67,6 +67,10 @@ wheel: $(VENV)/.development  ## build a wheel with compiled modules into dist/ (
 INTERPRETED := child_processes cli_answers cli_server config deploy docs documents fault_proxy impersonation \
 	imports kubeconfig kubelet lying_proxy manifest membership parts printable proxies purity regular_files rpc_turns tls \
 	urls wheel_cache yaml_corpus
+
+test-strangers: wheel  ## besiege a registry, interpreted and compiled, on a machine that does nothing else (8 minutes)
+	failed=; $(BIN)/python -m pytest $(ALONE) || failed=1; \
+		PYTHONPATH=$(VENV)/compiled $(BIN)/pytest --compiled $(ALONE) || failed=1; test -z "$$failed"
 
 test-compiled: wheel  ## run the tests of the compiled modules, compiled
 	export PYTHONPATH=$(VENV)/compiled; $(call in-two,$(BIN)/pytest --compiled,tests/pure tests/sockets \
